@@ -1,0 +1,77 @@
+"""What the time loops ask of a cell: one step forward, one step backward, the gradients of its own weights.
+
+A cell is a NamedTuple of its recurrent parameters (see rnn.py, the shortest).  The loops in cpu/ know no cell by name: they call the
+three functions below, and the type of the tuple decides, when a loop is compiled, whose code is called.
+
+Letters, for one time step of n sequences; H units, G gates, S parts of the state (h first):
+
+===========  ==========  =====================================================================================
+array        shape       what
+===========  ==========  =====================================================================================
+prev         (n, S*H)    state before the step, [h, ...]
+gates        (n, G*H)    in: x_t U + b; out: the gates after their nonlinearities
+aux          (n, A*H)    out: what backward needs besides (A may be 0)
+state        (n, S*H)    out: state after the step
+dstate       (n, S*H)    in: dL/dstate; out: dL/dprev
+da           (n, G*H)    out: dL/d(pre-activations of the gates)
+WT           (G*H, H)    the transpose of W
+===========  ==========  =====================================================================================
+
+All are C-contiguous, of the model's dtype, owned by the caller.
+"""
+
+import numba
+from numba.extending import overload
+
+_forward, _backward, _gradients = {}, {}, {}
+
+
+def forward_step(cell, prev, gates, aux, state):
+    """One step of n sequences; overwrites gates, aux and state."""
+    _forward[type(cell)](cell, prev, gates, aux, state)
+
+
+def backward_step(cell, WT, prev, gates, aux, state, dstate, da):
+    """One step back of n sequences; overwrites dstate and da."""
+    _backward[type(cell)](cell, WT, prev, gates, aux, state, dstate, da)
+
+
+def weight_gradients(cell, gradient, prev, aux, state, da, first, last):
+    """Columns first..last of the gates of dW (and of whatever else the cell owns), summed over all rows; overwritten.
+
+    `gradient` is a tuple of the cell's own type that receives them.
+    """
+    _gradients[type(cell)](cell, gradient, prev, aux, state, da, first, last)
+
+
+def implement(cell_class, forward, backward, gradients):
+    """Say which kernels do the three things for `cell_class`."""
+    _forward[cell_class], _backward[cell_class], _gradients[cell_class] = (
+        forward,
+        backward,
+        gradients,
+    )
+    if numba.config.DISABLE_JIT:
+        return
+
+    def ours(cell):
+        return getattr(cell, "instance_class", None) is cell_class
+
+    @overload(forward_step)
+    def _(cell, prev, gates, aux, state):
+        if ours(cell):
+            return lambda cell, prev, gates, aux, state: forward(cell, prev, gates, aux, state)
+
+    @overload(backward_step)
+    def _(cell, WT, prev, gates, aux, state, dstate, da):
+        if ours(cell):
+            return lambda cell, WT, prev, gates, aux, state, dstate, da: backward(
+                cell, WT, prev, gates, aux, state, dstate, da
+            )
+
+    @overload(weight_gradients)
+    def _(cell, gradient, prev, aux, state, da, first, last):
+        if ours(cell):
+            return lambda cell, gradient, prev, aux, state, da, first, last: gradients(
+                cell, gradient, prev, aux, state, da, first, last
+            )

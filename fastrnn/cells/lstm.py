@@ -1,0 +1,154 @@
+"""Long short-term memory with peepholes (Graves 2013, arXiv 1308.0850; Chung et al. 2014, arXiv 1412.3555).
+
+With a = x_t U + h_{t-1} W + b:
+
+    i = sigmoid(a_i + p_i * c_{t-1})            f = sigmoid(a_f + p_f * c_{t-1})
+    g = tanh(a_g)                               c_t = f * c_{t-1} + i * g
+    o = sigmoid(a_o + p_o * c_t)                h_t = o * tanh(c_t)
+
+Backward, given dh and the carried dc:
+
+    da_o = dh * tanh(c) * o (1 - o)             dc += dh * o * (1 - tanh(c)^2) + da_o * p_o
+    da_i = dc * g * i (1 - i)                   da_f = dc * c_{t-1} * f (1 - f)
+    da_g = dc * i * (1 - g^2)                   dc_{t-1} = dc * f + da_i * p_i + da_f * p_f
+    dh_{t-1} = da W^T                           dW += h_{t-1}^T da
+    dp_i += da_i * c_{t-1}                      dp_f += da_f * c_{t-1}          dp_o += da_o * c_t
+
+===========  =========  =======================================================
+parameter    shape      what
+===========  =========  =======================================================
+W            (H, 4H)    previous state to gates, in the order i, f, o, g
+b            (4H,)      bias, (0,) without
+p            (3, H)     peepholes p_i, p_f, p_o: diagonal matrices, so vectors
+===========  =========  =======================================================
+
+The state is [h, c]; aux keeps tanh(c).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cpu.gemm import product
+from ..cpu.jit import jit
+from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
+from .interface import implement
+
+
+class LSTM(NamedTuple):
+    """Parameters of the LSTM with peepholes."""
+
+    W: np.ndarray
+    b: np.ndarray
+    p: np.ndarray
+
+    NAME = "lstm"
+    GATES = 4  # G: i, f, o, g
+    STATES = 2  # S: h, c
+    AUX = 1  # A: tanh(c)
+
+    @staticmethod
+    def own_shapes(hidden_dim):
+        """Shapes of the parameters besides W and b."""
+        return {"p": (3, hidden_dim)}
+
+
+@jit
+def forward(cell, prev, gates, aux, state):
+    n, H = aux.shape
+    p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
+    product(
+        prev.ravel(),
+        0,
+        2 * H,
+        1,
+        cell.W.ravel(),
+        0,
+        4 * H,
+        gates.ravel(),
+        0,
+        4 * H,
+        n,
+        4 * H,
+        H,
+        True,
+    )
+    for row in range(n):
+        i, f, o, g = (
+            gates[row, :H],
+            gates[row, H : 2 * H],
+            gates[row, 2 * H : 3 * H],
+            gates[row, 3 * H :],
+        )
+        c_prev, h, c, tanh_c = prev[row, H:], state[row, :H], state[row, H:], aux[row]
+        for j in range(H):
+            i[j] = sigmoid(i[j] + p_i[j] * c_prev[j])
+        for j in range(H):
+            f[j] = sigmoid(f[j] + p_f[j] * c_prev[j])
+        for j in range(H):
+            g[j] = tanh(g[j])
+        for j in range(H):
+            c[j] = f[j] * c_prev[j] + i[j] * g[j]
+        for j in range(H):
+            o[j] = sigmoid(o[j] + p_o[j] * c[j])
+        for j in range(H):
+            tanh_c[j] = tanh(c[j])
+        for j in range(H):
+            h[j] = o[j] * tanh_c[j]
+
+
+@jit
+def backward(cell, WT, prev, gates, aux, state, dstate, da):
+    n, H = aux.shape
+    p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
+    for row in range(n):
+        i, f, o, g = (
+            gates[row, :H],
+            gates[row, H : 2 * H],
+            gates[row, 2 * H : 3 * H],
+            gates[row, 3 * H :],
+        )
+        d_i, d_f, d_o, d_g = (
+            da[row, :H],
+            da[row, H : 2 * H],
+            da[row, 2 * H : 3 * H],
+            da[row, 3 * H :],
+        )
+        c_prev, tanh_c, dh, dc = prev[row, H:], aux[row], dstate[row, :H], dstate[row, H:]
+        for j in range(H):
+            d_o[j] = dh[j] * tanh_c[j] * sigmoid_slope(o[j])
+        for j in range(H):
+            dc[j] += dh[j] * o[j] * tanh_slope(tanh_c[j]) + d_o[j] * p_o[j]
+        for j in range(H):
+            d_i[j] = dc[j] * g[j] * sigmoid_slope(i[j])
+        for j in range(H):
+            d_f[j] = dc[j] * c_prev[j] * sigmoid_slope(f[j])
+        for j in range(H):
+            d_g[j] = dc[j] * i[j] * tanh_slope(g[j])
+        for j in range(H):
+            dc[j] = dc[j] * f[j] + d_i[j] * p_i[j] + d_f[j] * p_f[j]
+    product(da.ravel(), 0, 4 * H, 1, WT.ravel(), 0, H, dstate.ravel(), 0, 2 * H, n, H, 4 * H, False)
+
+
+@jit
+def gradients(cell, gradient, prev, aux, state, da, first, last):
+    n, H = aux.shape
+    product(
+        prev.ravel(), 0, 1, 2 * H, da.ravel(), first, 4 * H,
+        gradient.W.ravel(), first, 4 * H, H, last - first, n, False,
+    )  # fmt: skip
+    dp = gradient.p.ravel()  # p's elements stand in the order of the first three gates' columns
+    last = min(last, 3 * H)
+    for column in range(first, last):
+        dp[column] = 0
+    for row in range(n):
+        c_prev, c = prev[row, H:], state[row, H:]
+        for column in range(first, min(last, H)):
+            dp[column] += da[row, column] * c_prev[column]
+        for column in range(max(first, H), min(last, 2 * H)):
+            dp[column] += da[row, column] * c_prev[column - H]
+        for column in range(max(first, 2 * H), last):
+            dp[column] += da[row, column] * c[column - 2 * H]
+
+
+implement(LSTM, forward, backward, gradients)

@@ -1,0 +1,85 @@
+"""The tanh recurrent network (Elman 1990; the WildML tutorial).
+
+    h_t = tanh(x_t U + h_{t-1} W + b)
+
+Backward, given dh = dL/dh_t:
+
+    da = dh * (1 - h^2);   dh_{t-1} = da W^T;   dW += h_{t-1}^T da
+
+===========  ========  ===============================
+parameter    shape     what
+===========  ========  ===============================
+W            (H, H)    previous state to units
+b            (H,)      bias, (0,) without
+===========  ========  ===============================
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cpu.gemm import product
+from ..cpu.jit import jit
+from ..cpu.mathfun import tanh, tanh_slope
+from .interface import implement
+
+
+class RNN(NamedTuple):
+    """Parameters of the tanh recurrent network."""
+
+    W: np.ndarray
+    b: np.ndarray
+
+    NAME = "rnn"
+    GATES = 1  # G
+    STATES = 1  # S: h
+    AUX = 0  # A
+
+    @staticmethod
+    def own_shapes(hidden_dim):
+        """Shapes of the parameters besides W and b."""
+        return {}
+
+
+@jit
+def forward(cell, prev, gates, aux, state):
+    n, H = prev.shape
+    product(prev.ravel(), 0, H, 1, cell.W.ravel(), 0, H, gates.ravel(), 0, H, n, H, H, True)
+    for i in range(n):
+        a, h = gates[i], state[i]
+        for j in range(H):
+            h[j] = tanh(a[j])
+
+
+@jit
+def backward(cell, WT, prev, gates, aux, state, dstate, da):
+    n, H = prev.shape
+    for i in range(n):
+        h, dh, d = state[i], dstate[i], da[i]
+        for j in range(H):
+            d[j] = dh[j] * tanh_slope(h[j])
+    product(da.ravel(), 0, H, 1, WT.ravel(), 0, H, dstate.ravel(), 0, H, n, H, H, False)
+
+
+@jit
+def gradients(cell, gradient, prev, aux, state, da, first, last):
+    n, H = prev.shape
+    product(
+        prev.ravel(),
+        0,
+        1,
+        H,
+        da.ravel(),
+        first,
+        H,
+        gradient.W.ravel(),
+        first,
+        H,
+        H,
+        last - first,
+        n,
+        False,
+    )
+
+
+implement(RNN, forward, backward, gradients)

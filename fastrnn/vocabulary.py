@@ -1,0 +1,414 @@
+"""Words and their indices: the most frequent ones are kept, the others are UNKNOWN_TOKEN."""
+
+import json
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+
+from fastrnn.errors import NotFittedError
+from fastrnn.ragged import Ragged
+from fastrnn.text import SentenceSplitter, join_words, tokenizer
+
+SENTENCE_START = "SENTENCE_START"
+SENTENCE_END = "SENTENCE_END"
+UNKNOWN_TOKEN = "UNKNOWN_TOKEN"
+
+_START, _END = 0, 1
+_SPECIAL = frozenset([SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN])
+_PARAMETERS = ("max_size", "level", "lowercase", "sentence_split")
+
+
+class Vocabulary:
+    """The words of a text and their indices.
+
+    SENTENCE_START has index 0 and SENTENCE_END 1; the most frequent words follow, equal ones in
+    order of first appearance; UNKNOWN_TOKEN, which stands for all other words, is the last.
+
+    Parameters
+    ----------
+    max_size : int or None
+        Number of indices, the three special tokens among them; None keeps every word.
+    level : {"word", "char", "whitespace"}
+        What a token is: a word or punctuation mark as NLTK's `word_tokenize` finds them, a
+        character, or what white space separates (for text that is tokenised already).
+    lowercase : bool
+        Whether text is made lower case.
+    sentence_split : {None, "punkt", "line", "text"}
+        How a text is split into sentences: by NLTK's Punkt model, one a line, or not at all.
+        None means Punkt for words, and otherwise lines, which keep line ends out of the tokens.
+    verbose : int
+        Above 0, a progress bar is shown on standard error.
+
+    Attributes
+    ----------
+    tokens_ : list of str
+        Token of every index.
+    index_ : dict of str to int
+        Index of every token.
+    counts_ : array of int64, shape (len(tokens_),)
+        How often each was seen by `fit`; the last counts the words that were left out.
+    n_sentences_, n_tokens_, n_distinct_ : int
+        Sentences, tokens and distinct tokens of the text, special ones not counted.
+    coverage_ : float
+        Share of the text's tokens that are in the vocabulary.
+
+    Examples
+    --------
+    >>> x, y = Vocabulary(level="char").fit_transform(["abba"])
+    >>> x.to_list(), y.to_list()
+    ([[0, 2, 3, 3, 2]], [[2, 3, 3, 2, 1]])
+    """
+
+    def __init__(self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0):
+        self.max_size = max_size
+        self.level = level
+        self.lowercase = lowercase
+        self.sentence_split = sentence_split
+        self.verbose = verbose
+
+    def fit(self, texts):
+        """Learn the vocabulary.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            Raw texts of any number of sentences, read once.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            `texts` is a single string, or holds something else than strings.
+        ValueError
+            `texts` holds no sentence, or a constructor parameter is impossible.
+        """
+        self._learn(texts)
+        return self
+
+    def transform(self, texts):
+        """Convert texts to index sequences, one a sentence.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            Raw texts of any number of sentences, read once.
+
+        Returns
+        -------
+        x, y : Ragged
+            SENTENCE_START and the words; the words and SENTENCE_END. A special token's name in
+            the text is an unknown word.
+
+        Raises
+        ------
+        NotFittedError
+            `fit` was not called.
+        TypeError, ValueError
+            As `fit`.
+        """
+        self._check_fitted()
+        types, ids, lengths = self._scan(texts, self._splitter)
+        return _pair(np.array([self._index(word) for word in types], np.int32)[ids], lengths)
+
+    def fit_transform(self, texts):
+        """Do `fit` and `transform` in one pass over the texts: they are tokenised once."""
+        return _pair(*self._learn(texts))
+
+    def encode(self, sentence):
+        """Return the indices of one sentence, without SENTENCE_START and SENTENCE_END.
+
+        Parameters
+        ----------
+        sentence : str or iterable of str
+            Raw text, or tokens. Among tokens, those of special names have their special index.
+
+        Returns
+        -------
+        array of int32, shape (T,)
+
+        Raises
+        ------
+        NotFittedError
+            `fit` was not called.
+        TypeError
+            Something else than a string was found.
+        """
+        self._check_fitted()
+        if isinstance(sentence, str):
+            indices = map(self._index, self._tokenize(sentence))
+        else:
+            unknown = len(self) - 1
+            indices = (self.index_.get(self._lower(token), unknown) for token in sentence)
+        return np.fromiter(indices, np.int32)
+
+    def encode_prompt(self, text):
+        """Return the indices of the beginning of a sentence, and its unknown words.
+
+        Parameters
+        ----------
+        text : str
+            May be empty.
+
+        Returns
+        -------
+        indices : array of int32, shape (1 + T,)
+            SENTENCE_START, then the words.
+        unknown : list of str
+            Every word that is UNKNOWN_TOKEN among `indices`, once.
+
+        Raises
+        ------
+        NotFittedError
+            `fit` was not called.
+        TypeError
+            `text` is not a string.
+        """
+        self._check_fitted()
+        if not isinstance(text, str):
+            raise TypeError(f"prompt must be a str, found {type(text).__name__}")
+        words = self._tokenize(text) if text else []
+        indices = [self._index(word) for word in words]
+        unknown = [w for w, i in zip(words, indices, strict=True) if i == len(self) - 1]
+        return np.array([_START, *indices], np.int32), list(dict.fromkeys(unknown))
+
+    def decode(self, indices):
+        """Return the tokens of indices.
+
+        Parameters
+        ----------
+        indices : sequence of int, shape (T,)
+
+        Returns
+        -------
+        list of str
+
+        Raises
+        ------
+        NotFittedError
+            `fit` was not called.
+        TypeError
+            `indices` is not one sequence of ints.
+        ValueError
+            An index is not in the vocabulary.
+        """
+        self._check_fitted()
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
+            raise TypeError("indices must be a sequence of int")
+        for i in indices[(indices < 0) | (indices >= len(self))]:
+            raise ValueError(f"index {i} found, expected 0 <= index < {len(self)}")
+        return [self.tokens_[i] for i in indices.astype(int).tolist()]
+
+    def detokenize(self, indices_or_tokens):
+        """Return indices or tokens as text to read; SENTENCE_START and SENTENCE_END are left out.
+
+        Parameters
+        ----------
+        indices_or_tokens : sequence of int or sequence of str
+
+        Returns
+        -------
+        str
+        """
+        tokens = list(indices_or_tokens)
+        if not all(isinstance(token, str) for token in tokens):
+            tokens = self.decode(tokens)
+        tokens = [token for token in tokens if token not in (SENTENCE_START, SENTENCE_END)]
+        return "".join(tokens) if self.level == "char" else join_words(tokens)
+
+    def report(self):
+        """Return a summary of the text and the vocabulary, one fact a line."""
+        self._check_fitted()
+        last = len(self) - 2
+        count = self.counts_[last]
+        return (
+            f"{self.n_sentences_:,} sentences, {self.n_tokens_:,} tokens, "
+            f"{self.n_distinct_:,} distinct\n"
+            f"Vocabulary size {len(self):,}, covers {self.coverage_:.2%} of the tokens\n"
+            f"The least frequent {'character' if self.level == 'char' else 'word'} is "
+            f"{self.tokens_[last]!r}, seen {'once' if count == 1 else f'{count:,} times'}"
+        )
+
+    def to_arrays(self):
+        """Return everything that `from_arrays` needs, as plain arrays to store.
+
+        Returns
+        -------
+        dict of str to array
+            ``tokens`` uint8: the tokens' UTF-8 bytes, end to end; ``token_lengths`` int64: bytes
+            of each; ``counts`` int64; ``config`` uint8: JSON.
+        """
+        self._check_fitted()
+        encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
+        config = {name: getattr(self, name) for name in _PARAMETERS}
+        config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
+        return {
+            "tokens": np.frombuffer(b"".join(encoded), np.uint8),
+            "token_lengths": np.array([len(token) for token in encoded], np.int64),
+            "counts": self.counts_,
+            "config": np.frombuffer(json.dumps(config).encode(), np.uint8),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """Restore a vocabulary from what `to_arrays` returned.
+
+        Raises
+        ------
+        ValueError
+            The arrays are incomplete or damaged.
+        """
+        try:
+            config = json.loads(np.asarray(arrays["config"], np.uint8).tobytes())
+            blob = np.asarray(arrays["tokens"], np.uint8).tobytes()
+            ends = np.cumsum(arrays["token_lengths"], dtype=np.int64).tolist()
+            spans = pairwise([0, *ends])
+            tokens = [blob[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans]
+            counts = np.array(arrays["counts"], np.int64)
+            n_distinct = int(config["n_distinct"])
+            vocabulary = cls(**{name: config[name] for name in _PARAMETERS})
+            vocabulary._check_parameters()
+            splitter = vocabulary._new_splitter(config["punkt"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"the stored vocabulary is damaged: {error!r}") from None
+        intact = (
+            len(set(tokens) - {""}) == len(tokens) == counts.size
+            and [*tokens[:2], tokens[-1]] == [SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN]
+            and ends[-1] == len(blob)
+            and counts.min() >= 0
+            and counts[2:].any()
+        )
+        if not intact:
+            raise ValueError("the stored vocabulary is damaged: its arrays do not fit together")
+        vocabulary._set_learned(tokens, counts, n_distinct, splitter)
+        return vocabulary
+
+    def __len__(self):
+        self._check_fitted()
+        return len(self.tokens_)
+
+    def __contains__(self, token):
+        self._check_fitted()
+        return token in self.index_
+
+    def __repr__(self):
+        parameters = ", ".join(f"{name}={getattr(self, name)!r}" for name in _PARAMETERS)
+        return f"Vocabulary({parameters})"
+
+    def _learn(self, texts):
+        self._check_parameters()
+        splitter = self._new_splitter()
+        types, ids, lengths = self._scan(texts, splitter)
+        counts = np.bincount(ids)
+        counts[[word in _SPECIAL for word in types]] = 0
+        kept = np.argsort(-counts, kind="stable")  # stable: equal ones by first appearance
+        limit = np.count_nonzero(counts)
+        if self.max_size is not None:
+            limit = min(limit, self.max_size - len(_SPECIAL))
+        kept = kept[:limit]
+        tokens = [SENTENCE_START, SENTENCE_END, *(types[k] for k in kept), UNKNOWN_TOKEN]
+        index_of_id = np.full(len(types), len(tokens) - 1, np.int32)
+        index_of_id[kept] = np.arange(2, 2 + len(kept))
+        indices = index_of_id[ids]
+        counts = np.bincount(indices, minlength=len(tokens))
+        counts[[_START, _END]] = len(lengths)
+        self._set_learned(tokens, counts, len(types), splitter)
+        return indices, lengths
+
+    def _set_learned(self, tokens, counts, n_distinct, splitter):
+        self.tokens_ = tokens
+        self.index_ = {token: i for i, token in enumerate(tokens)}
+        self.counts_ = counts.astype(np.int64, copy=False)
+        self.n_sentences_ = int(counts[_START])
+        self.n_tokens_ = int(counts[2:].sum())
+        self.n_distinct_ = n_distinct
+        self.coverage_ = float(counts[2:-1].sum() / self.n_tokens_)
+        self._splitter = splitter
+
+    def _scan(self, texts, splitter):
+        """Tokenise in one pass, 4 bytes a token: distinct tokens, ids (N,), lengths (B,)."""
+        types = defaultdict()
+        types.default_factory = types.__len__  # a new token gets the next id
+        ids, lengths = array("i"), array("i")
+        texts = splitter.prepare(_checked(texts))
+        tokenize = self._tokenizer()
+        for sentence in self._progress(s for text in texts for s in splitter.split(text)):
+            tokens = tokenize(sentence)
+            ids.extend(map(types.__getitem__, tokens))
+            lengths.append(len(tokens))
+        if not lengths:
+            raise ValueError("texts: no sentence found, expected at least one word")
+        return list(types), np.frombuffer(ids, np.intc), np.frombuffer(lengths, np.intc)
+
+    def _tokenizer(self):
+        tokenize = tokenizer(self.level)
+        return (lambda sentence: tokenize(sentence.lower())) if self.lowercase else tokenize
+
+    def _tokenize(self, sentence):
+        return self._tokenizer()(sentence)
+
+    def _index(self, word):
+        unknown = len(self.tokens_) - 1
+        return unknown if word in _SPECIAL else self.index_.get(word, unknown)
+
+    def _lower(self, token):
+        if not isinstance(token, str):
+            raise TypeError(f"sentence must be a str or tokens, found {type(token).__name__}")
+        return token.lower() if self.lowercase and token not in _SPECIAL else token
+
+    def _progress(self, sentences):
+        if not self.verbose:
+            return sentences
+        from tqdm import tqdm
+
+        return tqdm(sentences, desc="Reading", unit=" sentences")
+
+    def _new_splitter(self, learned=None):
+        default = "punkt" if self.level == "word" else "line"
+        return SentenceSplitter(self.sentence_split or default, learned)
+
+    def _check_parameters(self):
+        size = self.max_size
+        integer = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if size is not None and not (integer and size > len(_SPECIAL)):
+            raise ValueError(f"max_size is {size!r}, expected None or an int >= 4")
+        tokenizer(self.level)
+
+    def _check_fitted(self):
+        if not hasattr(self, "tokens_"):
+            raise NotFittedError("this Vocabulary is not fitted yet: call fit first")
+
+
+def _checked(texts):
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(
+            f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]"
+        )
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a list of str, found {type(texts).__name__}")
+    return _strings(texts)
+
+
+def _strings(texts):
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{i}] is {type(text).__name__}, expected str")
+        yield text
+
+
+def _pair(indices, lengths):
+    """x and y of sentences that lie end to end: indices int32 (N,), lengths (B,)."""
+    offsets = np.concatenate([[0], np.cumsum(lengths + 1, dtype=np.int64)])
+    x = np.full(offsets[-1], _START, np.int32)
+    y = np.full(offsets[-1], _END, np.int32)
+    is_word = np.ones(offsets[-1], bool)
+    is_word[offsets[:-1]] = False
+    x[is_word] = indices
+    y[:-1][is_word[1:]] = indices
+    return Ragged(x, offsets), Ragged(y, offsets)
