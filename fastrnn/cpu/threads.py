@@ -70,9 +70,7 @@ class Team:
                 raise interrupt
 
     def _conduct(self, kernel, args):
-        if not kernel.signatures:  # compile once, not in every member
-            kernel(0, 1, np.zeros_like(self.barrier), *args)
-            return
+        kernel.compile(tuple(map(numba.typeof, (0, self.size, self.barrier, *args))))  # once, not in every member
         others = [
             self._pool.submit(kernel, member, self.size, self.barrier, *args)
             for member in range(1, self.size)

@@ -1,0 +1,84 @@
+"""Models in one .npz file: weights, parameters, vocabulary and a format version. Loading never executes anything."""
+
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "fastrnn model"
+VERSION = 1
+
+
+def write(path, header, arrays):
+    """Write a model file aside, then rename it: what was there stays whole until the new one is.
+
+    Parameters
+    ----------
+    path : str or path
+        Written exactly there, whatever its ending.
+    header : dict
+        What JSON can hold.
+    arrays : dict of str to array
+    """
+    path = Path(path)
+    text = json.dumps({"format": FORMAT, "version": VERSION} | header)
+    header_bytes = np.frombuffer(text.encode(), np.uint8)
+    handle, aside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, header=header_bytes, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(aside, 0o666 & ~umask)  # mkstemp's files are for the owner alone
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def read(path, kind):
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : str or path
+    kind : str
+        What the header's "kind" must be.
+
+    Returns
+    -------
+    header : dict
+    arrays : dict of str to array
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is damaged, not ours, of a newer version or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, expected a model saved by fastrnn")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes().decode())
+    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{path}: damaged or not a model saved by fastrnn ({_one_line(error)})") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a model saved by fastrnn")
+    if header.get("version") != VERSION:
+        raise ValueError(f"{path}: found format version {header.get('version')}, expected {VERSION}; upgrade fastrnn")
+    if header.get("kind") != kind:
+        raise ValueError(f"{path}: found a {header.get('kind')}, expected a {kind}")
+    return header, arrays
+
+
+def _one_line(error):
+    return str(error).splitlines()[0][:100] if str(error) else type(error).__name__
