@@ -222,7 +222,10 @@ class FastRNN(Estimator):
         errors = {}
         for name, array in twin.params.items():
             errors[name] = 0.0
-            for flat in rng.choice(array.size, min(n_entries, array.size), replace=False):
+            entries = np.arange(array.size)
+            if name == "layer0.U":  # the rows of other words have no part in the loss
+                entries = entries.reshape(array.shape)[:, np.unique(x.values)].ravel()
+            for flat in rng.choice(entries, min(n_entries, len(entries)), replace=False):
                 index, quotient = np.unravel_index(flat, array.shape), 0.0
                 value = array[index]
                 for sign in (1, -1):

@@ -1,0 +1,195 @@
+"""`LanguageModel`: a `Vocabulary` and a `FastRNN` in one, from raw text to text."""
+
+import numpy as np
+
+from . import storage
+from .base import Estimator, check_choice
+from .estimator import FastRNN
+from .vocabulary import UNKNOWN_TOKEN, Vocabulary
+
+_OWN = ("level", "lowercase", "sentence_split")
+
+
+class LanguageModel(Estimator):
+    """A language model of raw text.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Largest number of different tokens, special ones included; rarer words become UNKNOWN_TOKEN.
+    level : {"word", "char", "whitespace"}
+        What a token is, see `Vocabulary`.
+    lowercase : bool
+    sentence_split : {"punkt", "line", "text"}, optional
+        Where sentences end, see `Vocabulary`.
+    **parameters
+        All further parameters of `FastRNN`: cell, hidden_dim, max_epochs, ...
+
+    Attributes
+    ----------
+    vocabulary_ : Vocabulary
+    model_ : FastRNN
+
+    Examples
+    --------
+    >>> lm = LanguageModel(cell="gru", max_epochs=20).fit(texts)  # doctest: +SKIP
+    >>> lm.generate(3, prompt="the statement")  # doctest: +SKIP
+    """
+
+    def __init__(self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, **parameters):
+        self.vocab_size = vocab_size
+        self.level = level
+        self.lowercase = lowercase
+        self.sentence_split = sentence_split
+        network = FastRNN._parameter_defaults()
+        del network["vocab_size"]
+        for name in parameters:
+            if name not in network:
+                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(self._parameter_defaults())}")
+        for name, default in network.items():
+            setattr(self, name, parameters.get(name, default))
+
+    @classmethod
+    def _parameter_defaults(cls):
+        own = {"vocab_size": 8000, "level": "word", "lowercase": True, "sentence_split": None}
+        return own | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
+
+    def fit(self, texts):
+        """Learn the vocabulary and train from fresh weights.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            Raw texts of any number of sentences.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            The texts or a parameter are not usable.
+        DivergenceError
+            A loss was not finite; the last finite weights are kept.
+        """
+        return self._learn(texts, FastRNN.fit)
+
+    def partial_fit(self, texts):
+        """Train one epoch more on texts, in the vocabulary first learned; the first call learns it."""
+        if hasattr(self, "model_"):
+            self.model_.partial_fit(*self.vocabulary_.transform(texts))
+            return self
+        return self._learn(texts, FastRNN.partial_fit)
+
+    def loss(self, texts):
+        """Mean cross-entropy a token, nats; SENTENCE_END counts as a token, unknown words as UNKNOWN_TOKEN."""
+        self._check_fitted("model_")
+        return self.model_.loss(*self.vocabulary_.transform(texts))
+
+    def score(self, texts, y=None):
+        """Minus the loss. y is ignored: scikit-learn passes one."""
+        return -self.loss(texts)
+
+    def perplexity(self, texts):
+        """exp(loss)."""
+        return float(np.exp(self.loss(texts)))
+
+    def score_samples(self, texts):
+        """ln p of every sentence of the texts, in order: float64 (sentences,), nats."""
+        self._check_fitted("model_")
+        return self.model_.score_samples(*self.vocabulary_.transform(texts))
+
+    def generate(
+        self,
+        n=1,
+        *,
+        prompt="",
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        min_length=0,
+        max_length=100,
+        exclude=(UNKNOWN_TOKEN,),
+        unknown="error",
+        random_state=None,
+        return_log_probs=False,
+    ):
+        """Write sentences.
+
+        Parameters
+        ----------
+        n, temperature, top_k, top_p, min_length, max_length, random_state
+            As in `FastRNN.generate`; lengths in tokens, the prompt's not counted, SENTENCE_END counted.
+        prompt : str
+            How every sentence begins.
+        exclude : sequence of str
+            Tokens never to write; their probability is removed.  By default UNKNOWN_TOKEN.
+        unknown : {"error", "token"}
+            What a word of the prompt that the vocabulary lacks does: raise ValueError, or stand as UNKNOWN_TOKEN.
+        return_log_probs : bool
+            Return the log-probabilities too.
+
+        Returns
+        -------
+        sentences : list of str
+            Detokenised for people to read.
+        log_probs : list of float64 arrays
+            ln p under the model of each token written, nats; only with `return_log_probs`.
+        """
+        self._check_fitted("model_")
+        check_choice("unknown", unknown, ("error", "token"))
+        vocabulary = self.vocabulary_
+        tokens, strangers = vocabulary.encode_prompt(prompt)
+        if strangers and unknown == "error":
+            raise ValueError(
+                f"prompt: found {', '.join(map(repr, strangers))}, expected words of the vocabulary; unknown=\"token\""
+                " takes them for UNKNOWN_TOKEN"
+            )
+        if isinstance(exclude, str):
+            raise TypeError(f"exclude: found a str, expected a list of tokens such as [{exclude!r}]")
+        missing = [token for token in exclude if token not in vocabulary]
+        if missing:
+            raise ValueError(f"exclude: found {missing[0]!r}, expected tokens of the vocabulary")
+        sequences, log_probs = self.model_.generate(
+            n, prompt=tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_length=min_length,
+            max_length=max_length, exclude=[0, *(vocabulary.index_[token] for token in exclude)],
+            random_state=random_state, return_log_probs=True,
+        )  # fmt: skip
+        sentences = [vocabulary.detokenize(sequence) for sequence in sequences]
+        return (sentences, log_probs) if return_log_probs else sentences
+
+    def save(self, path):
+        """Write vocabulary and model to one .npz file, aside first, then renamed."""
+        self._check_fitted("model_")
+        vocabulary = {f"vocabulary/{name}": array for name, array in self.vocabulary_.to_arrays().items()}
+        header = {"kind": "LanguageModel"} | self.model_._header()
+        storage.write(path, header, vocabulary | self.model_._arrays())
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote; ValueError if the file is damaged or foreign."""
+        header, arrays = storage.read(path, "LanguageModel")
+        stored = {n.removeprefix("vocabulary/"): a for n, a in arrays.items() if n.startswith("vocabulary/")}
+        try:
+            vocabulary = Vocabulary.from_arrays(stored)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        model = FastRNN._from_file(path, header, arrays)
+        if model.vocab_size_ != len(vocabulary):
+            raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
+        parameters = model.get_params() | {"vocab_size": vocabulary.max_size}
+        language_model = cls(**parameters, **{name: getattr(vocabulary, name) for name in _OWN})
+        language_model.vocabulary_, language_model.model_ = vocabulary, model
+        return language_model
+
+    def _learn(self, texts, fit):
+        shared = {name: getattr(self, name) for name in FastRNN._parameter_defaults()}
+        model = FastRNN(**shared)
+        model._check_parameters()  # before the long reading of the texts
+        vocabulary = Vocabulary(self.vocab_size, self.level, self.lowercase, self.sentence_split, self.verbose)
+        x, y = vocabulary.fit_transform(texts)
+        model.set_params(vocab_size=len(vocabulary))
+        self.vocabulary_, self.model_ = vocabulary, model
+        fit(model, x, y)
+        return self
