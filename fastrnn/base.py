@@ -1,4 +1,4 @@
-"""What the estimators share: scikit-learn's handling of constructor parameters, without depending on it, and checks of values."""
+"""What the estimators share: scikit-learn's way with constructor parameters, without depending on it, and checks."""
 
 import inspect
 import math

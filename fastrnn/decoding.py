@@ -126,8 +126,8 @@ class Decoder:
 def choose(logits, allowed, temperature, top_k, top_p, uniform, chosen, scores, weights):
     """Draw an index for every row of logits (n, C).
 
-    allowed bool (C,); top_k 0 and top_p 1 for none; uniform float64 (n,) in [0, 1). Overwrites chosen int32 (n,), scores float64
-    (n,), the ln p of what was chosen, and weights, scratch of float64 (C,).
+    allowed bool (C,); top_k 0 and top_p 1 for none; uniform float64 (n,) in [0, 1). Overwrites chosen int32
+    (n,), scores float64 (n,), the ln p of what was chosen, and weights, scratch of float64 (C,).
     """
     for row in range(len(logits)):
         z = logits[row]

@@ -28,11 +28,12 @@ class FastRNN(Estimator):
     bias : bool
         With the biases b and c, or without.
     bptt_truncate : int, optional
-        k of truncated back-propagation through time: the error of output t reaches steps t ... t-k.  None: all steps.
+        k of truncated back-propagation through time: the error of output t reaches steps t ... t-k. None:
+        all steps.
     optimizer : {"adam", "rmsprop", "sgd"}
     learning_rate : float, optional
-        By default 0.002 for "adam", 0.001 for "rmsprop", 0.1 for "sgd".  The gradient is summed over the tokens and averaged
-        over the batch's sequences.
+        By default 0.002 for "adam", 0.001 for "rmsprop", 0.1 for "sgd". The gradient is summed over the
+        tokens and averaged over the batch's sequences.
     momentum : float in [0, 1)
         Of "sgd".
     batch_size : int
@@ -42,23 +43,25 @@ class FastRNN(Estimator):
     clip_norm : float, optional
         Scale the gradient down to this Euclidean norm when it is larger.
     lr_schedule : {"constant", "halve"}
-        "halve" is the tutorial's: every `evaluate_every` epochs the loss on the training data is evaluated, and the
-        learning rate halved if it rose.
+        "halve" is the tutorial's: every `evaluate_every` epochs the loss on the training data is evaluated,
+        and the learning rate halved if it rose.
     evaluate_every : int
         Epochs between these evaluations.
     dtype : {"float32", "float64"}
     n_threads : int, optional
         By default the cores this process may use.
     random_state : int, numpy.random.Generator or RandomState, optional
-        Seeds the initial weights and the order of the batches.  Same seed, machine and number of threads: same numbers.
+        Seeds the initial weights and the order of the batches. Same seed, machine and number of threads:
+        same numbers.
     verbose : int
         1 shows a progress bar for each epoch, with the loss and tokens a second.
 
     Attributes
     ----------
     params_ : mapping of str to array
-        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; LSTM), "V" (C, H), "c" (C,): views of the
-        weights, which may be written to or assigned.  G is 1, 3 (GRU: z, r, g) or 4 (LSTM: i, f, o, g).
+        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; LSTM), "V" (C, H),
+        "c" (C,): views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
+        (LSTM: i, f, o, g).
     loss_curve_ : list of float
         Mean cross-entropy a token of every epoch, nats, of each batch before its update.
     evaluations_ : list of (int, float)
@@ -69,10 +72,9 @@ class FastRNN(Estimator):
         The learning rate as the schedule has left it.
     vocab_size_ : int
 
-    Examples
-    --------
-    The tutorial's recipe: ``FastRNN(cell="rnn", hidden_dim=100, bptt_truncate=4, optimizer="sgd", learning_rate=0.005,
-    batch_size=1, clip_norm=None, lr_schedule="halve", evaluate_every=5, max_epochs=100, bias=False)``.
+    Examples -------- The tutorial's recipe: ``FastRNN(cell="rnn", hidden_dim=100, bptt_truncate=4,
+    optimizer="sgd", learning_rate=0.005, batch_size=1, clip_norm=None, lr_schedule="halve",
+    evaluate_every=5, max_epochs=100, bias=False)``.
     """
 
     def __init__(
@@ -202,13 +204,14 @@ class FastRNN(Estimator):
     def check_gradients(self, x, y, n_entries=20, step=1e-4, random_state=0):
         """Compare gradients with finite differences, as the tutorial's `gradient_check`.
 
-        Both are of the same weights in float64 and of full back-propagation.  Of every array, `n_entries` entries are tried.
+        Both are of the same weights in float64 and of full back-propagation. Of every array, `n_entries`
+        entries are tried.
 
         Returns
         -------
         dict of str to float
-            The largest relative error of each array: |a - n| / (|a| + |n|) with a the gradient, n the difference quotient;
-            0 where both are below 1e-9.
+            The largest relative error of each array: |a - n| / (|a| + |n|), a the gradient, n the difference
+            quotient; 0 where both are below 1e-9.
         """
         x, y = self._inputs(x, y)
         check_integer("n_entries", n_entries, 1)
@@ -271,8 +274,8 @@ class FastRNN(Estimator):
         end : int or None
             Index that ends a sequence; by default SENTENCE_END (1).
         exclude : sequence of int, optional
-            Indices never to draw; their probability is removed, the rest scaled up.  By default SENTENCE_START and
-            UNKNOWN_TOKEN as `Vocabulary` numbers them, 0 and C - 1; () excludes nothing.
+            Indices never to draw; their probability is removed, the rest scaled up. By default
+            SENTENCE_START and UNKNOWN_TOKEN as `Vocabulary` numbers them, 0 and C - 1; () excludes nothing.
         random_state : int, Generator or RandomState, optional
         return_log_probs : bool
             Return the log-probabilities too.

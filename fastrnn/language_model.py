@@ -126,7 +126,8 @@ class LanguageModel(Estimator):
         exclude : sequence of str
             Tokens never to write; their probability is removed.  By default UNKNOWN_TOKEN.
         unknown : {"error", "token"}
-            What a word of the prompt that the vocabulary lacks does: raise ValueError, or stand as UNKNOWN_TOKEN.
+            What a word of the prompt that the vocabulary lacks does: raise ValueError, or stand as
+            UNKNOWN_TOKEN.
         return_log_probs : bool
             Return the log-probabilities too.
 
@@ -143,7 +144,7 @@ class LanguageModel(Estimator):
         tokens, strangers = vocabulary.encode_prompt(prompt)
         if strangers and unknown == "error":
             raise ValueError(
-                f"prompt: found {', '.join(map(repr, strangers))}, expected words of the vocabulary; unknown=\"token\""
+                f'prompt: found {", ".join(map(repr, strangers))}, expected words of the vocabulary; unknown="token"'
                 " takes them for UNKNOWN_TOKEN"
             )
         if isinstance(exclude, str):

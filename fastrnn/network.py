@@ -110,9 +110,7 @@ class Network:
 
     def workspace(self, members, **sizes):
         """Memory for the kernels, see `fastrnn.cpu.workspace.allocate`."""
-        return allocate(
-            self.cell_class, self.vocab_size, self.hidden_dim, self.dtype, members=members, **sizes
-        )
+        return allocate(self.cell_class, self.vocab_size, self.hidden_dim, self.dtype, members=members, **sizes)
 
     def token_losses(self, x, y, n_threads):
         """Cross-entropy of every token, nats, in the corpus' order: array (N,) of the network's dtype."""
@@ -123,9 +121,7 @@ class Network:
     def predictions(self, x, n_threads):
         """Most probable next index after every token: int32 (N,)."""
         best = np.empty(len(x.values), np.int32)
-        self._in_pieces(
-            passes.predict_pass, x, x, n_threads, best, np.empty((0, self.vocab_size), self.dtype)
-        )
+        self._in_pieces(passes.predict_pass, x, x, n_threads, best, np.empty((0, self.vocab_size), self.dtype))
         return best
 
     def probabilities(self, x, n_threads):
@@ -157,9 +153,7 @@ class Network:
                 work.states.initial[:] = 0
                 for t in range(0, int(lengths[first]), steps):
                     active = order[first:last][lengths[first:last] > t]
-                    pieces = Segments(
-                        x.values, y.values, x.offsets[:-1] + t, np.minimum(x.lengths - t, steps)
-                    )
+                    pieces = Segments(x.values, y.values, x.offsets[:-1] + t, np.minimum(x.lengths - t, steps))
                     team.run(
                         kernel,
                         self.model,
@@ -186,16 +180,16 @@ class Network:
         Returns
         -------
         losses, norms : float64 arrays
-            Summed cross-entropy of each batch done, nats, and the norm of its gradient (NaN where none was needed).  Shorter than
-            the batches if a loss or gradient was not finite.
+            Summed cross-entropy of each batch done, nats, and the norm of its gradient (NaN where none was
+            needed). Shorter than the batches if a loss or gradient was not finite.
         """
         batches = len(bounds) - 1
         losses, norms = np.empty(batches), np.full(batches, np.nan)
         status = np.array([0, optimizer.updates], np.int64)
         segments = Segments(x.values, y.values, x.offsets[:-1], x.lengths)
         team.run(
-            passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, segments, order, bounds,
-            work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
+            passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, segments,
+            order, bounds, work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
         )  # fmt: skip
         done, optimizer.updates = int(status[0]), int(status[1])
         return losses[:done], norms[:done]
@@ -241,7 +235,8 @@ class NoOptimizer:
 class Parameters(MutableMapping):
     """The parameters by name, in the tutorial's orientation: views that may be written to, or assigned.
 
-    ``params["V"] = array`` copies, after a check of shape and of finiteness; names can be neither added nor removed.
+    ``params["V"] = array`` copies, after a check of shape and of finiteness; names can be neither added nor
+    removed.
     """
 
     def __init__(self, network):
@@ -276,8 +271,4 @@ class Parameters(MutableMapping):
         return len(self._arrays())
 
     def __repr__(self):
-        return (
-            "{"
-            + ", ".join(f"{name!r}: {array.dtype}{list(array.shape)}" for name, array in self.items())
-            + "}"
-        )
+        return "{" + ", ".join(f"{name!r}: {array.dtype}{list(array.shape)}" for name, array in self.items()) + "}"

@@ -48,9 +48,7 @@ class Ragged:
         if (np.diff(self.offsets) < 0).any():
             raise ValueError("offsets must not decrease")
         if self.offsets[-1] != self.values.size:
-            raise ValueError(
-                f"offsets end at {self.offsets[-1]}, expected {self.values.size}, the number of values"
-            )
+            raise ValueError(f"offsets end at {self.offsets[-1]}, expected {self.values.size}, the number of values")
 
     @classmethod
     def from_sequences(cls, sequences, name="x"):
@@ -89,9 +87,7 @@ class Ragged:
         values = self.values
         if values.size and (values.max() >= vocab_size or values.min() < 0):
             wrong = np.argmax((values < 0) | (values >= vocab_size))
-            raise ValueError(
-                f"{name}: {self._place(wrong)} is {values[wrong]}, expected 0 <= index < {vocab_size}"
-            )
+            raise ValueError(f"{name}: {self._place(wrong)} is {values[wrong]}, expected 0 <= index < {vocab_size}")
 
     @property
     def lengths(self):
@@ -304,9 +300,7 @@ def _raise_first_out_of_range(rows, name):
     for i, row in enumerate(rows):
         for t, item in enumerate(row):
             if not 0 <= item <= _INT32_MAX:
-                raise ValueError(
-                    f"{name}: sequence {i}, position {t} is {item}, expected 0 <= index <= {_INT32_MAX}"
-                )
+                raise ValueError(f"{name}: sequence {i}, position {t} is {item}, expected 0 <= index <= {_INT32_MAX}")
 
 
 def _is_int(kind):

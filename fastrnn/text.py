@@ -24,8 +24,7 @@ _BLOCK = 1_000_000  # characters: bounds Punkt's training, and NLTK's five secon
 
 # Given to a Punkt model that is trained here: a small text shows too few abbreviations.
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc e.g i.e a.k.a cf fig no vol pp approx inc ltd co corp u.s "
-    "u.k a.m p.m".split()
+    "mr mrs ms dr prof st jr sr vs etc e.g i.e a.k.a cf fig no vol pp approx inc ltd co corp u.s u.k a.m p.m".split()
 )
 
 _LEARNED = frozenset(["abbreviations", "collocations", "sentence_starters", "orthography"])
@@ -130,8 +129,7 @@ class SentenceSplitter:
                 sample, texts = _head(texts)
                 self.learned = _train_punkt(sample)
                 logging.getLogger("fastrnn").warning(
-                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model "
-                    "trained on this text"
+                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model trained on this text"
                 )
             self._punkt = _build_punkt(self.learned)
         return iter(texts)
@@ -238,9 +236,7 @@ def _read(file, encoding):
         if b"\0" in data:
             raise _binary(file, encoding) from None
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{file}: not {encoding} at byte {error.start}, line {line}; give its encoding"
-        ) from None
+        raise ValueError(f"{file}: not {encoding} at byte {error.start}, line {line}; give its encoding") from None
     if "\0" in text:
         raise _binary(file, encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -267,8 +263,7 @@ def _csv_column(text, file, column):
         for row in rows:
             if row and len(row) <= k:
                 raise ValueError(
-                    f"{file}: the row that ends on line {rows.line_num} has {len(row)} columns, "
-                    f"expected {len(header)}"
+                    f"{file}: the row that ends on line {rows.line_num} has {len(row)} columns, expected {len(header)}"
                 )
             texts.extend(row[k : k + 1])
         return texts

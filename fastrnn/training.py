@@ -1,4 +1,4 @@
-"""Training: epochs of shuffled minibatches, the learning rate's schedule, progress, and what to do when it goes wrong."""
+"""Training: epochs of shuffled minibatches, the learning rate's schedule, progress, and what to do on divergence."""
 
 import logging
 import sys
@@ -116,9 +116,7 @@ def _epoch(network, optimizer, history, x, y, team, gradient, batch_size, trunca
         while first < batches:
             last = min(batches, first + count)
             start = time.perf_counter()
-            losses, _ = network.train(
-                team, x, y, order, bounds[first : last + 1], work, gradient, optimizer, truncate
-            )
+            losses, _ = network.train(team, x, y, order, bounds[first : last + 1], work, gradient, optimizer, truncate)
             seconds = time.perf_counter() - start
             if len(losses) < last - first:
                 network.restore(before)

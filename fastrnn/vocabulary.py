@@ -387,9 +387,7 @@ class Vocabulary:
 
 def _checked(texts):
     if isinstance(texts, (str, bytes)):
-        raise TypeError(
-            f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]"
-        )
+        raise TypeError(f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]")
     if not isinstance(texts, Iterable):
         raise TypeError(f"texts must be a list of str, found {type(texts).__name__}")
     return _strings(texts)

@@ -1,4 +1,4 @@
-"""Gated recurrent unit (Chung et al. 2014, arXiv 1412.3555): the reset gate acts before the product, z weighs the new state.
+"""Gated recurrent unit (Chung et al. 2014, arXiv 1412.3555): reset before the product, z weighs the new state.
 
     z = sigmoid(x_t U_z + h_{t-1} W_z + b_z)    r = sigmoid(x_t U_r + h_{t-1} W_r + b_r)
     q = r * h_{t-1}                             g = tanh(x_t U_g + q W_g + b_g)
@@ -18,7 +18,8 @@ W            (H, 3H)    previous state to gates, in the order z, r, g
 b            (3H,)      bias, (0,) without
 ===========  =========  ==================================================
 
-The state is [h]; aux keeps q.  (Cho et al. 2014, cuDNN and PyTorch swap z and 1 - z; the last two also reset after the product.)
+The state is [h]; aux keeps q. (Cho et al. 2014, cuDNN and PyTorch swap z and 1 - z; the last two also reset
+after the product.)
 """
 
 from typing import NamedTuple

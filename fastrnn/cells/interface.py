@@ -1,7 +1,8 @@
 """What the time loops ask of a cell: one step forward, one step backward, the gradients of its own weights.
 
-A cell is a NamedTuple of its recurrent parameters (see rnn.py, the shortest).  The loops in cpu/ know no cell by name: they call the
-three functions below, and the type of the tuple decides, when a loop is compiled, whose code is called.
+A cell is a NamedTuple of its recurrent parameters (see rnn.py, the shortest). The loops in cpu/ know no
+cell by name: they call the three functions below, and the type of the tuple decides, when a loop is
+compiled, whose code is called.
 
 Letters, for one time step of n sequences; H units, G gates, S parts of the state (h first):
 

@@ -1,13 +1,14 @@
 """The one matrix product behind everything: C (+)= A B, held in registers, nothing packed.
 
-A micro-kernel keeps a tile of C in vector registers: a few rows by a few vectors of columns.  For every k it loads one row
-piece of B as vectors, broadcasts one scalar of A for each row of the tile, and issues one fused multiply-add for every pair.  A may lie in
-any order (its scalars have two strides), so transposed operands need no copy; the rows of B and C must be contiguous.  The last
-vector of a tile is loaded and stored under a mask, so any number of columns works without padding, and rows that do not exist
-are computed but not stored.
+A micro-kernel keeps a tile of C in vector registers: a few rows by a few vectors of columns. For every k it
+loads one row piece of B as vectors, broadcasts one scalar of A for each row of the tile, and issues one
+fused multiply-add for every pair. A may lie in any order (its scalars have two strides), so transposed
+operands need no copy; the rows of B and C must be contiguous. The last vector of a tile is loaded and
+stored under a mask, so any number of columns works without padding, and rows that do not exist are computed
+but not stored.
 
-LLVM is given the vector operations as they are (`llvm.fma`), since its own vectoriser does not find this form.  Called with
-``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
+LLVM is given the vector operations as they are (`llvm.fma`), since its own vectoriser does not find this
+form. Called with ``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
 """
 
 import functools
@@ -24,7 +25,7 @@ from .jit import cfunc
 
 
 def host_vectors(features=None):
-    """(bytes in a vector, vectors of columns in a tile) for this machine, or for the CPU features given as LLVM writes them."""
+    """(bytes in a vector, vectors of columns in a tile) of this machine, or of CPU features as LLVM writes them."""
     if features is None:
         chosen = numba.config.CPU_FEATURES
         features = chosen if chosen is not None else llvm.get_host_cpu_features().flatten()
@@ -61,9 +62,7 @@ def _tile(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, a
         for rows, fewer in zip(ROW_CHOICES, ROW_CHOICES[1:] + (0,), strict=True):
             with builder.if_then(builder.and_(over(m, fewer), builder.not_(over(m, rows)))):
                 for vectors in range(1, TILE_VECTORS + 1):
-                    fits = builder.and_(
-                        over(n, (vectors - 1) * lanes), builder.not_(over(n, vectors * lanes))
-                    )
+                    fits = builder.and_(over(n, (vectors - 1) * lanes), builder.not_(over(n, vectors * lanes)))
                     with builder.if_then(fits):
                         _emit_tile(
                             builder,
@@ -223,8 +222,9 @@ def _symbol(dtype):
 def load_product(dtype):
     """Compile (or load) the product for a dtype, "float32" or "float64".
 
-    It is compiled once and known to the kernels by a symbol, which must be there before they are loaded: were it a function
-    of theirs, LLVM would optimise its tiles again in every kernel, most of the time that compiling takes.
+    It is compiled once and known to the kernels by a symbol, which must be there before they are loaded:
+    were it a function of theirs, LLVM would optimise its tiles again in every kernel, most of the time that
+    compiling takes.
     """
     if numba.config.DISABLE_JIT:
         return None
@@ -236,17 +236,13 @@ def load_product(dtype):
 
 @intrinsic
 def _compiled_product(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
-    signature = types.void(
-        *(a if isinstance(t, types.CPointer) else t for t in _arguments(types.CPointer(a.dtype)))
-    )
+    signature = types.void(*(a if isinstance(t, types.CPointer) else t for t in _arguments(types.CPointer(a.dtype))))
 
     def codegen(context, builder, signature, args):
         dtype = signature.args[0].dtype
         arguments = _arguments(types.CPointer(dtype))
         values = [
-            context.make_array(have)(context, builder, value).data
-            if isinstance(want, types.CPointer)
-            else value
+            context.make_array(have)(context, builder, value).data if isinstance(want, types.CPointer) else value
             for have, want, value in zip(signature.args, arguments, args, strict=True)
         ]
         kinds = [context.get_value_type(kind) for kind in arguments]

@@ -1,7 +1,8 @@
 """How kernels are compiled: one set of flags, one cache that is never stale.
 
-Numba keeps a cached kernel until *its own* file changes; it does not notice that a function it calls, in another file,
-has changed.  So the cache's folder carries a hash of every kernel source: edit one and all are compiled anew.
+Numba keeps a cached kernel until *its own* file changes; it does not notice that a function it calls, in
+another file, has changed. So the cache's folder carries a hash of every kernel source: edit one and all are
+compiled anew.
 """
 
 import hashlib
@@ -16,8 +17,8 @@ import numba
 PACKAGE = Path(__file__).resolve().parent.parent
 KERNEL_ROOMS = ("cells", "cpu")
 
-# Sums may be reordered (or they would not vectorise), but NaN and infinity keep their meaning: the guard against a
-# diverging run relies on it.
+# Sums may be reordered (or they would not vectorise), but NaN and infinity keep their meaning: the guard
+# against a diverging run relies on it.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 # For range reductions, whose terms must stay in the order in which they are written.
 STRICT_ORDER = {"contract", "nsz"}
@@ -35,14 +36,13 @@ def source_hash(package=PACKAGE):
 def cache_folder():
     """Where compiled kernels are kept: a writable folder named after the kernel sources, or None if there is none.
 
-    Tried in turn: ``NUMBA_CACHE_DIR``, the package's own ``__pycache__``, the user's cache folder, the temporary folder.
+    Tried in turn: ``NUMBA_CACHE_DIR``, the package's own ``__pycache__``, the user's cache folder, the
+    temporary folder.
     """
     name = f"fastrnn-{source_hash()}"
     own = PACKAGE / "__pycache__"
     roots = (
-        [Path(numba.config.CACHE_DIR)]
-        if numba.config.CACHE_DIR
-        else [own, _user_cache(), Path(tempfile.gettempdir())]
+        [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else [own, _user_cache(), Path(tempfile.gettempdir())]
     )
     for root in roots:
         folder = root / name

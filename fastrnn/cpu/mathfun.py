@@ -1,7 +1,8 @@
 """exp, tanh and the logistic function, written so that a loop over them becomes vector code.
 
-Numba ships no vector mathematics, and a call of the C library's exp keeps a loop scalar (about ten times slower).  In float32 these
-are short polynomials; in float64, which serves the checks, the C library's functions.
+Numba ships no vector mathematics, and a call of the C library's exp keeps a loop scalar (about ten times
+slower). In float32 these are short polynomials; in float64, which serves the checks, the C library's
+functions.
 """
 
 import math
@@ -34,7 +35,7 @@ def _exp32(x):
 
 @jit(fastmath=STRICT_ORDER)
 def _tanh32(x):
-    """Hyperbolic tangent, error below 3 units in the last place, near 0 too: x P(x^2) / Q(x^2) (Eigen's coefficients)."""
+    """Hyperbolic tangent, relative error below 3e-7, near 0 too: x P(x^2) / Q(x^2) (Eigen's coefficients)."""
     bound = f4(7.90531110763549805)
     x = bound if x > bound else x
     x = -bound if x < -bound else x
@@ -72,7 +73,8 @@ def _tanh64(x):
     return math.tanh(x)
 
 
-# What the kernels call. The bodies run under NUMBA_DISABLE_JIT=1 only; compiled code takes the function of its dtype.
+# What the kernels call. The bodies run under NUMBA_DISABLE_JIT=1 only; compiled code takes the function of
+# its dtype.
 def exp(x):
     """e**x of a scalar."""
     return type(x)(_exp64(float(x)))

@@ -1,11 +1,13 @@
 """The output layer: logits, softmax, cross-entropy and their gradients, without ever holding them for all tokens.
 
-Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words are split over the team, so
-every row of V has one reader and one writer.  Logits are kept as [words, tokens], tokens along the vector: the softmax's
-sums then need no sum across a vector, and the same block serves as A of dV and as B of dh.  One exponential a logit: a
-sub-block keeps e = exp(z - m) with m the running maximum when it was computed, and is rescaled once the sums are known.
+Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words are split over
+the team, so every row of V has one reader and one writer. Logits are kept as [words, tokens], tokens along
+the vector: the softmax's sums then need no sum across a vector, and the same block serves as A of dV and as
+B of dh. One exponential a logit: a sub-block keeps e = exp(z - m) with m the running maximum when it was
+computed, and is rescaled once the sums are known.
 
-    z = V h + c;   o = softmax(z);   loss = -ln o[y];   dz = scale (o - onehot(y));   dV += dz h^T;  dc += dz;  dh = V^T dz
+    z = V h + c;                    o = softmax(z);   loss = -ln o[y]
+    dz = scale (o - onehot(y));     dV += dz h^T;     dc += dz;    dh = V^T dz
 """
 
 import math
@@ -30,9 +32,10 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
         dV (C, H), dc (C,) or (0,):   the gradients of dscale * sum(nll), added to what is there with `add`
         dh (count, H):                that of dh_scale * dscale * sum(nll)
 
-    `work` is a workspace.Softmax.  A step of gradient descent without a gradient array: pass V and c as dV and dc, dscale = -learning
-    rate, dh_scale = 1 / dscale and `add`, with at most TOKENS tokens (a second block would see the new V).  Returns False,
-    before any gradient of a block was written, if one of its cross-entropies is not finite.
+    `work` is a workspace.Softmax. A step of gradient descent without a gradient array: pass V and c as dV
+    and dc, dscale = -learning rate, dh_scale = 1 / dscale and `add`, with at most TOKENS tokens (a second
+    block would see the new V). Returns False, before any gradient of a block was written, if one of its
+    cross-entropies is not finite.
     """
     first, last = len(V) * member // size, len(V) * (member + 1) // size
     learn = len(dV) > 0
@@ -112,9 +115,7 @@ def probabilities(member, size, barrier, V, c, count, state, targets, origin, wo
         meet(barrier, size)
         _log_sums(size, n, work.top, work.total, log_sum)
         meet(barrier, size)
-        _block_probabilities(
-            first, last, places, z, reference, log_sum, work.total[member], work.best[member], proba
-        )
+        _block_probabilities(first, last, places, z, reference, log_sum, work.total[member], work.best[member], proba)
         meet(barrier, size)
         for i in range(n * member // size, n * (member + 1) // size):
             winner = 0
@@ -244,7 +245,7 @@ def _sum_parts(member, size, n, dhT, dh, dh_scale):
 
 @jit
 def _block_probabilities(first, last, places, z, reference, log_sum, largest, best, proba):
-    """Probabilities of words first..last, into proba; the largest of each token into `largest`, its word into `best`."""
+    """Probabilities of words first..last, into proba; each token's largest into `largest`, its word into `best`."""
     n = len(places)
     for i in range(n):
         largest[i], best[i] = -1, first

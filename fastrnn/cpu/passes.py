@@ -1,6 +1,7 @@
 """Passes over batches, each run by a whole team: training, scoring, predicting, and one step of decoding.
 
-`ids` (int64) names the segments of all batches, each batch's longest first; batch b is ids[bounds[b] : bounds[b + 1]].
+`ids` (int64) names the segments of all batches, each batch's longest first; batch b takes those from bounds[b] to
+bounds[b + 1] - 1.
 """
 
 import numpy as np
@@ -21,8 +22,8 @@ GRAIN = 16
 
 @jit
 def train_pass(
-    member, size, barrier, model, U, gradient, moments, moments_U, segments, ids, bounds, work, rule, hyper, truncate,
-    scale, status, losses, norms,
+    member, size, barrier, model, U, gradient, moments, moments_U, segments, ids, bounds, work,
+    rule, hyper, truncate, scale, status, losses, norms,
 ):  # fmt: skip
     """Train on the batches, in order; stop early if a loss or a gradient is not finite.
 
@@ -45,7 +46,8 @@ def train_pass(
     status : int64[2]
         [0] batches done, [1] updates done so far; overwritten.
     losses, norms : float64[batches]
-        Summed cross-entropy of each batch before its update, nats; norm of its gradient, where one was needed.
+        Summed cross-entropy of each batch before its update, nats; norm of its gradient, where one was
+        needed.
     """
     rows, errors = work.rows, work.errors
     starts = rows.starts[member]
@@ -148,9 +150,7 @@ def _gradients(member, size, cell, d_cell, states, da, tokens, occurring, sparse
     if first == last:
         return
     count, slot, dU, db = len(da), sparse.slot, sparse.dU, d_cell.b
-    weight_gradients(
-        cell, d_cell, states.prev[:count], states.aux[:count], states.state[:count], da, first, last
-    )
+    weight_gradients(cell, d_cell, states.prev[:count], states.aux[:count], states.state[:count], da, first, last)
     if len(db) > 0:
         db[first:last] = 0
         for row in range(count):
@@ -179,7 +179,7 @@ def _norm(member, size, barrier, dense, dU, count_U, partial):
 
 @jit
 def _update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
-    """This member's share of the optimiser's step, on the dense parameters from `start` on and the rows of U that occur."""
+    """This member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = share(member, size, len(dense) - start, GRAIN)
     update(
         rule,
@@ -246,8 +246,8 @@ def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, b
 def advance(cell, U, V, c, tokens, prev, gates, aux, state, z, logits):
     """One step of decoding of n streams.
 
-    Reads tokens int32[n] and prev (n, S*H); overwrites gates (n, G*H), aux (n, A*H), state (n, S*H), logits (n, C) and z, scratch of
-    (C + H, n).
+    Reads tokens int32[n] and prev (n, S*H); overwrites gates (n, G*H), aux (n, A*H), state (n, S*H), logits
+    (n, C) and z, scratch of (C + H, n).
     """
     n, H = len(tokens), V.shape[1]
     for i in range(n):

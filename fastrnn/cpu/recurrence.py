@@ -1,8 +1,9 @@
 """Time loops: a group of sequences through all of its steps, forward and back.
 
-Sequences are independent, so each member of the team takes a group of them, sorted by length, through all steps by
-itself: no barrier in the loop.  The group's tokens stand in packed rows, step after step, and within a step the longest
-sequence first: as sequences end, fewer rows stay active, and nothing is ever padded.
+Sequences are independent, so each member of the team takes a group of them, sorted by length, through all
+steps by itself: no barrier in the loop. The group's tokens stand in packed rows, step after step, and
+within a step the longest sequence first: as sequences end, fewer rows stay active, and nothing is ever
+padded.
 
     rows of step t:  starts[t] ... starts[t+1] - 1;   sequence b of the group at step t:  row starts[t] + b
 """
@@ -47,8 +48,8 @@ def pack(member, size, x, y, begin, length, ids, rows):
 def forward(member, size, cell, U, steps, starts, tokens, states):
     """Run the group forward; fills this member's rows of `states`.
 
-    `starts` is the member's own.  A sequence starts from its row of states.initial (in the order of `ids`; zeros where that has no
-    rows) and leaves its last state in states.final, if that has rows.
+    `starts` is the member's own. A sequence starts from its row of states.initial (in the order of `ids`;
+    zeros where that has no rows) and leaves its last state in states.final, if that has rows.
     """
     prev, gates, aux, state = states.prev, states.gates, states.aux, states.state
     initial, final = states.initial, states.final
@@ -91,9 +92,10 @@ def embed(U, b, token, gates):
 def backward(cell, steps, truncate, starts, states, dh, da, WT, carry, scratch):
     """Run the group back from dh, the output layer's errors; fills this member's rows of da.
 
-    `starts`, `carry` and `scratch` are the member's own.  `truncate` is k of truncated back-propagation through time, negative
-    for none: the error of output t then reaches steps t ... t-k and no further.  Being linear in the errors, one sweep does
-    it that carries each output's error by itself, in a ring of k + 1 slots; without truncation one slot takes the sum of all.
+    `starts`, `carry` and `scratch` are the member's own. `truncate` is k of truncated back-propagation
+    through time, negative for none: the error of output t then reaches steps t ... t-k and no further.
+    Being linear in the errors, one sweep does it that carries each output's error by itself, in a ring of k
+    + 1 slots; without truncation one slot takes the sum of all.
     """
     H, width = dh.shape[1], states.state.shape[1]
     truncated = 0 <= truncate < steps - 1

@@ -1,8 +1,8 @@
 """A team of threads that runs one kernel together, and the barrier at which its members meet.
 
-Kernels are written for a team: every member gets its number, does its share and meets the others at a barrier.  That
-costs a fraction of a microsecond where Numba's parallel loops cost ten or more, compiles in half the time, leaves
-other libraries' thread settings alone and may be used from several threads at once.
+Kernels are written for a team: every member gets its number, does its share and meets the others at a
+barrier. That costs a fraction of a microsecond where Numba's parallel loops cost ten or more, compiles in
+half the time, leaves other libraries' thread settings alone and may be used from several threads at once.
 """
 
 import os
@@ -33,8 +33,8 @@ def available_cores():
 class Team:
     """`size` threads that run a kernel together; a context manager.
 
-    All members are worker threads, never the caller's: a Ctrl-C, which Python raises in the main thread only, can
-    then not take one member away while the others wait for it.
+    All members are worker threads, never the caller's: a Ctrl-C, which Python raises in the main thread
+    only, can then not take one member away while the others wait for it.
     """
 
     def __init__(self, size):
@@ -61,9 +61,7 @@ class Team:
             while not conductor.done():
                 try:
                     wait([conductor])
-                except (
-                    KeyboardInterrupt
-                ) as error:  # let the members finish: they write to the caller's arrays
+                except KeyboardInterrupt as error:  # let the members finish: they write to the caller's arrays
                     interrupt = error
             conductor.result()
             if interrupt is not None:
@@ -71,10 +69,7 @@ class Team:
 
     def _conduct(self, kernel, args):
         kernel.compile(tuple(map(numba.typeof, (0, self.size, self.barrier, *args))))  # once, not in every member
-        others = [
-            self._pool.submit(kernel, member, self.size, self.barrier, *args)
-            for member in range(1, self.size)
-        ]
+        others = [self._pool.submit(kernel, member, self.size, self.barrier, *args) for member in range(1, self.size)]
         kernel(0, self.size, self.barrier, *args)
         for other in others:
             other.result()
@@ -104,9 +99,7 @@ def _read(typingctx, array, index):
     return types.int64(array, types.intp), codegen
 
 
-_give_way = types.ExternalFunction(
-    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
-)
+_give_way = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
 
 
 @jit

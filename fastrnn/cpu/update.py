@@ -6,9 +6,10 @@ With g the gradient, already clipped, and r the learning rate:
     momentum    m = mu m + g;                      p -= r m
     RMSProp     v = rho v + (1 - rho) g^2;         p -= r g / (sqrt(v) + eps)
     Adam        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= r' m / (sqrt(v) + eps')
-                with r', eps' holding the corrections of the moments' bias (Kingma & Ba 2015, end of section 2)
+                with r', eps' holding the corrections of the moments' bias (Kingma & Ba 2015, section 2)
 
-Rows of U are visited only when their word occurs ("lazy" moments): a word's moments rest while it is not seen.
+Rows of U are visited only when their word occurs ("lazy" moments): a word's moments rest while it is not
+seen.
 """
 
 import math
@@ -37,7 +38,8 @@ def squared_norm(g, start, stop):
 def constants(rule, hyper, clip, step, out):
     """Fill `out` (6,), of the parameters' dtype, with the rule's constants b1, a1, b2, a2, rate, eps for `update`.
 
-    `hyper` is as in `passes.train_pass`; `clip` is the factor of the gradient, `step` the number of the update, from 1.
+    `hyper` is as in `passes.train_pass`; `clip` is the factor of the gradient, `step` the number of the
+    update, from 1.
     """
     rate, momentum, rho, beta1, beta2, epsilon = (
         hyper[0],
@@ -66,7 +68,7 @@ def constants(rule, hyper, clip, step, out):
 
 @jit
 def update(rule, p, p0, g, g0, count, m, v, constants):
-    """One step of `rule` on p[p0:p0+count], with its gradient at g[g0:]; m and v lie like p, empty if the rule has none.
+    """One step of `rule` on p[p0:p0+count], its gradient at g[g0:]; m and v lie like p, empty if the rule has none.
 
     All arrays are flat and of one dtype; p, m and v are overwritten.
     """

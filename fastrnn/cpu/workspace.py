@@ -10,7 +10,8 @@ from .output import TOKENS, WORDS
 class Model(NamedTuple):
     """Parameters of a network, or their gradients. C words, H units, G gates.
 
-    `dense` is one flat array of which V, c and the cell's arrays are views: V and c first, the cell's from `cell_start` on.
+    `dense` is one flat array of which V, c and the cell's arrays are views: V and c first, the cell's from
+    `cell_start` on.
     """
 
     cell: tuple  # a cell's own tuple: W (H, G*H), b, ...
@@ -29,7 +30,8 @@ class Segments(NamedTuple):
     length: np.ndarray  # int64[B], at least 1
 
 
-# Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, S parts of a state, A of aux.
+# Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, S parts of a state,
+# A of aux.
 
 
 class Rows(NamedTuple):
@@ -86,7 +88,7 @@ class Sparse(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Scratch memory of the kernels, all overwritten. Groups of few arrays: every array passed on costs compile time."""
+    """Scratch memory of the kernels, all overwritten. In small groups: every array passed on costs compile time."""
 
     rows: Rows
     states: States
@@ -111,7 +113,7 @@ def allocate(
     truncate=-1,
     states=0,
 ):
-    """Memory for batches of at most the given size; with `learn` for gradients too, with `states` for carried states."""
+    """Memory for batches of at most the given size, with `learn` for gradients too, and for `states` carried states."""
     C, H, N, M = vocab_size, hidden_dim, tokens, members
     G, S, A = cell_class.GATES, cell_class.STATES, cell_class.AUX
     group = -(-sequences // M)

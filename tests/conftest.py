@@ -1,0 +1,75 @@
+"""Hypothesis profiles, models and batches that several test files use, and what runs only with compiled kernels."""
+
+import os
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from reference import init_params
+
+from fastrnn import FastRNN
+
+CELLS = ["rnn", "lstm", "gru"]
+DTYPES = ["float32", "float64"]
+COMPILED = not numba.config.DISABLE_JIT
+
+# Kernels are compiled in whatever example comes first, so no example has a deadline.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "compiled: needs compiled kernels, so NUMBA_DISABLE_JIT=1 skips it")
+
+
+def pytest_collection_modifyitems(items):
+    if not COMPILED:
+        for item in items:
+            if item.get_closest_marker("compiled"):
+                item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set: kernels run as plain Python"))
+
+
+def examples(compiled, plain=3):
+    """Settings of a Hypothesis test: how many examples with compiled kernels, and as plain Python."""
+    return settings(max_examples=compiled if COMPILED else plain)
+
+
+def random_batch(vocab_size, lengths, seed=0):
+    """Inputs and targets of the given lengths: two lists of int32 arrays."""
+    rng = np.random.default_rng(seed)
+    x, y = ([rng.integers(vocab_size, size=length, dtype=np.int32) for length in lengths] for _ in "xy")
+    return x, y
+
+
+def make_model(cell="gru", vocab_size=7, hidden_dim=5, seed=0, scale=1.5, **parameters):
+    """An untrained model whose weights are large enough that its cell is far from linear."""
+    model = FastRNN(cell, hidden_dim, vocab_size, **{"max_epochs": 0, "n_threads": 1, "random_state": 0} | parameters)
+    model.fit([[0]], [[0]])
+    rng = np.random.default_rng(seed)
+    for name, array in init_params(cell, vocab_size, hidden_dim, model.bias, rng, scale).items():
+        model.params_[name] = array
+    return model
+
+
+def weights(model):
+    """A float64 copy of a model's parameters, as the oracle takes them."""
+    return {name: np.array(array, np.float64) for name, array in model.params_.items()}
+
+
+def assert_arrays_close(found, expected, dtype, rtol=None, floor=None):
+    """Compare two {name: array}: the error is measured by the largest element of each array.
+
+    An array that ought to be nonzero is asserted to be. `floor` is the absolute error allowed besides, for
+    arrays that are zero but for rounding.
+    """
+    rtol = {"float32": 1e-4, "float64": 1e-9}[dtype] if rtol is None else rtol
+    floor = {"float32": 1e-7, "float64": 1e-15}[dtype] if floor is None else floor
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].shape == array.shape, name
+        largest = np.abs(array).max()
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=rtol * largest + floor, err_msg=name)
+        if largest > 2 * floor:
+            assert np.any(found[name] != 0), f"{name} is all zero"
