@@ -55,7 +55,7 @@ def _sample_streams(network, prompt, count, end, min_length, max_length, exclude
     allowed = np.ones(network.vocab_size, np.bool_)
     allowed[exclude] = False
     allowed_early = allowed.copy()  # before min_length: not the end
-    if end is not None:
+    if end is not None and end < network.vocab_size:
         allowed_early[end] = False
     decoder = Decoder(network, 1)
     for token in prompt:

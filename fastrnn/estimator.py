@@ -217,7 +217,8 @@ class FastRNN(Estimator):
         check_integer("n_entries", n_entries, 1)
         check_real("step", step, 0)
         rng = as_generator(random_state)
-        twin = Network(self.cell, self.vocab_size_, self.hidden_dim, self.bias, "float64")
+        own = self.network_
+        twin = Network(own.cell_class.NAME, own.vocab_size, own.hidden_dim, own.bias, "float64")
         for name, array in self.params_.items():
             twin.params[name] = array
         threads = self._threads()
@@ -301,7 +302,7 @@ class FastRNN(Estimator):
         exclude = sorted({0, C - 1}) if exclude is None else list(exclude)
         if exclude:
             Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
-        if len({*exclude, *(() if end is None else (end,))} & set(range(C))) >= C:
+        if len({*exclude, *(() if end is None or min_length == 0 else (end,))} & set(range(C))) >= C:
             raise ValueError("exclude: no index is left that could be drawn")
         drawn, log_probs = sample(
             self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
@@ -353,8 +354,13 @@ class FastRNN(Estimator):
     def _header(self):
         """What a file holds besides arrays."""
         self._check_fitted("network_")
-        parameters = self.get_params() | {"dtype": self.network_.dtype.name}
-        if not isinstance(self.random_state, (int, type(None))):
+        network = self.network_  # set_params may have asked for another one since
+        parameters = self.get_params() | {
+            "cell": network.cell_class.NAME, "hidden_dim": network.hidden_dim, "bias": network.bias,
+            "dtype": network.dtype.name,
+        }  # fmt: skip
+        parameters = {n: v.item() if isinstance(v, np.generic) else v for n, v in parameters.items()}
+        if not isinstance(parameters["random_state"], (int, type(None))):
             parameters["random_state"] = None
         return {
             "parameters": parameters,

@@ -187,11 +187,13 @@ class Network:
         losses, norms = np.empty(batches), np.full(batches, np.nan)
         status = np.array([0, optimizer.updates], np.int64)
         segments = Segments(x.values, y.values, x.offsets[:-1], x.lengths)
-        team.run(
-            passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, segments,
-            order, bounds, work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
-        )  # fmt: skip
-        done, optimizer.updates = int(status[0]), int(status[1])
+        try:
+            team.run(
+                passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, segments,
+                order, bounds, work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
+            )  # fmt: skip
+        finally:  # a Ctrl-C comes after the batches: they count
+            done, optimizer.updates = int(status[0]), int(status[1])
         return losses[:done], norms[:done]
 
     def gradients(self, x, y, truncate, n_threads):
@@ -215,7 +217,10 @@ class Network:
                     truncate,
                     1 / len(x.values),
                 )
-                loss += losses.sum() if len(losses) else np.nan
+                if len(losses) == 0:  # not finite, and so left off before the gradients
+                    loss, total.dense[:], dU[:] = np.nan, np.nan, np.nan
+                    break
+                loss += losses.sum()
                 total.dense[:] += gradient.dense
                 occurring = len(np.unique(x[batch].values))
                 dU[work.sparse.words[:occurring]] += work.sparse.dU[:occurring]
@@ -257,8 +262,10 @@ class Parameters(MutableMapping):
             raise TypeError(f"{name}: found dtype {value.dtype}, expected numbers")
         if value.shape != arrays[name].shape:
             raise ValueError(f"{name}: found shape {value.shape}, expected {arrays[name].shape}")
+        with np.errstate(over="ignore"):
+            value = value.astype(arrays[name].dtype)
         if not np.isfinite(value).all():
-            raise ValueError(f"{name}: found NaN or infinity, expected finite numbers")
+            raise ValueError(f"{name}: found NaN or infinity, expected finite numbers of {value.dtype}")
         arrays[name][...] = value
 
     def __delitem__(self, name):

@@ -89,7 +89,7 @@ def train(network, optimizer, history, x, y, *, epochs, batch_size, truncate, sc
             for _ in range(epochs):
                 if schedule == "halve" and len(history.losses) % evaluate_every == 0:
                     _halve_if_risen(network, optimizer, history, x, y, n_threads)
-                _epoch(network, optimizer, history, x, y, team, gradient, batch_size, truncate, rng, epochs, verbose)
+                _epoch(network, optimizer, history, x, y, team, gradient, batch_size, truncate, rng, verbose)
         except KeyboardInterrupt:
             logger.warning(
                 "interrupted after %d full epochs and %d updates: the model keeps what it has learned",
@@ -105,7 +105,7 @@ def _halve_if_risen(network, optimizer, history, x, y, n_threads):
     history.evaluations.append((len(history.losses), loss))
 
 
-def _epoch(network, optimizer, history, x, y, team, gradient, batch_size, truncate, rng, epochs, verbose):
+def _epoch(network, optimizer, history, x, y, team, gradient, batch_size, truncate, rng, verbose):
     order, bounds = minibatches(x.lengths, batch_size, rng)
     tokens = np.add.reduceat(x.lengths[order], bounds[:-1])
     work = network.training_workspace(team.size, x, order, bounds, truncate)
@@ -120,24 +120,24 @@ def _epoch(network, optimizer, history, x, y, team, gradient, batch_size, trunca
             seconds = time.perf_counter() - start
             if len(losses) < last - first:
                 network.restore(before)
-                raise DivergenceError(
-                    f"training diverged: the loss or gradient of batch {first + len(losses) + 1} of epoch {epoch} is"
-                    f" not finite; the weights are those before that epoch. Lower learning_rate (found"
-                    f" {optimizer.learning_rate:g}) or clip_norm"
-                )
+                raise _diverged(f"the loss or gradient of batch {first + len(losses) + 1}", epoch, optimizer)
             done = int(tokens[first:last].sum())
             total, seen = total + float(losses.sum()), seen + done
-            bar.set_postfix_str(f"loss {total / seen:.3f}", refresh=False)
+            bar.set_postfix_str(f"loss {total / seen:.3f}, {done / seconds:,.0f} tokens/s", refresh=False)
             bar.update(done)
             count = max(1, int((last - first) * min(4.0, SECONDS_PER_RUN / seconds)))
             first = last
     if not network.is_finite():
         network.restore(before)
-        raise DivergenceError(
-            f"training diverged: weights became infinite in epoch {epoch}; they are put back to those before it. Lower"
-            f" learning_rate (found {optimizer.learning_rate:g}) or clip_norm"
-        )
+        raise _diverged("a weight", epoch, optimizer)
     history.losses.append(total / seen)
+
+
+def _diverged(what, epoch, optimizer):
+    return DivergenceError(
+        f"training diverged: {what} of epoch {epoch} is not finite; the weights are those before that epoch."
+        f" Lower learning_rate (found {optimizer.learning_rate:g}) or clip_norm"
+    )
 
 
 def _progress(title, tokens, verbose):
@@ -145,6 +145,6 @@ def _progress(title, tokens, verbose):
     from tqdm import tqdm
 
     return tqdm(
-        total=tokens, desc=title, disable=not verbose, unit="token", unit_scale=True, file=sys.stderr,
-        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} tokens, {rate_fmt}, {postfix}, {elapsed}",
+        total=tokens, desc=title, disable=not verbose, unit_scale=True, file=sys.stderr,
+        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} tokens{postfix}, {elapsed}",
     )  # fmt: skip

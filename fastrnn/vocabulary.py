@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastrnn.errors import NotFittedError
-from fastrnn.ragged import Ragged
-from fastrnn.text import SentenceSplitter, join_words, tokenizer
+from .base import Estimator
+from .ragged import Ragged
+from .text import SentenceSplitter, join_words, tokenizer
 
 SENTENCE_START = "SENTENCE_START"
 SENTENCE_END = "SENTENCE_END"
@@ -21,7 +21,7 @@ _SPECIAL = frozenset([SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN])
 _PARAMETERS = ("max_size", "level", "lowercase", "sentence_split")
 
 
-class Vocabulary:
+class Vocabulary(Estimator):
     """The words of a text and their indices.
 
     SENTENCE_START has index 0 and SENTENCE_END 1; the most frequent words follow, equal ones in
@@ -112,7 +112,7 @@ class Vocabulary:
         TypeError, ValueError
             As `fit`.
         """
-        self._check_fitted()
+        self._check_fitted("tokens_")
         types, ids, lengths = self._scan(texts, self._splitter)
         return _pair(np.array([self._index(word) for word in types], np.int32)[ids], lengths)
 
@@ -139,7 +139,7 @@ class Vocabulary:
         TypeError
             Something else than a string was found.
         """
-        self._check_fitted()
+        self._check_fitted("tokens_")
         if isinstance(sentence, str):
             indices = map(self._index, self._tokenize(sentence))
         else:
@@ -169,7 +169,7 @@ class Vocabulary:
         TypeError
             `text` is not a string.
         """
-        self._check_fitted()
+        self._check_fitted("tokens_")
         if not isinstance(text, str):
             raise TypeError(f"prompt must be a str, found {type(text).__name__}")
         words = self._tokenize(text) if text else []
@@ -197,7 +197,7 @@ class Vocabulary:
         ValueError
             An index is not in the vocabulary.
         """
-        self._check_fitted()
+        self._check_fitted("tokens_")
         indices = np.asarray(indices)
         if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
             raise TypeError("indices must be a sequence of int")
@@ -224,7 +224,7 @@ class Vocabulary:
 
     def report(self):
         """Return a summary of the text and the vocabulary, one fact a line."""
-        self._check_fitted()
+        self._check_fitted("tokens_")
         last = len(self) - 2
         count = self.counts_[last]
         return (
@@ -244,7 +244,7 @@ class Vocabulary:
             ``tokens`` uint8: the tokens' UTF-8 bytes, end to end; ``token_lengths`` int64: bytes
             of each; ``counts`` int64; ``config`` uint8: JSON.
         """
-        self._check_fitted()
+        self._check_fitted("tokens_")
         encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
         config = {name: getattr(self, name) for name in _PARAMETERS}
         config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
@@ -290,16 +290,12 @@ class Vocabulary:
         return vocabulary
 
     def __len__(self):
-        self._check_fitted()
+        self._check_fitted("tokens_")
         return len(self.tokens_)
 
     def __contains__(self, token):
-        self._check_fitted()
+        self._check_fitted("tokens_")
         return token in self.index_
-
-    def __repr__(self):
-        parameters = ", ".join(f"{name}={getattr(self, name)!r}" for name in _PARAMETERS)
-        return f"Vocabulary({parameters})"
 
     def _learn(self, texts):
         self._check_parameters()
@@ -379,10 +375,6 @@ class Vocabulary:
         if size is not None and not (integer and size > len(_SPECIAL)):
             raise ValueError(f"max_size is {size!r}, expected None or an int >= 4")
         tokenizer(self.level)
-
-    def _check_fitted(self):
-        if not hasattr(self, "tokens_"):
-            raise NotFittedError("this Vocabulary is not fitted yet: call fit first")
 
 
 def _checked(texts):

@@ -54,7 +54,7 @@ def case(C, H, lengths, bias=True, k=None, threads=2, seed=0):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
-@examples(18)
+@examples(40)
 @given(case=cases())
 @example(case=case(5, 3, [1]))
 @example(case=case(5, 3, [4, 1, 2], k=1))
