@@ -4,12 +4,18 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 FORMAT = "fastrnn model"
 VERSION = 1
+# What the readers of archives, arrays and JSON raise on bytes that make no sense.
+DAMAGES = (
+    ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def write(path, header, arrays):
@@ -66,10 +72,11 @@ def read(path, kind):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a model saved by fastrnn")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: NumPy leaves a file open that turns out to be no archive
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except DAMAGES as error:
         raise ValueError(f"{path}: damaged or not a model saved by fastrnn ({_one_line(error)})") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path}: not a model saved by fastrnn")

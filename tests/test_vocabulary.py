@@ -172,9 +172,7 @@ def test_report():
 
 
 def test_repr():
-    assert repr(Vocabulary(None, level="char")) == (
-        "Vocabulary(max_size=None, level='char', lowercase=True, sentence_split=None)"
-    )
+    assert repr(Vocabulary(None, level="char")) == "Vocabulary(max_size=None, level='char')"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,414 @@
+"""The command `fastrnn`: through real processes where that matters, in this one for the rest."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastrnn import LanguageModel, cli
+from fastrnn.errors import DivergenceError
+from fastrnn.estimator import FastRNN
+
+ROOT = Path(cli.__file__).resolve().parent.parent
+SMALL = ["--hidden-dim", "8", "--epochs", "3", "--threads", "2", "--seed", "0"]
+TINY = ["--hidden-dim", "4", "--epochs", "1", "--threads", "1", "--seed", "0", "--held-out", "0"]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
+
+
+def make_text():
+    """Thirty paragraphs of three sentences; the last has words that are nowhere else."""
+    animals, verbs = ["cat", "dog", "heron", "mouse", "naïve snail"], ["sees", "likes", "follows"]
+    paragraphs = [
+        f"The {a} {v} the {b}. Why does it {v[:-1]} it? Nobody knows, and the {b} is quiet."
+        for a, b in zip(animals, animals[1:] + animals[:1], strict=True)
+        for v in verbs
+    ]
+    return "\n\n".join([*paragraphs, *reversed(paragraphs)])
+
+
+def environment():
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
+    paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
+    return env | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
+
+
+def start(folder, *args, **options):
+    command = [sys.executable, "-W", "error", "-m", "fastrnn", *map(str, args)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, cwd=folder, env=environment(), **pipes, **options)
+
+
+def run(folder, *args, stdin="", status=0):
+    """Standard output and error of a process that must end with the status."""
+    with start(folder, *args) as process:
+        out, err = (stream.decode() for stream in process.communicate(stdin.encode(), timeout=180))
+    assert process.returncode == status, out + err
+    assert "Traceback" not in err
+    return out.replace("\r\n", "\n"), err.replace("\r\n", "\n")
+
+
+def failure(folder, *args, stdin=""):
+    """The one line that a process says that fails."""
+    out, err = run(folder, *args, stdin=stdin, status=2)
+    assert out == "" and err.count("\n") == 1 and err.startswith("fastrnn: error: "), (out, err)
+    return err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a text, and m.npz, trained on it."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "text.txt").write_text(make_text(), encoding="utf-8")
+    out, err = run(folder, "train", "text.txt", "--output", "m.npz", *SMALL, "--held-out", "0.2")
+    (folder / "train.out").write_text(out, encoding="utf-8")
+    (folder / "train.err").write_text(err, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The working folder, with tiny.npz, made in this process."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.txt").write_text("A cat sees.\nA dog hears!\n")
+    assert cli.main(["train", "tiny.txt", "-o", "tiny.npz", "--quiet", "--sentence-split", "line", *TINY]) == 0
+    return tmp_path
+
+
+# Training
+
+
+def test_train_tells_the_vocabulary_the_progress_and_the_loss(folder):
+    out = (folder / "train.out").read_text(encoding="utf-8")
+    err = (folder / "train.err").read_text(encoding="utf-8")
+    assert re.search(r"^\d+ sentences, \d+ tokens, \d+ distinct\nVocabulary size \d+", out)
+    before, after = (float(p) for p in re.findall(r"Held out, .*, perplexity ([\d.]+) ", out))
+    model = LanguageModel.load(folder / "m.npz")
+    assert before == pytest.approx(len(model.vocabulary_), rel=0.05) and after < before
+    assert f"{sum(a.size for a in model.model_.params_.values()):,} weights" in out
+    assert "Saved m.npz after 3 epochs" in out and "fastrnn generate m.npz" in out
+    assert "epoch 3: 100%" in err
+
+
+def test_the_held_out_share_is_measured_and_not_learned(folder):
+    out = (folder / "train.out").read_text(encoding="utf-8")
+    learned, kept = map(int, re.search(r"^(\d+) sentences(?s:.*?)\((\d+) sentences", out).groups())
+    assert learned + kept == 90 and 0 < kept < 40
+    model = LanguageModel.load(folder / "m.npz")
+    assert model.vocabulary_.n_sentences_ == learned
+    assert model.model_.n_epochs_ == 3 and model.verbose == 0
+
+
+def test_train_on_a_csv_column_and_on_standard_input(folder):
+    with open(folder / "posts.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "body"], *enumerate(make_text().split("\n\n"))])
+    arguments = ["--output", "c.npz", "--quiet", *SMALL]
+    assert run(folder, "train", "posts.csv", "--column", "body", *arguments)[0] == ""
+    from_file = LanguageModel.load(folder / "c.npz")
+    (folder / "c.npz").unlink()
+    text = (folder / "posts.csv").read_text(encoding="utf-8")
+    run(folder, "train", "-", "--column", "body", *arguments, stdin=text)
+    from_stdin = LanguageModel.load(folder / "c.npz")
+    assert from_file.vocabulary_.tokens_ == from_stdin.vocabulary_.tokens_
+    assert from_file.vocabulary_.n_sentences_ in range(60, 90)
+    assert np.array_equal(from_file.model_.params_["V"], from_stdin.model_.params_["V"])
+
+
+def test_every_parameter_has_its_option():
+    assert set(cli._PARAMETERS) == set(LanguageModel().get_params()) - {"verbose"}
+
+
+def test_options_reach_the_parameters(tiny):
+    arguments = "--cell rnn --no-bias --no-lowercase --level char --vocab-size 9 --clip-norm none --dtype float64"
+    more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
+    command = ["train", "tiny.txt", "-o", "o.npz", *TINY, *arguments.split(), *more.split()]
+    assert cli.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
+    parameters = LanguageModel.load("o.npz").get_params()
+    expected = {"cell": "rnn", "bias": False, "lowercase": False, "level": "char", "vocab_size": 9, "clip_norm": None}
+    expected |= {"dtype": "float64", "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5, "batch_size": 1}
+    expected |= {"bptt_truncate": 2, "lr_schedule": "halve", "evaluate_every": 1, "sentence_split": "text"}
+    expected |= {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1, "random_state": 0, "verbose": 0}
+    assert parameters == expected
+
+
+@pytest.mark.parametrize("text", ["A cat. A dog.", "a\n\nb", "One line.\nAnd one more.\nAnd a third."])
+@pytest.mark.parametrize("split", ["punkt", "line", "text"])
+def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split):
+    kept = []
+    learned = list(cli._hold_out([text] * 20, 0.3, split, kept))
+    assert "".join("".join(learned + kept).split()) != ""
+    assert sorted(learned + kept) == sorted(list(cli._pieces(text, split)) * 20)
+    assert learned[0] == next(iter(cli._pieces(text, split)))
+    assert 0 < len(kept) < len(learned)
+
+
+def test_nothing_is_held_out_of_one_paragraph(tiny, capsys):
+    Path("one.txt").write_text("It is only a sentence")
+    assert cli.main(["train", "one.txt", "-o", "o.npz", *TINY, "--held-out", "0.5"]) == 0
+    out, err = capsys.readouterr()
+    assert "nothing is held out" in err and "Held out" not in out
+
+
+@posix
+def test_ctrl_c_keeps_what_was_learned(folder):
+    arguments = ["train", "text.txt", "-o", "long.npz", *SMALL, "--epochs", "1000000"]
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  in a background job it is ignored
+    with start(folder, *arguments, preexec_fn=heard) as process:
+        seen = b""
+        while b"epoch 3" not in seen:
+            part = os.read(process.stderr.fileno(), 10_000)
+            assert part, seen.decode()
+            seen += part
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"interrupted after" in err and b"Traceback" not in err and b"Saved long.npz after" in out
+    assert int(re.search(r"epochs +(\d+)", run(folder, "info", "long.npz")[0])[1]) >= 2
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_ctrl_c_before_anything_was_learned_saves_nothing(tiny, monkeypatch, capsys, learned):
+    def fit(self, x, y):
+        if self.max_epochs:  # as `train` does it: returns before its time
+            self.optimizer_.updates = 7 * learned
+            return self
+        return FastRNN_fit(self, x, y)
+
+    FastRNN_fit = FastRNN.fit
+    monkeypatch.setattr(FastRNN, "fit", fit)
+    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == (0 if learned else 130)
+    assert Path("o.npz").exists() == learned
+    assert ("0 epochs (7 updates)" in capsys.readouterr().out) == learned
+
+
+def test_ctrl_c_elsewhere_is_one_line(tiny, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LanguageModel, "load", interrupt)
+    assert cli.main(["info", "tiny.npz"]) == 130
+    assert capsys.readouterr() == ("", "fastrnn: interrupted\n")
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_divergence_saves_the_last_finite_weights_if_they_learned(tiny, monkeypatch, capsys, epochs):
+    def fit(self, x, y):
+        FastRNN_fit(self, x, y)
+        if self.max_epochs:
+            self.history_.losses[:] = [1.0] * epochs
+            raise DivergenceError("training diverged")
+        return self
+
+    FastRNN_fit = FastRNN.fit
+    monkeypatch.setattr(FastRNN, "fit", fit)
+    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == 1
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].startswith("fastrnn: error: training diverged") and "generate" not in out
+    assert Path("o.npz").exists() == bool(epochs)
+
+
+# Generating
+
+
+def test_generate_a_sentence_a_line_reproducibly(folder):
+    command = ["generate", "m.npz", "-n", 4, "--seed", 3, "--prompt", "The cat", "--temperature", 0.5]
+    command += ["--top-k", 9, "--top-p", 0.9, "--min-length", 2, "--max-length", 6, "--exclude", "dog", "mouse"]
+    out, err = run(folder, *command)
+    assert err == "" and run(folder, *command)[0] == out
+    options = {"temperature": 0.5, "top_k": 9, "top_p": 0.9, "min_length": 2, "max_length": 6, "prompt": "The cat"}
+    expected, log_probs = LanguageModel.load(folder / "m.npz").generate(
+        4, random_state=3, return_log_probs=True, exclude=["UNKNOWN_TOKEN", "dog", "mouse"], **options
+    )
+    assert out.splitlines() == expected
+    rows = [line.split("\t") for line in run(folder, *command, "--log-probs")[0].splitlines()]
+    assert [sentence for _, sentence in rows] == expected
+    assert np.allclose([float(log_p) for log_p, _ in rows], [p.sum() for p in log_probs], atol=1e-3)
+
+
+def test_generate_in_this_process(tiny, capsys):
+    assert cli.main(["generate", "tiny.npz", "--seed", "1", "--max-length", "3"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    command = ["generate", "tiny.npz", "--prompt", "a zebra", "-n", "1"]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err.startswith("fastrnn: error: prompt: found 'zebra'")
+    assert cli.main([*command, "--unknown-prompt", "token", "--allow-unknown", "--log-probs"]) == 0
+    assert re.match(r"-[\d.]+\ta UNKNOWN_TOKEN", capsys.readouterr().out)
+
+
+# Scoring
+
+
+def read_scores(out):
+    """The rows as (nats, tokens, perplexity, sentence), and the total's numbers."""
+    lines = out.splitlines()
+    assert lines[0] == "nats\ttokens\tperplexity\tsentence"
+    rows = [line.split("\t") for line in lines[1:-2]]
+    numbers = [float(n.replace(",", "")) for n in re.findall(r"[\d,.]*\d", " ".join(lines[-2:]))]
+    return [(float(n), int(t), float(p), s) for n, t, p, s in rows], numbers
+
+
+def test_scores_agree_with_the_library(folder):
+    text = make_text()
+    rows, (sentences, tokens, unknown, loss, perplexity) = read_scores(run(folder, "score", "m.npz", "text.txt")[0])
+    model = LanguageModel.load(folder / "m.npz")
+    assert np.allclose([-row[0] for row in rows], model.score_samples([text]), atol=1e-3)
+    _, y = model.vocabulary_.transform([text])
+    assert [row[1] for row in rows] == y.lengths.tolist()
+    assert np.allclose([row[2] for row in rows], [np.exp(row[0] / row[1]) for row in rows], rtol=1e-3)
+    assert rows[0][3] == "The cat sees the dog."
+    assert (sentences, tokens, unknown) == (len(rows), y.values.size, (y.values == len(model.vocabulary_) - 1).sum())
+    assert loss == pytest.approx(model.loss([text]), abs=1e-3)
+    assert perplexity == pytest.approx(model.perplexity([text]), abs=0.02)
+
+
+def test_candidates_are_ranked_whole(folder):
+    lines = "The cat sees the dog. And?\n\n  the\tcat  \nthe zebra\n"
+    command = ["score", "m.npz", "-", "--lines", "--text", "The dog. The cat.", "--sort"]
+    rows, (sentences, _, unknown, *_) = read_scores(run(folder, *command, stdin=lines)[0])
+    assert {row[3] for row in rows} == {"The cat sees the dog. And?", "the cat", "the zebra", "The dog. The cat."}
+    assert sorted(rows) == rows and (sentences, unknown) == (4, 2)
+
+
+def test_score_in_this_process(tiny, capsys):
+    assert cli.main(["score", "tiny.npz", "tiny.txt", "--text", "a dog sees."]) == 0
+    rows, _ = read_scores(capsys.readouterr().out)
+    assert [row[3] for row in rows] == ["a dog sees.", "A cat sees.", "A dog hears!"]
+    for wrong in (["--text", " "], []):
+        assert cli.main(["score", "tiny.npz", *wrong]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1
+
+
+@posix
+def test_a_reader_that_leaves_early_is_no_error(folder):
+    (folder / "many.txt").write_text("the cat sees the dog\n" * 5000)
+    with start(folder, "score", "m.npz", "--lines", "many.txt") as process:
+        assert process.stdout.readline().startswith(b"nats")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+# Information
+
+
+def test_info(folder):
+    out, err = run(folder, "info", "m.npz")
+    model = LanguageModel.load(folder / "m.npz")
+    assert err == ""
+    for name, value in model.get_params().items():
+        assert f"{name}={value!r}\n" in out
+    for name, array in model.model_.params_.items():
+        assert f"{name} {array.shape} float32\n" in out
+    for fact in ("m.npz, format version 1", model.vocabulary_.report().splitlines()[0], "level word"):
+        assert fact in out
+    assert re.search(r"epochs +3\n", out)
+    assert f"last loss   {model.model_.loss_curve_[-1]:.4f} nats" in out
+
+
+def test_info_of_a_model_that_has_not_trained(tiny, capsys):
+    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]) == 0
+    assert cli.main(["info", "o.npz"]) == 0
+    assert "last loss" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["", "demo", "train", "generate", "score", "info"])
+def test_help_has_an_example_and_the_classes_defaults(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command.split(), "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert caught.value.code == 0 and f"fastrnn {command or 'demo'}" in text.split("Begin with" if not command else "Example")[1]
+    if command == "train":
+        assert "passes over the text (default: 10)" in text and "recurrent cell: rnn, lstm, gru (default: gru)" in text
+
+
+def test_version_and_usage_errors_come_at_once(folder):
+    assert re.fullmatch(r"fastrnn \d[\w.]*\n", run(folder, "--version")[0])
+    code = "import sys, fastrnn.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
+    for arguments in (["--help"], ["train"], ["score"], ["generate", "m.npz", "-n", "many"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment(), capture_output=True)
+        assert done.stdout.decode().split()[-1] == "False"
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "COMMAND"),
+        ("train", "INPUT"),
+        ("train text.txt -o o.npz --epochs many", "--epochs"),
+        ("train text.txt -o o.npz --cell gruu", "cell: found 'gruu'"),
+        ("train text.txt -o o.npz --learning-rate nan", "learning_rate"),
+        ("train text.txt -o o.npz --sentence-split maybe", "sentence_split"),
+        ("train text.txt -o o.npz --held-out 1", "held_out"),
+        ("train text.txt -o nowhere/o.npz", "nowhere"),
+        ("train text.txt -o .", "directory"),
+        ("train text.txt nothing.txt -o o.npz", "nothing.txt"),
+        ("train binary.txt -o o.npz", "NUL"),
+        ("train latin.txt -o o.npz", "not utf-8"),
+        ("train latin.txt -o o.npz --encoding klingon", "klingon"),
+        ("train empty.txt -o o.npz", "no text"),
+        ("train - -o o.npz", "standard input: no text"),
+        ("train table.csv -o o.npz", "name the column"),
+        ("train table.csv -o o.npz --column text", "no column 'text'"),
+        ("generate nothing.npz", "no such file"),
+        ("generate damaged.npz", "damaged"),
+        ("generate foreign.npz", "not a model"),
+        ("generate m.npz -n 0", "n: found 0"),
+        ("generate m.npz --exclude zebra", "zebra"),
+        ("generate m.npz --prompt zebra", "zebra"),
+        ("score m.npz", "nothing to score"),
+        ("score m.npz latin.txt", "not utf-8"),
+        ("info text.txt", "not a model"),
+        ("info .", "no such file"),
+    ],
+)
+def test_an_error_is_one_line(wrong_files, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(wrong_files)
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))
+    with sys.stdin:
+        try:
+            status = cli.main(arguments.split())
+        except SystemExit as error:
+            status = error.code
+    out, err = capsys.readouterr()
+    assert status == 2 and out == "" and err.count("\n") == 1 and err.startswith("fastrnn: error: "), (out, err)
+    assert said in err and not Path("o.npz").exists()
+
+
+@pytest.fixture(scope="module")
+def wrong_files(folder):
+    (folder / "binary.txt").write_bytes(b"\x00\x01\x02")
+    (folder / "latin.txt").write_bytes("naïve".encode("latin-1"))
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "table.csv").write_text("a,b\n1,2\n")
+    (folder / "damaged.npz").write_bytes((folder / "m.npz").read_bytes()[:-500])
+    np.savez(folder / "foreign.npz", a=1)
+    return folder
+
+
+def test_errors_of_real_processes(wrong_files):
+    assert "'gruu'" in failure(wrong_files, "train", "text.txt", "-o", "o.npz", "--cell", "gruu")
+    assert "no column" in failure(wrong_files, "train", "-", "-o", "o.npz", "--column", "text", stdin="a,b\n1,2")
+    assert "damaged" in failure(wrong_files, "generate", "damaged.npz")
+    assert "required" in failure(wrong_files, "train")
+
+
+# Demonstration
+
+
+def test_demo(tmp_path):
+    out, err = run(tmp_path, "demo", "--epochs", "1", "--threads", "2")
+    assert "about a minute" in err and "epoch 1: 100%" in err
+    before, after = (float(p) for p in re.findall(r"Held out, .*, perplexity ([\d.]+) ", out.replace(",", "")) or (0, 0))
+    assert after < before / 2
+    assert len(re.findall(r"^  (?!fastrnn)\S", out, re.MULTILINE)) == 8
+    assert 'fastrnn generate demo.npz --prompt "the statement"' in out
+    assert run(tmp_path, "generate", "demo.npz", "--prompt", "the statement", "-n", 1)[0].startswith("the statement")
