@@ -42,7 +42,7 @@ def test_python_blocks_print_what_they_promise(number, comments):
     if number == 0:  # a perplexity, five sentences
         assert float(lines[0]) > 1 and len(lines) == 6
     else:
-        assert lines[0].count("the movie") == 3 and (comments / "comments.npz").stat().st_size > 0
+        assert lines[0].count("'the movie") == 3 and (comments / "comments.npz").stat().st_size > 0
 
 
 def test_the_recipe_can_be_constructed():

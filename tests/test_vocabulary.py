@@ -189,7 +189,7 @@ def test_repr():
     ],
 )
 def test_use_before_fit(use):
-    with pytest.raises(NotFittedError, match="call fit first"):
+    with pytest.raises(NotFittedError, match="call fit, or load"):
         use(Vocabulary())
 
 
