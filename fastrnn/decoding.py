@@ -54,7 +54,7 @@ def _sample_streams(network, prompt, count, end, min_length, max_length, exclude
     temperature, top_k, top_p = options
     allowed = np.ones(network.vocab_size, np.bool_)
     allowed[exclude] = False
-    allowed_early = allowed.copy()  # before min_length: not the end
+    allowed_early = allowed.copy()  # a token before min_length: not the end
     if end is not None and end < network.vocab_size:
         allowed_early[end] = False
     decoder = Decoder(network, 1)
@@ -68,7 +68,7 @@ def _sample_streams(network, prompt, count, end, min_length, max_length, exclude
         uniform = rng.random(count)[active]
         chosen, scores = np.empty(len(active), np.int32), np.empty(len(active))
         choose(
-            decoder.logits, allowed_early if t < min_length else allowed, float(temperature), int(top_k or 0),
+            decoder.logits, allowed_early if t + 1 < min_length else allowed, float(temperature), int(top_k or 0),
             float(top_p or 1.0), uniform, chosen, scores, scratch,
         )  # fmt: skip
         tokens[active, t], log_p[active, t] = chosen, scores

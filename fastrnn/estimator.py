@@ -32,7 +32,7 @@ class FastRNN(Estimator):
         all steps.
     optimizer : {"adam", "rmsprop", "sgd"}
     learning_rate : float, optional
-        By default 0.002 for "adam", 0.001 for "rmsprop", 0.1 for "sgd". The gradient is summed over the
+        By default 0.005 for "adam", 0.003 for "rmsprop", 0.5 for "sgd". The gradient is summed over the
         tokens and averaged over the batch's sequences.
     momentum : float in [0, 1)
         Of "sgd".
@@ -74,7 +74,7 @@ class FastRNN(Estimator):
 
     Examples -------- The tutorial's recipe: ``FastRNN(cell="rnn", hidden_dim=100, bptt_truncate=4,
     optimizer="sgd", learning_rate=0.005, batch_size=1, clip_norm=None, lr_schedule="halve",
-    evaluate_every=5, max_epochs=100, bias=False)``.
+    evaluate_every=5, max_epochs=50, bias=False)``.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FastRNN(Estimator):
         learning_rate=None,
         momentum=0.0,
         batch_size=32,
-        max_epochs=10,
+        max_epochs=5,
         clip_norm=5.0,
         lr_schedule="constant",
         evaluate_every=5,
@@ -302,7 +302,7 @@ class FastRNN(Estimator):
         exclude = sorted({0, C - 1}) if exclude is None else list(exclude)
         if exclude:
             Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
-        if len({*exclude, *(() if end is None or min_length == 0 else (end,))} & set(range(C))) >= C:
+        if len({*exclude, *(() if end is None or min_length < 2 else (end,))} & set(range(C))) >= C:
             raise ValueError("exclude: no index is left that could be drawn")
         drawn, log_probs = sample(
             self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
@@ -444,8 +444,8 @@ class FastRNN(Estimator):
         check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
         check_integer("evaluate_every", self.evaluate_every, 1)
         try:
-            name = np.dtype(self.dtype).name
+            name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
         except TypeError:
-            name = repr(self.dtype)
+            name = self.dtype
         check_choice("dtype", name, DTYPES)
         self._threads()

@@ -12,7 +12,7 @@ from .errors import DivergenceError
 from .ragged import minibatches
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
-LEARNING_RATES = {"sgd": 0.1, "rmsprop": 0.001, "adam": 0.002}
+LEARNING_RATES = {"sgd": 0.5, "rmsprop": 0.003, "adam": 0.005}
 SCHEDULES = ("constant", "halve")
 RHO, BETA1, BETA2 = 0.9, 0.9, 0.999
 EPSILON = 1e-8

@@ -1,0 +1,473 @@
+"""The kernels' own contracts: products, mathematics, packing, teams of threads, and the cache of compiled code."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+import pytest
+from conftest import COMPILED, examples
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastrnn
+from fastrnn.cpu import jit as jit_module
+from fastrnn.cpu import mathfun, threads
+from fastrnn.cpu.gemm import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, host_vectors, load_product, product
+from fastrnn.cpu.recurrence import pack, token_count
+from fastrnn.cpu.threads import Team, available_cores, meet, share
+from fastrnn.cpu.workspace import Rows
+
+PACKAGE = Path(fastrnn.__file__).parent
+
+
+@numba.njit
+def multiply(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
+    product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add)
+
+
+def check_product(dtype, m, n, depth, transposed, add, gaps, seed):
+    """One product, of operands that lie amid NaN, into a C amid guards."""
+    rng = np.random.default_rng(seed)
+    a0, b0, c0, a_gap, b_gap, c_gap = gaps
+    A, B, C = (rng.standard_normal(shape).astype(dtype) for shape in ((m, depth), (depth, n), (m, n)))
+
+    def lay(matrix, start, gap, fill):
+        rows, columns = matrix.shape
+        memory = np.full(start + rows * (columns + gap) + 70, fill, dtype)
+        memory[start : start + rows * (columns + gap)].reshape(rows, columns + gap)[:, :columns] = matrix
+        return memory, columns + gap
+
+    a, stride = lay(A.T if transposed else A, a0, a_gap, np.nan)
+    b, b_k = lay(B, b0, b_gap, np.nan)
+    c, c_row = lay(C, c0, c_gap, 77)
+    a_row, a_k = (1, stride) if transposed else (stride, 1)
+    expected = A.astype(np.float64) @ B.astype(np.float64) + (C if add else 0)
+    expected, _ = lay(expected.astype(dtype), c0, c_gap, 77)
+    load_product(dtype)
+    multiply(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add)
+    epsilon = np.finfo(dtype).eps
+    np.testing.assert_allclose(c, expected, rtol=4 * epsilon, atol=4 * depth * epsilon)
+    guards = np.ones(len(c), bool)
+    guards[c0 : c0 + m * c_row].reshape(m, c_row)[:, :n] = False
+    assert (c[guards] == 77).all()
+
+
+class TestProduct:
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @examples(300, plain=40)
+    @given(
+        m=st.integers(1, 20), n=st.integers(1, 150), depth=st.integers(1, 40), transposed=st.booleans(),
+        add=st.booleans(), gaps=st.tuples(*[st.integers(0, 9)] * 6), seed=st.integers(0, 1000),
+    )  # fmt: skip
+    def test_any_shape_and_stride(self, dtype, m, n, depth, transposed, add, gaps, seed):
+        check_product(dtype, m, n, depth, transposed, add, gaps, seed)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_every_tail(self, dtype):
+        """All numbers of rows and columns around one and two tiles."""
+        lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+        width = TILE_VECTORS * lanes
+        columns = range(1, 2 * width + 2) if COMPILED else [1, 2]
+        for n in columns:
+            for m in (1, 2, 3, 4, 5, TILE_ROWS, TILE_ROWS + 1) if n % lanes < 2 else (TILE_ROWS + 1,):
+                check_product(dtype, m, n, 3, n % 2 == 0, n % 3 == 0, (1, 2, 3, 4, 5, 6), n)
+
+    def test_nan_and_infinity_come_through(self):
+        load_product("float64")
+        a, b, c = np.array([1.0, 0.0]), np.array([np.inf, 2.0, np.nan, 3.0]), np.zeros(2)
+        multiply(a, 0, 2, 1, b, 0, 2, c, 0, 2, 1, 2, 2, False)
+        assert np.isnan(c[0]) and c[1] == 2.0  # inf + 0 NaN;  2 + 0
+
+
+class TestVectors:
+    @pytest.mark.parametrize("features, expected", [
+        ("+sse2,+avx,+avx2,+fma,+avx512f,+avx512vl", (64, 4)),
+        ("+sse2,+avx,+avx2,+fma,-avx512f", (32, 2)),
+        ("+sse2,+avx,+avx2,-fma", (16, 2)),
+        ("+sse2,+avx", (16, 2)),
+        ("+neon,+fp-armv8", (16, 4)),
+        ("", (16, 2)),
+    ])  # fmt: skip
+    def test_of_features(self, features, expected):
+        assert host_vectors(features) == expected
+
+    def test_of_this_machine(self, monkeypatch):
+        monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+        assert host_vectors() == host_vectors(llvm.get_host_cpu_features().flatten())
+        monkeypatch.setattr(numba.config, "CPU_FEATURES", "+avx2,+fma")
+        assert host_vectors() == (32, 2)
+
+
+@numba.njit
+def apply_exp(x, y):
+    for i in range(len(x)):
+        y[i] = mathfun.exp(x[i])
+
+
+@numba.njit
+def apply_tanh(x, y):
+    for i in range(len(x)):
+        y[i] = mathfun.tanh(x[i])
+
+
+@numba.njit
+def apply_sigmoid(x, y):
+    for i in range(len(x)):
+        y[i] = mathfun.sigmoid(x[i])
+
+
+@numba.njit
+def apply_slopes(x, y, z):
+    for i in range(len(x)):
+        y[i] = mathfun.tanh_slope(x[i])
+        z[i] = mathfun.sigmoid_slope(x[i])
+
+
+def mapped(function, x, dtype):
+    x = np.asarray(x, dtype)
+    y = np.empty_like(x)
+    function(x, y)
+    return y
+
+
+class TestMathematics:
+    RELATIVE = {"float32": 3e-7, "float64": 1e-15}
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_exp(self, dtype):
+        low, high = {"float32": (-86.9, 87.9), "float64": (-700, 708)}[dtype]
+        x = np.concatenate([np.linspace(low, high, 20_001), np.linspace(-1, 1, 20_001)]).astype(dtype)
+        np.testing.assert_allclose(mapped(apply_exp, x, dtype), np.exp(x.astype(float)), rtol=self.RELATIVE[dtype])
+        assert mapped(apply_exp, [0], dtype)[0] == 1
+        far = mapped(apply_exp, [-1e4, -1e30, -np.inf], dtype)
+        assert (far >= 0).all() and (far < 2e-38).all()
+        with np.errstate(over="ignore"):
+            assert (mapped(apply_exp, [1e4, np.inf], dtype) > 1e38).all()
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_tanh(self, dtype):
+        x = np.concatenate([np.linspace(-12, 12, 20_001), np.linspace(-0.01, 0.01, 20_001), [1e-20, -1e-6, 1e30]])
+        x = x.astype(dtype)
+        y = mapped(apply_tanh, x, dtype)
+        np.testing.assert_allclose(y, np.tanh(x.astype(float)), rtol=self.RELATIVE[dtype])
+        assert np.abs(y).max() <= 1
+        np.testing.assert_allclose(mapped(apply_tanh, [np.inf, -np.inf], dtype), [1, -1], rtol=self.RELATIVE[dtype])
+        assert mapped(apply_tanh, [0], dtype)[0] == 0
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_sigmoid(self, dtype):
+        x = np.linspace(-80, 80, 40_001).astype(dtype)
+        y = mapped(apply_sigmoid, x, dtype)
+        np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(float))), rtol=2 * self.RELATIVE[dtype])
+        assert mapped(apply_sigmoid, [0], dtype)[0] == 0.5
+        far = mapped(apply_sigmoid, [np.inf, 1e30, -1e30, -np.inf], dtype)
+        np.testing.assert_allclose(far, [1, 1, 0, 0], atol=1e-38)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("function", [apply_exp, apply_tanh, apply_sigmoid])
+    def test_nan_stays(self, function, dtype):
+        y = mapped(function, [0.5, np.nan, -0.5] * 11, dtype)  # in a vector, and in the loop's tail
+        assert np.isnan(y).tolist() == [False, True, False] * 11
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_slopes(self, dtype):
+        y = np.linspace(-1, 1, 101).astype(dtype)
+        tanh_slope, sigmoid_slope = np.empty_like(y), np.empty_like(y)
+        apply_slopes(y, tanh_slope, sigmoid_slope)
+        epsilon = 2 * np.finfo(dtype).eps
+        np.testing.assert_allclose(tanh_slope, 1 - y.astype(float) ** 2, atol=epsilon)
+        np.testing.assert_allclose(sigmoid_slope, y * (1 - y.astype(float)), atol=epsilon)
+
+
+class TestPacking:
+    @examples(60, plain=30)
+    @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), size=st.integers(1, 5), data=st.data())
+    def test_every_token_has_one_row(self, lengths, size, data):
+        rng = np.random.default_rng(0)
+        count = sum(lengths)
+        x, y = rng.permutation(1000)[:count].astype(np.int32), rng.permutation(1000)[:count].astype(np.int32)
+        length = np.array(lengths, np.int64)
+        begin = np.cumsum(length) - length
+        chosen = data.draw(st.lists(st.sampled_from(range(len(lengths))), min_size=1, unique=True))
+        ids = np.array(sorted(chosen, key=lambda s: -lengths[s]), np.int64)
+        rows = Rows(
+            np.full(count, -1, np.int64), np.full(count, -1, np.int32), np.full(count, -1, np.int32),
+            np.full((size, max(lengths) + 1), -1, np.int64),
+        )  # fmt: skip
+        total = token_count(length, ids)
+        assert total == length[ids].sum()
+        seen = np.zeros(count, int)
+        for member in range(size):
+            steps = pack(member, size, x, y, begin, length, ids, rows)
+            group, starts = ids[member::size], rows.starts[member]
+            assert steps == (length[group].max() if len(group) else 0)
+            for t in range(steps):
+                active = [s for s in group if lengths[s] > t]
+                assert starts[t + 1] - starts[t] == len(active)
+                for b, s in enumerate(active):
+                    row = starts[t] + b
+                    seen[row] += 1
+                    assert rows.origin[row] == begin[s] + t
+                    assert rows.tokens[row] == x[begin[s] + t] and rows.targets[row] == y[begin[s] + t]
+        assert seen.tolist() == [1] * total + [0] * (count - total)
+
+
+@examples(200, plain=200)
+@given(size=st.integers(1, 9), total=st.integers(0, 200), grain=st.integers(1, 40))
+def test_shares_are_everything_once_in_whole_grains(size, total, grain):
+    shares = [share(member, size, total, grain) for member in range(size)]
+    assert [i for first, last in shares for i in range(first, last)] == list(range(total))
+    assert all(first % grain == 0 or first == last for first, last in shares)
+    blocks = [-(-(last - first) // grain) for first, last in shares]
+    assert max(blocks) - min(blocks) <= 1
+
+
+@numba.njit(nogil=True)
+def sign_up(member, size, barrier, out):
+    out[member] += size
+
+
+@numba.njit(nogil=True)
+def rounds(member, size, barrier, values, sums):
+    """Each member writes; after the barrier each one reads what all have written."""
+    for r in range(len(sums)):
+        values[member] = r + member
+        meet(barrier, size)
+        for other in range(size):
+            sums[r, member] += values[other]
+        meet(barrier, size)
+
+
+@numba.njit(nogil=True)
+def fail(member, size, barrier, who):
+    meet(barrier, size)
+    if member == who or who < 0:
+        raise ValueError("as asked")
+
+
+@pytest.mark.compiled
+class TestTeam:
+    @pytest.mark.parametrize("size", [1, 2, 5])
+    def test_every_member_runs_once(self, size):
+        with Team(size) as team:
+            out = np.zeros(size + 1, np.int64)
+            for n in range(1, 20):
+                team.run(sign_up, out)
+                assert out.tolist() == [n * size] * size + [0]
+
+    @pytest.mark.parametrize("size", [2, 3])
+    def test_members_meet(self, size):
+        with Team(size) as team:
+            values, sums = np.zeros(size, np.int64), np.zeros((300, size), np.int64)
+            team.run(rounds, values, sums)
+            expected = size * np.arange(300) + size * (size - 1) // 2
+            np.testing.assert_array_equal(sums, np.repeat(expected[:, None], size, axis=1))
+            assert team.barrier[0] == 0
+
+    @pytest.mark.parametrize("who", [-1, 0, 1])
+    def test_an_exception_reaches_the_caller(self, who):
+        with Team(2) as team:
+            for _ in range(3):
+                with pytest.raises(ValueError, match="as asked"):
+                    team.run(fail, who)
+                out = np.zeros(2, np.int64)
+                team.run(sign_up, out)
+                assert out.tolist() == [2, 2]
+
+    def test_may_be_used_from_several_threads(self):
+        with Team(2) as team:
+            out = np.zeros(2, np.int64)
+            users = [threading.Thread(target=lambda: [team.run(sign_up, out) for _ in range(50)]) for _ in "abc"]
+            for user in users:
+                user.start()
+            for user in users:
+                user.join()
+            assert out.tolist() == [300, 300]
+
+    def test_ctrl_c_waits_for_the_members(self, monkeypatch):
+        wait, calls = threads.wait, []
+
+        def interrupted(futures):
+            calls.append(futures)
+            if len(calls) == 1:
+                signal.raise_signal(signal.SIGINT)
+            return wait(futures)
+
+        monkeypatch.setattr(threads, "wait", interrupted)
+        with Team(2) as team:
+            values, sums = np.zeros(2, np.int64), np.zeros((300, 2), np.int64)
+            with pytest.raises(KeyboardInterrupt):
+                for _ in range(1000):  # should a run be over before it is waited for, another one will not
+                    team.run(rounds, values, sums)
+            assert (sums[-1] > 0).all() and team.barrier[0] == 0
+
+    def test_its_threads_end(self):
+        before = threading.active_count()
+        with Team(3) as team:
+            team.run(sign_up, np.zeros(3, np.int64))
+        assert threading.active_count() == before
+
+    def test_cores(self):
+        assert 1 <= available_cores() <= os.cpu_count()
+
+
+def copy_package(folder):
+    """A copy of the package that may be edited."""
+    return shutil.copytree(PACKAGE, folder / "fastrnn", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def run_python(script, *path, **environment):
+    """Run a script in a process of its own; its standard output."""
+    inherited = {name: value for name, value in os.environ.items() if name not in environment}
+    inherited |= {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    chosen = {name: str(value) for name, value in environment.items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], env=inherited | chosen, cwd=path[0], capture_output=True,
+        text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class TestSourceHash:
+    def test_every_kernel_source_counts(self, tmp_path):
+        package = copy_package(tmp_path)
+        hashes = [jit_module.source_hash(package)]
+        assert hashes[0] == jit_module.source_hash()
+        for path in sorted([*package.glob("cells/*.py"), *package.glob("cpu/*.py")]):
+            path.write_text(path.read_text() + "\n# edited\n")
+            hashes.append(jit_module.source_hash(package))
+        (package / "cells" / "new.py").write_text("")
+        hashes.append(jit_module.source_hash(package))
+        (package / "cells" / "new.py").rename(package / "cells" / "newer.py")
+        hashes.append(jit_module.source_hash(package))
+        assert len(set(hashes)) == len(hashes) > 12
+
+    def test_other_sources_do_not(self, tmp_path):
+        package = copy_package(tmp_path)
+        before = jit_module.source_hash(package)
+        (package / "estimator.py").write_text("")
+        assert jit_module.source_hash(package) == before
+
+
+class TestCache:
+    SCRIPT = """
+from fastrnn import FastRNN
+from fastrnn.cpu import jit, passes
+import fastrnn, numpy as np
+model = FastRNN("rnn", 2, 3, max_epochs=0, random_state=0, bias=False, n_threads=1).fit([[0]], [[1]])
+loss = model.loss([[0, 1, 2]], [[1, 2, 0]])
+stats = passes.score_pass.stats
+print(fastrnn.__file__, jit.CACHE_FOLDER, repr(loss), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()),
+      sep="|")
+"""
+
+    @pytest.mark.compiled
+    def test_kernels_are_kept_and_an_edited_source_never_runs_an_old_one(self, tmp_path):
+        package = copy_package(tmp_path)
+
+        def run():
+            output = run_python(self.SCRIPT, tmp_path, NUMBA_CACHE_DIR=None)
+            file, folder, loss, hits, misses = output.strip().split("|")
+            assert Path(file) == package / "__init__.py" and Path(folder).parent == package / "__pycache__"
+            files = {p: p.stat().st_mtime_ns for p in package.rglob("*") if p.suffix in (".nbi", ".nbc")}
+            assert files and all(Path(folder) in path.parents for path in files)  # older folders are gone
+            return Path(folder), float(loss), int(hits), int(misses), files
+
+        folder, loss, hits, misses, files = run()
+        assert (hits, misses) == (0, 1)
+        again = run()
+        assert again == (folder, loss, 1, 0, files)
+
+        # The cached kernel stands in cpu/passes.py, which is not edited: Numba alone would not notice.
+        source = package / "cells" / "rnn.py"
+        text = source.read_text()
+        assert text.count("h[j] = tanh(a[j])") == 1
+        source.write_text(text.replace("h[j] = tanh(a[j])", "h[j] = tanh(a[j]) * a.dtype.type(0)"))
+        new_folder, new_loss, hits, misses, _ = run()
+        assert (hits, misses) == (0, 1) and new_folder != folder
+        assert new_loss == pytest.approx(np.log(3), rel=1e-6) and abs(loss - new_loss) > 1e-3
+
+    def test_folders_are_tried_in_turn(self, tmp_path, monkeypatch):
+        name = f"fastrnn-{jit_module.source_hash()}"
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "chosen"))
+        assert jit_module.cache_folder() == tmp_path / "chosen" / name
+        (tmp_path / "file").write_text("")
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file"))
+        assert jit_module.cache_folder() is None  # what the user says, or nothing
+        monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+        monkeypatch.setattr(jit_module, "PACKAGE", tmp_path / "file")
+        monkeypatch.setattr(jit_module, "_user_cache", lambda: tmp_path / "user")
+        assert jit_module.cache_folder() == tmp_path / "user" / name
+        monkeypatch.setattr(jit_module, "_user_cache", lambda: tmp_path / "file")
+        monkeypatch.setattr(jit_module.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+        assert jit_module.cache_folder() == tmp_path / "temporary" / name
+
+    def test_folders_of_older_sources_are_removed_from_the_package_only(self, tmp_path, monkeypatch):
+        old, other = tmp_path / "__pycache__" / "fastrnn-0123", tmp_path / "__pycache__" / "module.pyc"
+        old.mkdir(parents=True)
+        other.write_text("")
+        elsewhere = tmp_path / "user" / "fastrnn-0123"
+        elsewhere.mkdir(parents=True)
+        monkeypatch.setattr(jit_module, "PACKAGE", tmp_path)
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "user"))
+        jit_module.cache_folder()
+        assert elsewhere.exists() and old.exists()  # another installation may be using it
+        monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+        assert jit_module.cache_folder().parent == tmp_path / "__pycache__"
+        assert not old.exists() and other.exists()
+
+    def test_the_user_s_own_kernels_are_cached_where_they_were(self):
+        before = numba.config.CACHE_DIR
+        jit_module.jit(check_product)
+        assert numba.config.CACHE_DIR == before
+
+
+HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx,+avx2,+fma"
+AVX2_SCRIPT = """
+import numpy as np, reference
+from conftest import assert_arrays_close, make_model, random_batch, weights
+from fastrnn.cpu.gemm import TILE_VECTORS, VECTOR_BYTES
+assert (VECTOR_BYTES, TILE_VECTORS) == (32, 2), (VECTOR_BYTES, TILE_VECTORS)
+for C, H in ((97, 19), (5, 3)):
+    x, y = random_batch(C, [9, 5, 5, 2, 1] * 4)
+    model = make_model("rnn", C, H, n_threads=2, bptt_truncate=4)
+    loss, gradients = model.gradients(x, y)
+    expected_loss, expected = reference.gradients("rnn", weights(model), x, y, 4)
+    assert abs(loss - expected_loss) < 1e-5 * expected_loss
+    assert_arrays_close(gradients, expected, "float32")
+print("right")
+"""
+
+
+def has_avx2():
+    features = set(llvm.get_host_cpu_features().flatten().split(","))
+    return platform.machine().lower() in ("x86_64", "amd64") and {"+avx2", "+fma", "+bmi2"} <= features
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not has_avx2(), reason="this machine has no AVX2")
+def test_gradients_on_a_machine_with_avx2_only():
+    path = [PACKAGE.parent, Path(__file__).parent]
+    assert run_python(AVX2_SCRIPT, *path, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=HASWELL) == "right\n"
+
+
+@pytest.mark.skipif(not COMPILED, reason="this is a run without compiled kernels already")
+def test_without_compiled_kernels():
+    """NUMBA_DISABLE_JIT=1: the same source as plain Python."""
+    script = AVX2_SCRIPT.replace("assert (VECTOR", "0 and (VECTOR").replace("(97, 19)", "(4, 2)").replace("* 4)", ")")
+    path = [PACKAGE.parent, Path(__file__).parent]
+    assert run_python(script, *path, NUMBA_DISABLE_JIT="1") == "right\n"
+
+
+def test_the_package_under_test_is_this_one():
+    assert importlib.util.find_spec("fastrnn").origin == str(PACKAGE / "__init__.py")
