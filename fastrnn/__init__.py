@@ -10,7 +10,7 @@ _ROOMS = {
     "LanguageModel": "language_model",
     "Vocabulary": "vocabulary",
     "Ragged": "ragged",
-    "read_texts": "text",
+    "read_texts": "files",
     "python_manual": "corpora",
     "NotFittedError": "errors",
     "DivergenceError": "errors",

@@ -72,9 +72,11 @@ class FastRNN(Estimator):
         The learning rate as the schedule has left it.
     vocab_size_ : int
 
-    Examples -------- The tutorial's recipe: ``FastRNN(cell="rnn", hidden_dim=100, bptt_truncate=4,
-    optimizer="sgd", learning_rate=0.005, batch_size=1, clip_norm=None, lr_schedule="halve",
-    evaluate_every=5, max_epochs=50, bias=False)``.
+    Examples
+    --------
+    >>> model = FastRNN(hidden_dim=8, max_epochs=1, random_state=0)
+    >>> model.fit([[0, 2, 3], [0, 3]], [[2, 3, 1], [3, 1]]).predict_proba([[0, 2]])[0].shape
+    (2, 4)
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class FastRNN(Estimator):
         DivergenceError
             A loss was not finite; the last finite weights are kept.
         """
-        self._check_parameters()
+        self.check_parameters()
         x, y = check_pair(x, y)
         size = self.vocab_size or int(max(x.values.max(), y.values.max())) + 1
         x.check_below(size, "x")
@@ -146,7 +148,7 @@ class FastRNN(Estimator):
 
     def partial_fit(self, x, y):
         """Train one epoch more on x and y, from where the model is; like `fit` the first time."""
-        self._check_parameters()
+        self.check_parameters()
         x, y = check_pair(x, y)
         size = self._size() or self.vocab_size or int(max(x.values.max(), y.values.max())) + 1
         x.check_below(size, "x")
@@ -377,7 +379,7 @@ class FastRNN(Estimator):
     def _from_file(cls, path, header, arrays):
         try:
             model = cls(**header["parameters"])
-            model._check_parameters()
+            model.check_parameters()
             model._initialise(header["vocab_size"])
             names = {f"params/{name}" for name in model.params_}
             found = {name for name in arrays if name.startswith("params/")}
@@ -429,7 +431,8 @@ class FastRNN(Estimator):
             rng=self.rng_, n_threads=self._threads(), verbose=self.verbose,
         )  # fmt: skip
 
-    def _check_parameters(self):
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         check_choice("cell", self.cell, tuple(CELLS))
         check_integer("hidden_dim", self.hidden_dim, 1)
         check_integer("vocab_size", self.vocab_size, 1, none=True)

@@ -184,11 +184,16 @@ class LanguageModel(Estimator):
         language_model.vocabulary_, language_model.model_ = vocabulary, model
         return language_model
 
+    def new_parts(self):
+        """A `Vocabulary` and a `FastRNN` with these parameters, checked and not fitted."""
+        model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
+        model.set_params(vocab_size=None).check_parameters()
+        vocabulary = Vocabulary(self.vocab_size, *(getattr(self, name) for name in _OWN), verbose=self.verbose)
+        vocabulary.check_parameters()
+        return vocabulary, model
+
     def _learn(self, texts, fit):
-        shared = {name: getattr(self, name) for name in FastRNN._parameter_defaults()}
-        model = FastRNN(**shared)
-        model._check_parameters()  # before the long reading of the texts
-        vocabulary = Vocabulary(self.vocab_size, self.level, self.lowercase, self.sentence_split, self.verbose)
+        vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
         x, y = vocabulary.fit_transform(texts)
         model.set_params(vocab_size=len(vocabulary))
         self.vocabulary_, self.model_ = vocabulary, model

@@ -1,25 +1,19 @@
-"""Raw text, CSV and files to sentences and tokens, and tokens back to text.
+"""Raw text to sentences and tokens, and tokens back to text.
 
 NLTK is imported inside the functions that need it: that import costs a second.
 """
 
-import csv
-import gzip
 import logging
 import re
-import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 SENTENCE_SPLITS = ("punkt", "line", "text")
 LEVELS = ("word", "whitespace", "char")
 
-_SUFFIXES = (".txt", ".txt.gz", ".csv", ".csv.gz")  # what a directory is searched for
+_FULL_LINE = re.compile(r"(?<=[.!?])\n")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _WORD = re.compile(r"\w")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _BLOCK = 1_000_000  # characters: bounds Punkt's training, and NLTK's five seconds a regex match
 
 # Given to a Punkt model that is trained here: a small text shows too few abbreviations.
@@ -28,7 +22,6 @@ _ABBREVIATIONS = frozenset(
 )
 
 _LEARNED = frozenset(["abbreviations", "collocations", "sentence_starters", "orthography"])
-_STDIN = Path("standard input")  # stands for "-" where a file is named
 
 _CLOSING = frozenset(".,;:!?%)]}>…”’»")
 _OPENING = frozenset("([{<$#“‘„«")
@@ -38,50 +31,6 @@ _AFTER_CURLY = re.compile(r"s|t|m|d|ll|re|ve", re.IGNORECASE)
 _SPLIT_WORDS = frozenset(  # what NLTK's tokenizer takes apart
     ["can not", "gon na", "got ta", "gim me", "lem me", "wan na", "d 'ye", "more 'n"] + ["'t is", "'t was"]
 )
-
-
-def read_texts(path, column=None, encoding="utf-8") -> Iterator[str]:
-    """Read texts from a file, a directory or standard input.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A CSV file (``.csv``, ``.csv.gz``) gives one text a row; any other file, compressed if its
-        name ends in ``.gz``, is one text; a directory gives those of all its ``.txt``,
-        ``.txt.gz``, ``.csv`` and ``.csv.gz`` files, recursively, in sorted order; ``"-"`` is
-        standard input.
-    column : str, optional
-        The CSV column that holds the text, named in the file's first row. It may be omitted if
-        there is only one. With ``"-"`` it says that standard input is CSV.
-    encoding : str
-        Of every file; a byte order mark is skipped.
-
-    Returns
-    -------
-    iterator of str
-        Blank texts are left out. Files are read one at a time, as the iterator reaches them.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such path.
-    ValueError
-        No text found, a binary file, another encoding, broken gzip, a directory without text
-        files, or a CSV file without the column.
-    """
-    if str(path) == "-":
-        return _texts_of([_STDIN], _STDIN, column, encoding)
-    path = Path(path)
-    if path.is_dir():
-        files = [p for p in path.rglob("*") if p.is_file() and _name(p).endswith(_SUFFIXES)]
-        if not files:
-            raise ValueError(f"{path}: no text files found, expected {', '.join(_SUFFIXES)}")
-        return _texts_of(sorted(files, key=Path.as_posix), path, column, encoding)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or directory")
-    if column is not None and not _is_csv(path):
-        raise ValueError(f"{path}: column {column!r} was asked for, expected a .csv or .csv.gz file")
-    return _texts_of([path], path, column, encoding)
 
 
 class SentenceSplitter:
@@ -208,83 +157,6 @@ def _is_all(token, characters):
     return bool(token) and characters.issuperset(token)
 
 
-def _texts_of(files, path, column, encoding):
-    found = False
-    for file in files:
-        text = _read(file, encoding)
-        is_csv = _is_csv(file) or (file is _STDIN and column is not None)
-        for item in _csv_column(text, file, column) if is_csv else [text]:
-            if item and not item.isspace():
-                found = True
-                yield item
-    if not found:
-        raise ValueError(f"{path}: no text found, expected at least one sentence")
-
-
-def _read(file, encoding):
-    try:
-        data = sys.stdin.buffer.read() if file is _STDIN else file.read_bytes()
-        if _name(file).endswith(".gz"):
-            data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{file}: broken gzip file ({error})") from None
-    try:
-        text = data.decode(encoding).removeprefix("\ufeff")
-    except LookupError:
-        raise ValueError(f"encoding is {encoding!r}, expected one that Python knows") from None
-    except UnicodeDecodeError as error:
-        if b"\0" in data:
-            raise _binary(file, encoding) from None
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{file}: not {encoding} at byte {error.start}, line {line}; give its encoding") from None
-    if "\0" in text:
-        raise _binary(file, encoding)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _binary(file, encoding):
-    return ValueError(f"{file}: NUL bytes found, expected a text file in {encoding}")
-
-
-def _csv_column(text, file, column):
-    # The reader's limit is global: it is raised only while the rows are read, all at once.
-    limit = csv.field_size_limit(min(len(text) + 1, 2**31 - 1))
-    try:
-        rows = csv.reader((match.group() for match in _LINE.finditer(text)), strict=True)
-        header = next(rows, [])
-        if not header:
-            return []
-        if column is None and len(header) > 1:
-            raise ValueError(f"{file}: name the column of the text, one of {_listed(header)}")
-        if column is not None and column not in header:
-            raise ValueError(f"{file}: no column {column!r}, found {_listed(header)}")
-        k = 0 if column is None else header.index(column)
-        texts = []
-        for row in rows:
-            if row and len(row) <= k:
-                raise ValueError(
-                    f"{file}: the row that ends on line {rows.line_num} has {len(row)} columns, expected {len(header)}"
-                )
-            texts.extend(row[k : k + 1])
-        return texts
-    except csv.Error as error:
-        raise ValueError(f"{file}: broken CSV on line {rows.line_num} ({error})") from None
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _name(path):
-    return path.name.lower()
-
-
-def _is_csv(path):
-    return _name(path).endswith((".csv", ".csv.gz"))
-
-
-def _listed(names):
-    return ", ".join(map(repr, names))
-
-
 def _paragraphs(text):
     start = 0
     for blank in chain(_BLANK_LINE.finditer(text), [None]):
@@ -360,3 +232,30 @@ def _build_punkt(learned):
     params.sent_starters = set(learned["sentence_starters"])
     params.ortho_context.update(learned["orthography"])
     return PunktSentenceTokenizer(params)
+
+
+def hold_out(texts, share, mode, kept):
+    """Yield the texts, cut where a sentence ends in any case; every 1/share-th piece goes into `kept` instead."""
+    count = 0
+    for text in texts:
+        for piece in _pieces(text, mode) if share else [text]:
+            if piece and not piece.isspace():
+                count += 1
+                if int(count * share) > int((count - 1) * share):
+                    kept.append(piece)
+                else:
+                    yield piece
+
+
+def _pieces(text, mode):
+    """Paragraphs where sentences are found by Punkt; otherwise the sentences themselves."""
+    if mode == "text":
+        yield text
+    elif mode == "line":
+        yield from text.splitlines()
+    else:
+        cut, start = _BLANK_LINE if _BLANK_LINE.search(text) else _FULL_LINE, 0
+        for match in cut.finditer(text):
+            yield text[start : match.start()]
+            start = match.end()
+        yield text[start:]

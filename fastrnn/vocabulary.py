@@ -120,6 +120,12 @@ class Vocabulary(Estimator):
         """Do `fit` and `transform` in one pass over the texts: they are tokenised once."""
         return _pair(*self._learn(texts))
 
+    def sentences(self, texts):
+        """Yield the sentences of texts as they stand there, split as `transform` splits them."""
+        self._check_fitted("tokens_")
+        for text in self._splitter.prepare(_checked(texts)):
+            yield from self._splitter.split(text)
+
     def encode(self, sentence):
         """Return the indices of one sentence, without SENTENCE_START and SENTENCE_END.
 
@@ -273,8 +279,8 @@ class Vocabulary(Estimator):
             counts = np.array(arrays["counts"], np.int64)
             n_distinct = int(config["n_distinct"])
             vocabulary = cls(**{name: config[name] for name in _PARAMETERS})
-            vocabulary._check_parameters()
-            splitter = vocabulary._new_splitter(config["punkt"])
+            vocabulary.check_parameters()
+            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"the stored vocabulary is damaged: {error!r}") from None
         intact = (
@@ -298,8 +304,8 @@ class Vocabulary(Estimator):
         return token in self.index_
 
     def _learn(self, texts):
-        self._check_parameters()
-        splitter = self._new_splitter()
+        self.check_parameters()
+        splitter = SentenceSplitter(self.split_mode)
         types, ids, lengths = self._scan(texts, splitter)
         counts = np.bincount(ids)
         counts[[word in _SPECIAL for word in types]] = 0
@@ -365,16 +371,19 @@ class Vocabulary(Estimator):
 
         return tqdm(sentences, desc="Reading", unit=" sentences")
 
-    def _new_splitter(self, learned=None):
-        default = "punkt" if self.level == "word" else "line"
-        return SentenceSplitter(self.sentence_split or default, learned)
+    @property
+    def split_mode(self):
+        """How texts are split into sentences: `sentence_split`, or its default for this level."""
+        return self.sentence_split or ("punkt" if self.level == "word" else "line")
 
-    def _check_parameters(self):
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         size = self.max_size
         integer = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
         if size is not None and not (integer and size > len(_SPECIAL)):
             raise ValueError(f"max_size is {size!r}, expected None or an int >= 4")
         tokenizer(self.level)
+        SentenceSplitter(self.split_mode)
 
 
 def _checked(texts):

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrnn import LanguageModel, cli
+from fastrnn import LanguageModel, arguments, cli
 from fastrnn.errors import DivergenceError
 from fastrnn.estimator import FastRNN
+from fastrnn.text import _pieces, hold_out
 
 ROOT = Path(cli.__file__).resolve().parent.parent
 SMALL = ["--hidden-dim", "8", "--epochs", "3", "--threads", "2", "--seed", "0"]
@@ -120,7 +121,7 @@ def test_train_on_a_csv_column_and_on_standard_input(folder):
 
 
 def test_every_parameter_has_its_option():
-    assert set(cli._PARAMETERS) == set(LanguageModel().get_params()) - {"verbose"}
+    assert set(arguments.PARAMETERS) == set(LanguageModel().get_params()) - {"verbose"}
 
 
 def test_options_reach_the_parameters(tiny):
@@ -140,8 +141,8 @@ def test_options_reach_the_parameters(tiny):
 @pytest.mark.parametrize("split", ["punkt", "line", "text"])
 def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split):
     kept = []
-    learned = list(cli._hold_out([text] * 20, 0.3, split, kept))
-    pieces = [piece for piece in cli._pieces(text, split) if piece] * 20
+    learned = list(hold_out([text] * 20, 0.3, split, kept))
+    pieces = [piece for piece in _pieces(text, split) if piece] * 20
     assert "".join(pieces[: len(pieces) // 20]).replace("\n", "") == text.replace("\n", "")
     assert sorted(learned + kept) == sorted(pieces)
     assert len(kept) == int(0.3 * len(pieces)) and learned[0] == pieces[0]
@@ -327,14 +328,16 @@ def test_help_has_an_example_and_the_classes_defaults(command, capsys):
         and f"fastrnn {command or 'demo'}" in text.split("Begin with" if not command else "Example")[1]
     )
     if command == "train":
-        assert "passes over the text (default: 10)" in text and "recurrent cell: rnn, lstm, gru (default: gru)" in text
+        epochs = LanguageModel().max_epochs
+        assert f"passes over the text (default: {epochs})" in text
+        assert "recurrent cell: rnn, lstm, gru (default: gru)" in text
 
 
 def test_version_and_usage_errors_come_at_once(folder):
     assert re.fullmatch(r"fastrnn \d[\w.]*\n", run(folder, "--version")[0])
     code = "import sys, fastrnn.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
-    for arguments in (["--help"], ["train"], ["score"], ["generate", "m.npz", "-n", "many"]):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment(), capture_output=True)
+    for words in (["--help"], ["train"], ["score"], ["generate", "m.npz", "-n", "many"]):
+        done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True)
         assert done.stdout.decode().split()[-1] == "False"
 
 
@@ -413,7 +416,7 @@ def test_demo_in_this_process(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fastrnn.corpora.python_manual", lambda: [f"A cat sees {i} dogs." for i in range(25)])
     monkeypatch.setattr("fastrnn.cpu.jit.CACHE_FOLDER", tmp_path)
-    monkeypatch.setattr(cli, "_DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
+    monkeypatch.setattr(cli, "DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
     assert cli.main(["demo", "--output", "d.npz"]) == 0
     out, err = capsys.readouterr()
     assert "24 sentences" in out and "1 sentence," in out and "fastrnn generate d.npz --prompt" in out

@@ -134,6 +134,14 @@ class TestScores:
             np.testing.assert_allclose(o.sum(axis=1), 1, rtol=tolerance)
             np.testing.assert_array_equal(word, o.argmax(axis=1))
 
+    @pytest.mark.parametrize("threads", [1, 2, 3])
+    def test_the_first_of_equals_is_predicted(self, threads):
+        model = make_model("rnn", 150, 2, n_threads=threads)
+        model.params_["V"], model.params_["c"] = np.zeros((150, 2)), np.zeros(150)
+        assert model.predict([[5, 6], [7]])[0].tolist() == [0, 0]
+        model.params_["c"][[70, 149, 141]] = 1
+        assert model.predict([[5, 6], [7]])[1].tolist() == [70]
+
     def test_token_losses_stand_in_the_order_of_the_corpus(self):
         model = make_model("gru")
         x, y = random_batch(7, [2, 5, 1, 5])

@@ -367,9 +367,13 @@ def test_clip_norm_limits_the_gradient(optimizer, momentum, rate, threads, share
         assert moved <= 2 * rate * clip_norm * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_batches_are_trained_in_their_order(batch_size):
-    lengths = [3, 1, 4, 1, 5, 2, 3] if COMPILED else [3, 1, 2, 2]
+@pytest.mark.parametrize("lengths, batch_size", [
+    ([3, 1, 4, 1, 5, 2, 3], 1),
+    ([3, 1, 4, 1, 5, 2, 3], 2),
+    ([3, 1, 4, 1, 5, 2, 3], 3),
+    ([20, 19, 18, 17, 3, 2, 2, 1] * 2, 4),  # more than 64 tokens, then fewer: the fused path after the other one
+])  # fmt: skip
+def test_batches_are_trained_in_their_order(lengths, batch_size):
     C = 8
     x, y = random_batch(C, lengths)
     model = make_model(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fastrnn import text as text_module
 from fastrnn.corpora import python_manual
-from fastrnn.text import SentenceSplitter, join_words, read_texts, tokenizer
+from fastrnn.files import read_texts
+from fastrnn.text import SentenceSplitter, join_words, tokenizer
 
 DOCTOR = "Dr. Smith came. He left! Was it e.g. Friday?\nIt was.\n\na new paragraph"
 

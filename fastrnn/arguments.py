@@ -1,0 +1,227 @@
+"""The arguments of the command `fastrnn`.
+
+An option that stands for a parameter has its name and no default of its own: defaults, and what may be chosen, are read
+from the classes when help is asked for.
+"""
+
+import argparse
+import inspect
+
+from . import __version__
+
+ERROR = 2  # exit status after a usage error
+
+# Parameters of the demo, chosen by the perplexity of held-out paragraphs, which further epochs raise: the network
+# learns the manual by heart. Words that occur only once are left out of the vocabulary.
+DEMO = {"vocab_size": 1500, "hidden_dim": 200, "learning_rate": 0.004, "max_epochs": 9}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line; `--help` tells the defaults and choices that the classes have."""
+
+    defaults = staticmethod(dict)  # returns {name of a parameter: (default, choices)}
+
+    def error(self, message):
+        self.exit(ERROR, f"fastrnn: error: {message}; see {self.prog} --help\n")
+
+    def format_help(self):
+        told = self.defaults()
+        for action in self._actions:
+            default, choices = told.pop(action.dest, (None, ()))
+            if choices:
+                action.help += f": {', '.join(choices)}"
+            if default is not None and action.nargs != 0:
+                action.help += f" (default: {default})"
+        return super().format_help()
+
+
+def parse(argv, commands):
+    """The parsed arguments, with `run` the function of the command; `commands` has them by name.
+
+    Inputs may also follow options, which argparse does not see.
+    """
+    parser = _parser(commands)
+    args, rest = parser.parse_known_args(argv)
+    if rest and ("input" not in args or any(word.startswith("-") and word != "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.input = [*args.input, *rest]
+    return args
+
+
+def _parser(runs):
+    parser = _Parser(
+        prog="fastrnn", description="Recurrent language models: train one on your text, let it write and score.",
+        epilog="Begin with: fastrnn demo", allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, add in {
+        "demo": _add_demo, "train": _add_train, "generate": _add_generate, "score": _add_score, "info": _add_info
+    }.items():  # fmt: skip
+        add(commands).set_defaults(run=runs[name])
+    return parser
+
+
+def _add_command(commands, name, summary, example):
+    parser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"Example: {example}",
+        argument_default=argparse.SUPPRESS, allow_abbrev=False,
+    )  # fmt: skip
+    return parser
+
+
+def _add_demo(commands):
+    parser = _add_command(
+        commands, "demo", "learn Python's own manual in about a minute and make up sentences like it",
+        "fastrnn demo",
+    )  # fmt: skip
+    parser.defaults = lambda: _parameters_told() | {"max_epochs": (DEMO["max_epochs"], ())}
+    parser.add_argument("-o", "--output", default="demo.npz", metavar="FILE", help="model file (default: demo.npz)")
+    _add_parameters(parser, ("cell", "max_epochs", "n_threads"))
+    parser.add_argument("--seed", dest="random_state", type=int, default=0, metavar="N", help="(default: 0)")
+    return parser
+
+
+def _add_train(commands):
+    parser = _add_command(
+        commands, "train", "train a language model on text and save it",
+        "fastrnn train comments.csv --column body --output comments.npz --epochs 20",
+    )  # fmt: skip
+    parser.defaults = _parameters_told
+    _add_input(parser, "+")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where to save the model")
+    parser.add_argument(
+        "--held-out", type=float, default=0.05, metavar="SHARE",
+        help="share of the text kept for measuring: every 20th paragraph for 0.05, the default; 0 for none",
+    )  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", default=False, help="show errors and warnings only")
+    _add_parameters(parser, PARAMETERS)
+    return parser
+
+
+def _add_generate(commands):
+    parser = _add_command(
+        commands, "generate", "write sentences, one a line",
+        'fastrnn generate demo.npz -n 10 --prompt "the statement" --temperature 0.7',
+    )  # fmt: skip
+    parser.defaults = _generation_told
+    parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
+    add = parser.add_argument
+    add("-n", type=int, default=5, metavar="N", help="number of sentences (default: 5)")
+    add("--prompt", metavar="TEXT", help="how every sentence begins")
+    add("--temperature", type=float, metavar="T", help="below 1 the probable, above 1 the improbable, 0 the best")
+    add("--top-k", type=int, metavar="K", help="draw from the K most probable tokens only")
+    add("--top-p", type=float, metavar="P", help="draw from the fewest tokens that have the probability P together")
+    add("--min-length", type=int, metavar="N", help="tokens at least, without the prompt")
+    add("--max-length", type=int, metavar="N", help="tokens at most")
+    add("--exclude", nargs="+", action="extend", default=[], metavar="WORD", help="tokens never to write")
+    add("--allow-unknown", action="store_true", default=False, help="UNKNOWN_TOKEN may be written too")
+    add("--unknown-prompt", dest="unknown", metavar="DO", help="what an unknown word of the prompt is: error or token")
+    add("--seed", dest="random_state", type=int, metavar="N", help="same seed, same sentences")
+    add("--log-probs", action="store_true", default=False, help="first the sentence's ln p in nats, and a tab")
+    return parser
+
+
+def _add_score(commands):
+    parser = _add_command(
+        commands, "score", "tell how probable sentences are: nats, tokens, perplexity; and the total",
+        'fastrnn score demo.npz --text "It is an int." --text "It an is int." --sort',
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
+    _add_input(parser, "*")
+    add = parser.add_argument
+    add("--text", action="append", default=[], metavar="SENTENCE", help="a sentence to score; may be repeated")
+    add("--lines", action="store_true", default=False, help="every line of the input is one sentence")
+    add("--sort", action="store_true", default=False, help="the most probable first")
+    return parser
+
+
+def _add_info(commands):
+    parser = _add_command(
+        commands, "info", "show a model's parameters, vocabulary, weights and last loss", "fastrnn info demo.npz"
+    )
+    parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
+    return parser
+
+
+def _add_input(parser, nargs):
+    parser.add_argument(
+        "input",
+        nargs=nargs,
+        default=[],
+        metavar="INPUT",
+        help="text or CSV files, .gz too, directories, - for standard input",
+    )
+    parser.add_argument("--column", default=None, metavar="NAME", help="column of the CSV files that has the text")
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
+
+
+def number_or_none(text):
+    """A number; None, which is no clipping, for 0 and none."""
+    return None if text.lower() == "none" else float(text) or None
+
+
+# Parameter of LanguageModel: option, type ("off" if it switches off), help.
+PARAMETERS = {
+    "cell": ("--cell", str, "recurrent cell"),
+    "hidden_dim": ("--hidden-dim", int, "units of the recurrent layer"),
+    "max_epochs": ("--epochs", int, "passes over the text"),
+    "batch_size": ("--batch-size", int, "sentences between two updates"),
+    "optimizer": ("--optimizer", str, "rule of the updates"),
+    "learning_rate": ("--learning-rate", float, "step of the updates (default: the optimizer's)"),
+    "momentum": ("--momentum", float, "of sgd"),
+    "clip_norm": ("--clip-norm", number_or_none, "longest gradient; 0 or none switches it off"),
+    "bptt_truncate": ("--bptt-truncate", int, "steps that an error goes back (default: all)"),
+    "lr_schedule": ("--lr-schedule", str, "how the learning rate goes on"),
+    "evaluate_every": ("--evaluate-every", int, "epochs between the schedule's looks at the loss"),
+    "bias": ("--no-bias", "off", "without biases, as the tutorial has it"),
+    "dtype": ("--dtype", str, "of the weights"),
+    "n_threads": ("--threads", int, "(default: all cores)"),
+    "random_state": ("--seed", int, "same seed, machine and threads: same model"),
+    "level": ("--level", str, "what a token is"),
+    "sentence_split": ("--sentence-split", str, "where sentences end (default: punkt for words, or else line)"),
+    "lowercase": ("--no-lowercase", "off", "keep capital letters"),
+    "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
+}
+
+
+def _add_parameters(parser, names):
+    for name in names:
+        option, kind, text = PARAMETERS[name]
+        if kind == "off":
+            parser.add_argument(option, dest=name, action="store_false", default=argparse.SUPPRESS, help=text)
+        else:
+            metavar = {int: "N", str: "NAME"}.get(kind, "X")
+            parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)
+
+
+def _parameters_told():
+    from .cells import CELLS
+    from .estimator import DTYPES
+    from .language_model import LanguageModel
+    from .text import LEVELS, SENTENCE_SPLITS
+    from .training import OPTIMIZERS, SCHEDULES
+
+    choices = {
+        "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
+        "sentence_split": SENTENCE_SPLITS,
+    }  # fmt: skip
+    return {name: (value, choices.get(name, ())) for name, value in LanguageModel().get_params().items()}
+
+
+def _generation_told():
+    from .language_model import LanguageModel
+
+    parameters = inspect.signature(LanguageModel.generate).parameters.values()
+    return {p.name: (p.default or None, ()) for p in parameters if p.name not in ("n", "exclude", "self")}
+
+
+def given(args, names):
+    return {name: value for name, value in vars(args).items() if name in names}
+
+
+def given_parameters(args):
+    from .language_model import LanguageModel
+
+    return given(args, LanguageModel().get_params())
