@@ -2,14 +2,17 @@
 
     python bench/throughput.py --output bench/RESULTS.md
 
-fastrnn must be importable; without PyTorch it measures ours alone.  The comparison is of one epoch of plain SGD with clipping on
-ragged batches: lengths log-normal about 20, words Zipf-distributed.  Ours goes through the public API, all of `partial_fit`
-included.  PyTorch is measured in three forms, because the fastest differs by machine; its batches are packed outside the clock:
+fastrnn must be importable; without PyTorch it measures ours alone.  The comparison is of one epoch of plain
+SGD with clipping on ragged batches: lengths log-normal about 20, words Zipf-distributed.  Ours goes through
+the public API, all of `partial_fit` included.  PyTorch is measured in three forms, because the fastest
+differs by machine; its batches are packed outside the clock:
 
 usual    Embedding -> nn.RNN, nn.LSTM or nn.GRU on a PackedSequence -> Linear -> cross_entropy
 chunked  the same; output layer and its backward pass by CHUNK tokens, so that the logits stay in cache
-direct   chunked, and the gates' inputs are looked up as ours are, without the product W_ih; the steps are a loop in Python
+direct   chunked, and the gates' inputs are looked up as ours are, without the product W_ih; its steps are a Python loop
 
+(Also tried, and slower or no faster: linear_cross_entropy with its options, log_softmax and gather, other CHUNKs, fused
+SGD, a sparse gradient of the embedding.)
 All are timed in turn, round after round, so that a machine that slows down slows all of them.
 """
 
@@ -46,6 +49,9 @@ CHUNK = 128
 TOLERANCE = 1e-4
 MEMORY_TOKENS = (2_000, 200_000)
 MEMORY_GROWTH = 0.1  # of the N x C array of logits that is not to be built
+BUSY = 0.5
+NOISY = ": **other processes ran: do not quote these figures** (threads waiting for one another cost most)"
+FORMS = ("usual", "chunked", "direct")
 GATE_ORDER = {"rnn": (0,), "lstm": (0, 1, 3, 2)}  # our gates in PyTorch's order: i, f, g, o
 
 
@@ -120,10 +126,11 @@ class TorchTrainer:
         if form == "direct":
             (self.step, self.states), embedding_dim = STEPS[cell], gates * H
             W = torch.empty(H, gates * H).uniform_(-(H**-0.5), H**-0.5)
-            self.layer = torch.nn.ParameterList([torch.nn.Parameter(W)])
+            self.layer = torch.nn.ParameterList([W, torch.zeros(gates * H)])
         else:
             embedding_dim = embedding_dim or H
-            self.layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](embedding_dim, H)
+            module = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
+            self.layer = module(embedding_dim, H)
         self.embedding, self.output = torch.nn.Embedding(C, embedding_dim), torch.nn.Linear(H, C)
         torch.nn.init.uniform_(self.embedding.weight, -(C**-0.5), C**-0.5)
         self.parameters = [p for part in (self.embedding, self.layer, self.output) for p in part.parameters()]
@@ -134,7 +141,7 @@ class TorchTrainer:
         embedded = self.embedding(inputs)
         if self.form != "direct":
             return self.layer(torch.nn.utils.rnn.PackedSequence(embedded, sizes))[0].data
-        steps = embedded.split(sizes.tolist())
+        steps = (embedded + self.layer[1]).split(sizes.tolist())
         state = (embedded.new_zeros(len(steps[0]), self.H),) * self.states
         out = []
         for a in steps:
@@ -171,41 +178,52 @@ class TorchTrainer:
         return total
 
 
-def check_same(cell, x, y, args):
-    """Largest relative difference of loss and gradients between ours and PyTorch's on equal weights; exits if it is large.
+def copy_weights(peer, params, order, H):
+    """Give PyTorch's model our weights; its own W_ih becomes a permutation. Returns its parameters by our names."""
+    layer, U = peer.layer, params["layer0.U"]
+    with torch.no_grad():
+        peer.output.weight[:], peer.output.bias[:] = params["V"], params["c"]
+        if peer.form == "direct":
+            peer.embedding.weight[:] = U[order].T
+            layer[0][:], layer[1][:] = params["layer0.W"][order].T, params["layer0.b"][order]
+            W, b = layer
+        else:
+            peer.embedding.weight[:], layer.weight_ih_l0[:] = U.T, torch.eye(len(order))[order]
+            W, b = layer.weight_hh_l0, layer.bias_ih_l0
+            W[:], b[:], layer.bias_hh_l0[:] = params["layer0.W"][order], params["layer0.b"][order], 0
+    return {"U": peer.embedding.weight, "W": W, "b": b, "V": peer.output.weight, "c": peer.output.bias}
 
-    PyTorch's layer gets our U as its embedding and a permutation as W_ih.  Its GRU resets after the product: none to compare.
+
+def check_same(cell, x, y, args):
+    """Largest relative difference of loss and gradients between ours and PyTorch's on equal weights; exits if large.
+
+    Our LSTM's peepholes are zero.  PyTorch's GRU resets after the product, ours before: they cannot be compared.
     """
     x, y = x[: args.batch_size], y[: args.batch_size]
     model, rng = our_model(cell, args).set_params(max_epochs=0).fit(x, y), np.random.default_rng(args.seed)
     for name in ("layer0.b", "c"):
         model.params_[name] = rng.normal(0, 0.3, model.params_[name].shape)
     C, H, gates = args.vocab_size, args.hidden_dim, CELLS[cell].GATES
-    peer = TorchTrainer(cell, "usual", C, H, embedding_dim=gates * H)
-    ours = {name: torch.tensor(np.array(value)) for name, value in model.params_.items()}
+    params = {name: torch.tensor(np.array(value)) for name, value in model.params_.items()}
     order = (np.array(GATE_ORDER[cell])[:, None] * H + np.arange(H)).ravel()
-    layer = peer.layer
-    with torch.no_grad():
-        peer.embedding.weight[:], layer.weight_ih_l0[:] = ours["layer0.U"].T, torch.eye(gates * H)[order]
-        layer.weight_hh_l0[:], layer.bias_hh_l0[:] = ours["layer0.W"][order], 0
-        layer.bias_ih_l0[:] = ours["layer0.b"][order]
-        peer.output.weight[:], peer.output.bias[:] = ours["V"], ours["c"]
-    loss, gradients = model.gradients(x, y)
-    count = len(x.values)
     (batch,) = packed_batches(x, y, *minibatches(x.lengths, args.batch_size))
-    found = peer.backward(*batch[:3], 1 / count) / count
-    pairs = {
-        "layer0.U": (gradients["layer0.U"].T, peer.embedding.weight),
-        "layer0.W": (gradients["layer0.W"][order], layer.weight_hh_l0),
-        "layer0.b": (gradients["layer0.b"][order], layer.bias_ih_l0),
-        "V": (gradients["V"], peer.output.weight),
-        "c": (gradients["c"], peer.output.bias),
-    }
-    errors = {"loss": abs(found - loss) / loss}
-    for name, (gradient, parameter) in pairs.items():
-        errors[name] = float(np.abs(gradient - parameter.grad.numpy()).max() / np.abs(gradient).max())
+    count = len(x.values)
+    loss, gradients = model.gradients(x, y)
+    ours = {"V": gradients["V"], "c": gradients["c"]}
+    ours |= {name: gradients[f"layer0.{name}"][order] for name in ("W", "b")}
+    errors = {}
+    for form in FORMS:
+        peer = TorchTrainer(cell, form, C, H, embedding_dim=gates * H)
+        theirs = copy_weights(peer, params, order, H)
+        errors[form, "loss"] = abs(peer.backward(*batch[:3], 1 / count) / count - loss) / loss
+        U = gradients["layer0.U"]
+        expected = ours | {"U": U[order].T if form == "direct" else U.T}
+        for name, parameter in theirs.items():
+            found = parameter.grad.numpy()
+            found = found.T if form == "direct" and name == "W" else found
+            errors[form, name] = float(np.abs(found - expected[name]).max() / np.abs(expected[name]).max())
     if not max(errors.values()) < TOLERANCE:
-        sys.exit(f"{cell}: ours and PyTorch's differ on equal weights, not comparable: {errors}")
+        sys.exit(f"{cell}: ours and PyTorch's differ on equal weights, so are not comparable: {errors}")
     return max(errors.values())
 
 
@@ -213,20 +231,21 @@ def check_same(cell, x, y, args):
 
 
 def time_cell(cell, x, y, args):
-    """{what: {"rates": tokens a second of each round, "loss": mean cross-entropy of the last epoch}}."""
+    """{what: figures}: tokens a second and cores used of every round, mean cross-entropy of the last epoch."""
     C, H, tokens = args.vocab_size, args.hidden_dim, len(x.values)
     model = our_model(cell, args)
     peers = {}
     if torch is not None:
         torch.manual_seed(args.seed)
-        peers = {form: TorchTrainer(cell, form, C, H) for form in ("usual", "chunked", "direct")}
-    results = {name: {"rates": [], "loss": None} for name in ("fastrnn", *peers)}
+        peers = {form: TorchTrainer(cell, form, C, H) for form in FORMS}
+    results = {name: {"rates": [], "cores": [], "loss": None} for name in ("fastrnn", *peers)}
 
     def timed(name, epoch):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         loss = epoch()
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         results[name]["rates"].append(tokens / seconds)
+        results[name]["cores"].append(cpu / seconds)
         results[name]["loss"] = loss
 
     for turn in range(args.repeats + 1):  # the first warms up, and compiles
@@ -237,7 +256,7 @@ def time_cell(cell, x, y, args):
         for form, peer in peers.items():
             timed(form, lambda peer=peer, batches=batches: peer.epoch(batches) / tokens)
     for result in results.values():
-        del result["rates"][0]
+        del result["rates"][0], result["cores"][0]
     return results
 
 
@@ -306,7 +325,8 @@ def memory(args):
     """{tokens: peak memory in MB of a fresh process that trains one epoch}; exits if it grows as tokens x words."""
     peaks = {}
     for tokens in MEMORY_TOKENS:
-        command = [sys.executable, __file__, "--train-for-memory", "--cells", args.cells[0], "--tokens", str(tokens)]
+        command = [sys.executable, __file__, "--train-for-memory", "--cells", args.cells[0]]
+        command += ["--tokens", str(tokens)]
         for name in ("vocab_size", "hidden_dim", "batch_size", "threads", "seed"):
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -332,18 +352,20 @@ def machine(args):
     packages = ("numpy", "numba", "llvmlite", "torch")
     versions = [f"{p} {importlib.metadata.version(p)}" for p in packages if p != "torch" or torch is not None]
     settings = ("OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+    cpu = numba.core.codegen.ll.get_host_cpu_name()
     facts = {
         "date": f"{datetime.date.today()}",
-        "CPU": f"{name}, {available_cores()} cores available, LLVM calls it {numba.core.codegen.ll.get_host_cpu_name()}",
+        "CPU": f"{name} ({cpu}), {available_cores()} cores available",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": ", ".join(versions),
         "environment": ", ".join(f"{s}={os.environ.get(s, '(unset)')}" for s in settings),
         "workload": f"C = {args.vocab_size}, H = {args.hidden_dim}, batches of {args.batch_size} sequences of"
-        f" {MEAN_LENGTH} tokens on average, {args.tokens} tokens an epoch, float32, {args.threads} threads for both,"
+        f" {MEAN_LENGTH} tokens on average, {args.tokens} tokens an epoch, float32, threads for both: {args.threads},"
         f" SGD, clipping at {CLIP:g}, seed {args.seed}",
     }
     if hasattr(os, "getloadavg"):
-        facts["load average at the start"] = f"{os.getloadavg()[0]:.2f}"
+        load = os.getloadavg()[0]
+        facts["load average at the start"] = f"{load:.2f}" + (NOISY if load > BUSY else "")
     return facts
 
 
@@ -367,52 +389,62 @@ def cell_lines(cell, results, ceiling, args):
         share = rate * flops_per_token(cell, args.vocab_size, args.hidden_dim) / 1e9 / ceiling
         ratio = spread(ratios(ours, result), "{:.2f}") if name != "fastrnn" else ""
         what = name if name == "fastrnn" else f"PyTorch, {name}{', its fastest' if name == fastest else ''}"
-        lines.append(f"| {cell} | {what} | {spread(result['rates'])} | {ratio} | {share:.0%} | {result['loss']:.3f} |")
+        figures = f"{spread(result['rates'])} | {ratio} | {share:.0%} | {statistics.median(result['cores']):.1f}"
+        lines.append(f"| {cell} | {what} | {figures} | {result['loss']:.3f} |")
     return lines
+
+
+ABOUT_PEER = """
+PyTorch's forms: **usual** is Embedding (C, H), nn.RNN, nn.LSTM or nn.GRU on a PackedSequence, Linear,
+cross_entropy summed over the tokens and divided by the sequences, clip_grad_norm_, SGD. The embedding before
+W_ih is the standard way to write it, and costs a product more, of E by G H a token (E = H). **chunked** takes
+the output layer by {chunk} tokens. **direct** is chunked without W_ih: it looks up the gates' inputs in a
+table (C, G H), as ours does; nn.RNN, nn.LSTM and nn.GRU cannot be told to, so its steps are a loop in Python.
+fastrnn's time is that of `partial_fit`, with its checks and the forming of the batches; PyTorch's batches are
+packed beforehand.
+
+The computation is the same: on equal weights the loss and every gradient agree in all forms; the largest
+difference, relative to the largest entry of its array, is {same}. Our LSTM has peepholes, zero in this check
+and trained in the timing. PyTorch's GRU resets after the product and ours before it: alike in work, not
+comparable in value.
+"""
 
 
 def report(facts, cells, same, rates, peaks, args):
     """The results as Markdown."""
-    ceiling = rates["fastrnn", args.threads]
+    C, H, ceiling = args.vocab_size, args.hidden_dim, rates["fastrnn", args.threads]
+    mflops = ", ".join(f"{cell} {flops_per_token(cell, C, H) / 1e6:.2f}" for cell in cells)
     lines = ["# Throughput of training", "", "Written by `bench/throughput.py`; do not edit.", ""]
     lines += [f"- {what}: {value}" for what, value in facts.items()]
     lines += [
         "",
-        f"Median of {args.repeats} rounds (lowest to highest); a round times every row of a cell in turn, on the",
+        f"Medians of {args.repeats} rounds (lowest to highest). A round times every row of a cell in turn, on the",
+        "same batches; a ratio is of fastrnn's tokens a second and the row's, taken within a round. *Cores* is",
+        "processor time over time on the clock: below the number of threads, something else ran.",
+        "",
+        "| cell | what | tokens/s | fastrnn is faster by | of the ceiling | cores | last loss |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
-    lines += ["same batches. Ratios are taken round by round: fastrnn's tokens a second over that row's.", ""]
-    lines += ["| cell | what | tokens/s | fastrnn is faster by | of the FMA ceiling | last epoch's loss |"]
-    lines += ["|---|---|---:|---:|---:|---:|"]
     for cell, results in cells.items():
         lines += cell_lines(cell, results, ceiling, args)
-    lines += ["", "Flops counted for all: 6 C H + 6 G H² a token (G = 1, 4, 3 for rnn, lstm, gru): " + ", ".join(
-        f"{cell} {flops_per_token(cell, args.vocab_size, args.hidden_dim) / 1e6:.2f} Mflop" for cell in cells) + "."]  # fmt: skip
+    lines += ["", f"Counted for all alike, Mflop a token: 6 C H + 6 G H² (G gates): {mflops}."]
     if torch is None:
         lines += ["", "PyTorch is not installed here: ours only."]
     else:
-        lines += ["", "PyTorch's forms: **usual** is Embedding (C, H), nn.RNN, nn.LSTM or nn.GRU on a PackedSequence, Linear, "
-                  "cross_entropy, clip_grad_norm_, SGD; an embedding before W_ih is the standard way to write it, and costs an "
-                  f"extra product of E × G H a token (E = H). **chunked** takes the output layer by {CHUNK} tokens. **direct** is "
-                  "chunked without W_ih: it looks up the gates' inputs in a table (C, G H), as ours does; nn.RNN, nn.LSTM and "
-                  "nn.GRU cannot be told to, so its steps are a loop in Python. fastrnn's time includes forming the batches and "
-                  "all checks; PyTorch's batches are packed beforehand."]  # fmt: skip
-        lines += ["", "Same computation: on equal weights loss and all gradients agree, the largest difference relative to an "
-                  "array's largest entry being " + ", ".join(f"{error:.0e} ({cell})" for cell, error in same.items()) +
-                  ". Our LSTM has peepholes, zero in this check and trained in the timing; PyTorch's GRU resets after the product "
-                  "and ours before it, so the two are alike in work and not compared in value."]  # fmt: skip
+        compared = " and ".join(f"{error:.0e} ({cell})" for cell, error in same.items()) or "not looked at"
+        lines += ["", *ABOUT_PEER.format(chunk=CHUNK, same=compared).splitlines()]
     lines += ["", "| product, float32 | threads | Gflop/s, best |", "|---|---:|---:|"]
     lines += [f"| {whose} | {threads} | {rate:.0f} |" for (whose, threads), rate in sorted(rates.items())]
     lines += [
         "",
-        "The ceiling is our own product on operands in cache (fastrnn), on all threads; torch.mm is of size 1024.",
-    ]
-    lines += [
+        "The ceiling is that of fastrnn's product on operands in cache, on all threads; torch.mm is of 1024 by 1024.",
         "",
-        f"Peak memory of a process that trains one epoch ({args.cells[0]}), imports and compiled kernels included:",
+        f"Peak memory of a process that trains one epoch ({args.cells[0]}), with its imports and compiled kernels:",
         "",
+        "| tokens N | peak, MB | an N by C array of logits, MB |",
+        "|---:|---:|---:|",
     ]
-    lines += ["| tokens | peak MB | an N × C array of logits would take |", "|---:|---:|---:|"]
-    lines += [f"| {n:,} | {peak:.0f} | {n * args.vocab_size * 4 / 2**20:,.0f} MB |" for n, peak in peaks.items()]
+    lines += [f"| {n:,} | {peak:.0f} | {n * C * 4 / 2**20:,.0f} |" for n, peak in peaks.items()]
     return "\n".join(lines) + "\n"
 
 

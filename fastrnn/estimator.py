@@ -1,5 +1,7 @@
 """`FastRNN`: the estimator over index sequences. It checks what it is given, then delegates."""
 
+import numbers
+
 import numpy as np
 
 from . import storage
@@ -203,17 +205,27 @@ class FastRNN(Estimator):
         x, y = self._inputs(x, y)
         return self.network_.gradients(x, y, self._truncation(), self._threads())
 
-    def check_gradients(self, x, y, n_entries=20, step=1e-4, random_state=0):
+    def check_gradients(self, x, y, n_entries=20, step=5e-3, random_state=0):
         """Compare gradients with finite differences, as the tutorial's `gradient_check`.
 
-        Both are of the same weights in float64 and of full back-propagation. Of every array, `n_entries`
-        entries are tried.
+        Both are of the same weights in float64 and of full back-propagation.
+
+        Parameters
+        ----------
+        x, y : Ragged, or lists of sequences of int
+            A few sequences will do.
+        n_entries : int
+            Entries tried of every array; of layer0.U, in the columns of words that occur.
+        step : float
+            Of the difference quotient, which takes four points.
+        random_state : int, Generator or RandomState, optional
+            Chooses the entries.
 
         Returns
         -------
         dict of str to float
             The largest relative error of each array: |a - n| / (|a| + |n|), a the gradient, n the difference
-            quotient; 0 where both are below 1e-9.
+            quotient; 0 where both are below a millionth of the array's largest entry.
         """
         x, y = self._inputs(x, y)
         check_integer("n_entries", n_entries, 1)
@@ -227,19 +239,19 @@ class FastRNN(Estimator):
         _, gradients = twin.gradients(x, y, -1, threads)
         errors = {}
         for name, array in twin.params.items():
-            errors[name] = 0.0
+            errors[name], largest = 0.0, abs(gradients[name]).max()
             entries = np.arange(array.size)
             if name == "layer0.U":  # the rows of other words have no part in the loss
                 entries = entries.reshape(array.shape)[:, np.unique(x.values)].ravel()
             for flat in rng.choice(entries, min(n_entries, len(entries)), replace=False):
                 index, quotient = np.unravel_index(flat, array.shape), 0.0
                 value = array[index]
-                for sign in (1, -1):
-                    array[index] = value + sign * step
-                    quotient += sign * twin.token_losses(x, y, threads).mean() / (2 * step)
+                for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
+                    array[index] = value + steps * step
+                    quotient += weight * twin.token_losses(x, y, threads).mean() / (12 * step)
                 array[index] = value
                 pair = abs(gradients[name][index]) + abs(quotient)
-                if pair > 1e-9:
+                if pair > 2e-6 * largest:
                     errors[name] = max(errors[name], float(abs(gradients[name][index] - quotient) / pair))
         return errors
 
@@ -301,9 +313,7 @@ class FastRNN(Estimator):
         check_integer("end", end, 0, none=True)
         prompt = Ragged.from_sequences([prompt], "prompt")
         prompt.check_below(C, "prompt")
-        exclude = sorted({0, C - 1}) if exclude is None else list(exclude)
-        if exclude:
-            Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
+        exclude = self._excluded(exclude)
         if len({*exclude, *(() if end is None or min_length < 2 else (end,))} & set(range(C))) >= C:
             raise ValueError("exclude: no index is left that could be drawn")
         drawn, log_probs = sample(
@@ -313,6 +323,18 @@ class FastRNN(Estimator):
         )  # fmt: skip
         sequences = [np.concatenate([prompt.values, tokens]) for tokens in drawn]
         return (sequences, log_probs) if return_log_probs else sequences
+
+    def _excluded(self, exclude):
+        """The indices that `generate` must not draw, checked."""
+        C = self.vocab_size_
+        if exclude is None:
+            return sorted({0, C - 1})
+        if isinstance(exclude, numbers.Number):
+            raise TypeError(f"exclude: found {exclude!r}, expected a list such as [{exclude!r}]")
+        exclude = list(exclude)
+        if exclude:
+            Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
+        return exclude
 
     @property
     def params_(self):
@@ -344,7 +366,7 @@ class FastRNN(Estimator):
         return self.optimizer_.learning_rate
 
     def save(self, path):
-        """Write the model to one .npz file, aside first, then renamed."""
+        """Write the model to one .npz file, aside first, then renamed. The optimiser's moments are not in it."""
         storage.write(path, {"kind": "FastRNN"} | self._header(), self._arrays())
 
     @classmethod
@@ -452,3 +474,5 @@ class FastRNN(Estimator):
             name = self.dtype
         check_choice("dtype", name, DTYPES)
         self._threads()
+        if not isinstance(self.verbose, (bool, int)):
+            raise TypeError(f"verbose: found {self.verbose!r}, expected an int")
