@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 import os
+import shutil
 import sys
 import tempfile
 from itertools import chain, islice
@@ -74,13 +75,14 @@ def _demo(args):
     print("\nSentences that it makes up:\n")
     for sentence in language_model.generate(8, random_state=args.random_state, **_DEMO_STYLE):
         print(f"  {sentence}")
+    command = _command()
     print(
         f"""
 Try next:
-  fastrnn generate {output} --prompt "the statement"
-  fastrnn score {output} --text "The value is an integer." --text "Integer an is value the."
-  fastrnn info {output}
-  fastrnn train your_text.txt --output your_model.npz"""
+  {command} generate {output} --prompt "the statement"
+  {command} score {output} --text "The value is an integer." --text "Integer an is value the."
+  {command} info {output}
+  {command} train your_text.txt --output your_model.npz"""
     )
     return OK
 
@@ -89,7 +91,7 @@ def _train(args):
     output = _writable(args.output)
     _, status = _learn(given_parameters(args), _read_inputs(args), args.held_out, output, args.quiet)
     if status == OK and not args.quiet:
-        print(f"Let it write: fastrnn generate {output}")
+        print(f"Let it write: {_command()} generate {output}")
     return status
 
 
@@ -294,6 +296,14 @@ def _reason(error):
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _command():
+    """What this process was called as: `fastrnn`, a path to it, or `python -m fastrnn`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{Path(sys.executable).name} -m fastrnn"
+    return "fastrnn" if called.stem != "fastrnn" or shutil.which("fastrnn") == str(called.resolve()) else str(called)
 
 
 def _count(n, thing):
