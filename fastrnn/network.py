@@ -37,12 +37,7 @@ class Network:
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype):
         self.cell_class = CELLS[cell]
-        self.vocab_size, self.hidden_dim, self.bias, self.dtype = (
-            vocab_size,
-            hidden_dim,
-            bias,
-            np.dtype(dtype),
-        )
+        self.vocab_size, self.hidden_dim, self.bias, self.dtype = (vocab_size, hidden_dim, bias, np.dtype(dtype))
         load_product(self.dtype.name)
         self.model = self.dense_like()
         self.U = np.zeros((vocab_size, self.cell_class.GATES * hidden_dim), self.dtype)
@@ -50,13 +45,7 @@ class Network:
 
     def __getstate__(self):  # views do not survive a copy: rebuild them
         return {
-            "arguments": (
-                self.cell_class.NAME,
-                self.vocab_size,
-                self.hidden_dim,
-                self.bias,
-                self.dtype,
-            ),
+            "arguments": (self.cell_class.NAME, self.vocab_size, self.hidden_dim, self.bias, self.dtype),
             "dense": self.model.dense.copy(),
             "U": self.U,
         }
@@ -137,12 +126,7 @@ class Network:
         lengths = x.lengths[order]
         longest = int(lengths[0])
         steps, sequences = min(longest, SCORE_STEPS), min(len(order), SCORE_SEQUENCES)
-        sizes = {
-            "tokens": steps * sequences,
-            "steps": steps,
-            "sequences": sequences,
-            "learn": False,
-        }
+        sizes = {"tokens": steps * sequences, "steps": steps, "sequences": sequences, "learn": False}
         with Team(n_threads) as team:
             work = self.workspace(team.size, states=sequences if longest > steps else 0, **sizes)
             if longest <= steps:
@@ -154,16 +138,7 @@ class Network:
                 for t in range(0, int(lengths[first]), steps):
                     active = order[first:last][lengths[first:last] > t]
                     pieces = Segments(x.values, y.values, x.offsets[:-1] + t, np.minimum(x.lengths - t, steps))
-                    team.run(
-                        kernel,
-                        self.model,
-                        self.U,
-                        pieces,
-                        active,
-                        np.array([0, len(active)]),
-                        work,
-                        *out,
-                    )
+                    team.run(kernel, self.model, self.U, pieces, active, np.array([0, len(active)]), work, *out)
                     work.states.initial[:] = work.states.final
 
     def training_workspace(self, members, x, order, bounds, truncate):
@@ -206,16 +181,7 @@ class Network:
             for first, last in zip(bounds[:-1], bounds[1:], strict=True):
                 batch = order[first:last]
                 losses, _ = self.train(
-                    team,
-                    x,
-                    y,
-                    batch,
-                    np.array([0, len(batch)]),
-                    work,
-                    gradient,
-                    nothing,
-                    truncate,
-                    1 / len(x.values),
+                    team, x, y, batch, np.array([0, len(batch)]), work, gradient, nothing, truncate, 1 / len(x.values)
                 )
                 if len(losses) == 0:  # not finite, and so left off before the gradients
                     loss, total.dense[:], dU[:] = np.nan, np.nan, np.nan

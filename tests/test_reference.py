@@ -4,15 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from reference import (
-    finite_difference,
-    forward,
-    gradients,
-    init_params,
-    log_probabilities,
-    loss,
-    windowed_loss,
-)
+from reference import finite_difference, forward, gradients, init_params, log_probabilities, loss, windowed_loss
 
 CELLS = ["rnn", "lstm", "gru"]
 VOCAB_SIZE, HIDDEN_DIM = 4, 2
@@ -175,11 +167,7 @@ def test_huge_parameters_give_finite_results(cell):
 
 
 def test_tanh_with_one_unit_worked_by_hand():
-    params = {
-        "layer0.U": np.array([[0.5, -1.0]]),
-        "layer0.W": np.array([[2.0]]),
-        "V": np.array([[1.0], [-1.0]]),
-    }
+    params = {"layer0.U": np.array([[0.5, -1.0]]), "layer0.W": np.array([[2.0]]), "V": np.array([[1.0], [-1.0]])}
     x, y = [[0, 1]], [[0, 0]]
     h_0 = (math.e - 1) / (math.e + 1)  # tanh ½
     h_1 = math.tanh(-1 + 2 * h_0)

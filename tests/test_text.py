@@ -273,11 +273,7 @@ def test_words_are_those_of_nltk():
 
     words = tokenizer("word")
     assert words("He left!") == ["He", "left", "!"]
-    for sentence in [
-        "He left!",
-        'I can\'t (really) pay "$5", don’t ask...',
-        "Mr. X's dog, i.e. Rex.",
-    ]:
+    for sentence in ["He left!", 'I can\'t (really) pay "$5", don’t ask...', "Mr. X's dog, i.e. Rex."]:
         assert words(sentence) == word_tokenize(sentence, preserve_line=True)
 
 

@@ -114,12 +114,7 @@ def test_encode_and_decode():
     assert vocabulary.encode("The cow").dtype == np.int32
     tokens = [SENTENCE_START, "The", "cow", UNKNOWN_TOKEN, SENTENCE_END]
     assert vocabulary.encode(tokens).tolist() == [0, 2, 6, 6, 1]
-    assert vocabulary.decode([0, 2, 6, 1]) == [
-        "SENTENCE_START",
-        "the",
-        "UNKNOWN_TOKEN",
-        "SENTENCE_END",
-    ]
+    assert vocabulary.decode([0, 2, 6, 1]) == ["SENTENCE_START", "the", "UNKNOWN_TOKEN", "SENTENCE_END"]
     assert vocabulary.decode([]) == []
     with pytest.raises(TypeError, match="sentence must be a str or tokens, found int"):
         vocabulary.encode([1])

@@ -83,13 +83,7 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
     # dq is kept where da_r will stand
     product(d, 2 * H, 3 * H, 1, WT, 2 * H * H, H, d, H, 3 * H, n, H, H, False)
     for row in range(n):
-        z, r, h_prev, dh, d_r = (
-            gates[row, :H],
-            gates[row, H : 2 * H],
-            prev[row],
-            dstate[row],
-            da[row, H : 2 * H],
-        )
+        z, r, h_prev, dh, d_r = (gates[row, :H], gates[row, H : 2 * H], prev[row], dstate[row], da[row, H : 2 * H])
         for j in range(H):
             dh[j] = dh[j] - dh[j] * z[j] + d_r[j] * r[j]
         for j in range(H):

@@ -47,11 +47,7 @@ def weight_gradients(cell, gradient, prev, aux, state, da, first, last):
 
 def implement(cell_class, forward, backward, gradients):
     """Say which kernels do the three things for `cell_class`."""
-    _forward[cell_class], _backward[cell_class], _gradients[cell_class] = (
-        forward,
-        backward,
-        gradients,
-    )
+    _forward[cell_class], _backward[cell_class], _gradients[cell_class] = (forward, backward, gradients)
     if numba.config.DISABLE_JIT:
         return
 

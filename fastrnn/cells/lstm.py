@@ -57,29 +57,9 @@ class LSTM(NamedTuple):
 def forward(cell, prev, gates, aux, state):
     n, H = aux.shape
     p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
-    product(
-        prev.ravel(),
-        0,
-        2 * H,
-        1,
-        cell.W.ravel(),
-        0,
-        4 * H,
-        gates.ravel(),
-        0,
-        4 * H,
-        n,
-        4 * H,
-        H,
-        True,
-    )
+    product(prev.ravel(), 0, 2 * H, 1, cell.W.ravel(), 0, 4 * H, gates.ravel(), 0, 4 * H, n, 4 * H, H, True)
     for row in range(n):
-        i, f, o, g = (
-            gates[row, :H],
-            gates[row, H : 2 * H],
-            gates[row, 2 * H : 3 * H],
-            gates[row, 3 * H :],
-        )
+        i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
         c_prev, h, c, tanh_c = prev[row, H:], state[row, :H], state[row, H:], aux[row]
         for j in range(H):
             i[j] = sigmoid(i[j] + p_i[j] * c_prev[j])
@@ -102,18 +82,8 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
     n, H = aux.shape
     p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
     for row in range(n):
-        i, f, o, g = (
-            gates[row, :H],
-            gates[row, H : 2 * H],
-            gates[row, 2 * H : 3 * H],
-            gates[row, 3 * H :],
-        )
-        d_i, d_f, d_o, d_g = (
-            da[row, :H],
-            da[row, H : 2 * H],
-            da[row, 2 * H : 3 * H],
-            da[row, 3 * H :],
-        )
+        i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
+        d_i, d_f, d_o, d_g = (da[row, :H], da[row, H : 2 * H], da[row, 2 * H : 3 * H], da[row, 3 * H :])
         c_prev, tanh_c, dh, dc = prev[row, H:], aux[row], dstate[row, :H], dstate[row, H:]
         for j in range(H):
             d_o[j] = dh[j] * tanh_c[j] * sigmoid_slope(o[j])

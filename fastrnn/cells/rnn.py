@@ -64,22 +64,7 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last):
     n, H = prev.shape
-    product(
-        prev.ravel(),
-        0,
-        1,
-        H,
-        da.ravel(),
-        first,
-        H,
-        gradient.W.ravel(),
-        first,
-        H,
-        H,
-        last - first,
-        n,
-        False,
-    )
+    product(prev.ravel(), 0, 1, H, da.ravel(), first, H, gradient.W.ravel(), first, H, H, last - first, n, False)
 
 
 implement(RNN, forward, backward, gradients)

@@ -65,22 +65,7 @@ def _tile(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, a
                     fits = builder.and_(over(n, (vectors - 1) * lanes), builder.not_(over(n, vectors * lanes)))
                     with builder.if_then(fits):
                         _emit_tile(
-                            builder,
-                            scalar,
-                            lanes,
-                            rows,
-                            vectors,
-                            a,
-                            a_row,
-                            a_k,
-                            b,
-                            b_k,
-                            c,
-                            c_row,
-                            m,
-                            n,
-                            depth,
-                            add,
+                            builder, scalar, lanes, rows, vectors, a, a_row, a_k, b, b_k, c, c_row, m, n, depth, add
                         )
         return context.get_dummy_value()
 
@@ -192,20 +177,7 @@ def _tiles(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
         for i in range(0, m, TILE_ROWS):
             rows = min(TILE_ROWS, m - i)
             _tile(
-                a,
-                a0 + i * a_row,
-                a_row,
-                a_k,
-                b,
-                b0 + j,
-                b_k,
-                c,
-                c0 + i * c_row + j,
-                c_row,
-                rows,
-                columns,
-                depth,
-                add,
+                a, a0 + i * a_row, a_row, a_k, b, b0 + j, b_k, c, c0 + i * c_row + j, c_row, rows, columns, depth, add
             )
 
 

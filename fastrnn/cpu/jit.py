@@ -83,17 +83,13 @@ def jit(function=None, *, fastmath=FASTMATH):
     if function is None:
         return lambda f: jit(f, fastmath=fastmath)
     return _cached(
-        numba.njit(nogil=True, error_model="numpy", fastmath=set(fastmath), cache=CACHE_FOLDER is not None),
-        function,
+        numba.njit(nogil=True, error_model="numpy", fastmath=set(fastmath), cache=CACHE_FOLDER is not None), function
     )
 
 
 def cfunc(signature, function):
     """Compile a function of scalars and pointers now, for calls by its address."""
-    return _cached(
-        numba.cfunc(signature, nopython=True, error_model="numpy", cache=CACHE_FOLDER is not None),
-        function,
-    )
+    return _cached(numba.cfunc(signature, nopython=True, error_model="numpy", cache=CACHE_FOLDER is not None), function)
 
 
 def _cached(decorator, function):

@@ -39,28 +39,13 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
     """
     first, last = len(V) * member // size, len(V) * (member + 1) // size
     learn = len(dV) > 0
-    z, hT, reference, log_sum = (
-        work.z,
-        work.hT[member],
-        work.reference[member],
-        work.log_sum[member],
-    )
+    z, hT, reference, log_sum = (work.z, work.hT[member], work.reference[member], work.log_sum[member])
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         words, rows = targets[block : block + n], state[block : block + n]
         _transpose(rows, hT)
         _exponentials(
-            V,
-            c,
-            first,
-            last,
-            words,
-            hT,
-            z,
-            reference,
-            work.top[member],
-            work.total[member],
-            work.target_logit,
+            V, c, first, last, words, hT, z, reference, work.top[member], work.total[member], work.target_logit
         )
         meet(barrier, size)
         finite = _log_sums(size, n, work.top, work.total, log_sum)
@@ -71,19 +56,7 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
             if not finite:
                 return False
             _block_gradients(
-                V,
-                first,
-                last,
-                words,
-                rows,
-                z,
-                reference,
-                log_sum,
-                dV,
-                dc,
-                work.dhT[member],
-                dscale,
-                add or block > 0,
+                V, first, last, words, rows, z, reference, log_sum, dV, dc, work.dhT[member], dscale, add or block > 0
             )
         meet(barrier, size)
         if learn:
@@ -98,12 +71,7 @@ def probabilities(member, size, barrier, V, c, count, state, targets, origin, wo
     Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`.
     """
     first, last = len(V) * member // size, len(V) * (member + 1) // size
-    z, hT, reference, log_sum = (
-        work.z,
-        work.hT[member],
-        work.reference[member],
-        work.log_sum[member],
-    )
+    z, hT, reference, log_sum = (work.z, work.hT[member], work.reference[member], work.log_sum[member])
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         places = origin[block : block + n]
@@ -212,20 +180,7 @@ def _block_gradients(V, first, last, targets, rows, z, reference, log_sum, dV, d
                 dc[word] = total
         words = word1 - word0
         product(
-            V.ravel(),
-            word0 * H,
-            1,
-            H,
-            z.ravel(),
-            word0 * TOKENS,
-            TOKENS,
-            dhT.ravel(),
-            0,
-            TOKENS,
-            H,
-            n,
-            words,
-            True,
+            V.ravel(), word0 * H, 1, H, z.ravel(), word0 * TOKENS, TOKENS, dhT.ravel(), 0, TOKENS, H, n, words, True
         )
         product(
             z.ravel(), word0 * TOKENS, TOKENS, 1, rows.ravel(), 0, width, dV.ravel(), word0 * H, H, words, H, n, add

@@ -80,27 +80,13 @@ def train_pass(
         meet(barrier, size)
         occurring = int(work.partial[0, 1])
         _gradients(
-            member,
-            size,
-            model.cell,
-            gradient.cell,
-            work.states,
-            errors.da[:count],
-            rows.tokens,
-            occurring,
-            work.sparse,
+            member, size, model.cell, gradient.cell, work.states, errors.da[:count], rows.tokens, occurring, work.sparse
         )
         meet(barrier, size)
         clip = 1.0
         if hyper[6] > 0:
             norm = _norm(
-                member,
-                size,
-                barrier,
-                gradient.dense,
-                work.sparse.dU.ravel(),
-                occurring * U.shape[1],
-                work.partial,
+                member, size, barrier, gradient.dense, work.sparse.dU.ravel(), occurring * U.shape[1], work.partial
             )
             if not np.isfinite(norm):
                 return
@@ -181,30 +167,10 @@ def _norm(member, size, barrier, dense, dU, count_U, partial):
 def _update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
     """This member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = share(member, size, len(dense) - start, GRAIN)
-    update(
-        rule,
-        dense,
-        start + first,
-        gradient,
-        start + first,
-        last - first,
-        moments[0],
-        moments[1],
-        own,
-    )
+    update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own)
     columns, U, dU = U.shape[1], U.ravel(), sparse.dU.ravel()
     for i in range(occurring * member // size, occurring * (member + 1) // size):
-        update(
-            rule,
-            U,
-            sparse.words[i] * columns,
-            dU,
-            i * columns,
-            columns,
-            moments_U[0],
-            moments_U[1],
-            own,
-        )
+        update(rule, U, sparse.words[i] * columns, dU, i * columns, columns, moments_U[0], moments_U[1], own)
 
 
 @jit

@@ -41,14 +41,7 @@ def constants(rule, hyper, clip, step, out):
     `hyper` is as in `passes.train_pass`; `clip` is the factor of the gradient, `step` the number of the
     update, from 1.
     """
-    rate, momentum, rho, beta1, beta2, epsilon = (
-        hyper[0],
-        hyper[1],
-        hyper[2],
-        hyper[3],
-        hyper[4],
-        hyper[5],
-    )
+    rate, momentum, rho, beta1, beta2, epsilon = (hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5])
     b1, a1, b2, a2 = 0.0, clip, 0.0, 0.0
     if rule == SGD:
         rate *= clip
@@ -72,14 +65,7 @@ def update(rule, p, p0, g, g0, count, m, v, constants):
 
     All arrays are flat and of one dtype; p, m and v are overwritten.
     """
-    b1, a1, b2, a2, rate, eps = (
-        constants[0],
-        constants[1],
-        constants[2],
-        constants[3],
-        constants[4],
-        constants[5],
-    )
+    b1, a1, b2, a2, rate, eps = (constants[0], constants[1], constants[2], constants[3], constants[4], constants[5])
     for first in range(0, count, CHUNK):
         n = min(CHUNK, count - first)
         start = p0 + first

@@ -100,18 +100,7 @@ class Work(NamedTuple):
 
 
 def allocate(
-    cell_class,
-    vocab_size,
-    hidden_dim,
-    dtype,
-    *,
-    members,
-    tokens,
-    steps,
-    sequences,
-    learn,
-    truncate=-1,
-    states=0,
+    cell_class, vocab_size, hidden_dim, dtype, *, members, tokens, steps, sequences, learn, truncate=-1, states=0
 ):
     """Memory for batches of at most the given size, with `learn` for gradients too, and for `states` carried states."""
     C, H, N, M = vocab_size, hidden_dim, tokens, members
@@ -124,12 +113,7 @@ def allocate(
     def real(*shape):
         return np.empty(shape, dtype)
 
-    rows = Rows(
-        np.empty(N, np.int64),
-        np.empty(N, np.int32),
-        np.empty(N, np.int32),
-        np.empty((M, steps + 1), np.int64),
-    )
+    rows = Rows(np.empty(N, np.int64), np.empty(N, np.int32), np.empty(N, np.int32), np.empty((M, steps + 1), np.int64))
     flow = States(
         prev=real(N, S * H), gates=real(N, G * H), aux=real(N, A * H), state=real(N, S * H),
         initial=real(states, S * H), final=real(states, S * H),
