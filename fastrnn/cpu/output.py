@@ -174,7 +174,7 @@ def _block_gradients(V, first, last, targets, rows, z, reference, log_sum, dV, d
                 z[targets[i], i] -= dscale
         if len(dc) > 0:
             for word in range(word0, word1):
-                row, total = z[word], dc[word] if add else 0 * dc[word]
+                row, total = z[word], float(dc[word]) if add else 0.0
                 for i in range(n):
                     total += row[i]
                 dc[word] = total
