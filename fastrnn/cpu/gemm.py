@@ -7,8 +7,9 @@ operands need no copy; the rows of B and C must be contiguous. The last vector o
 stored under a mask, so any number of columns works without padding, and rows that do not exist are computed
 but not stored.
 
-LLVM is given the vector operations as they are (`llvm.fma`), since its own vectoriser does not find this
-form. Called with ``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
+LLVM is given the vector operations as they are, since its own vectoriser does not find this form:
+`llvm.fmuladd`, which is one instruction where the machine has it; `llvm.fma` would be a call of the C library
+where it has not. Called with ``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
 """
 
 import functools
@@ -87,7 +88,7 @@ def _emit_tile(builder, scalar, lanes, R, V, a, a_row, a_k, b, b_k, c, c_row, m,
 
     mask_type = ir.VectorType(ir.IntType(1), lanes)
     pointer = vector.as_pointer()
-    fma = declare(f"llvm.fma.{name}", vector, vector, vector, vector)
+    fma = declare(f"llvm.fmuladd.{name}", vector, vector, vector, vector)
     masked_load = declare(f"llvm.masked.load.{name}.p0", vector, pointer, i32, mask_type, vector)
     masked_store = declare(f"llvm.masked.store.{name}.p0", ir.VoidType(), vector, pointer, i32, mask_type)
     align = ir.Constant(i32, size)
