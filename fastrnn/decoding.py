@@ -93,7 +93,7 @@ class Decoder:
     """
 
     def __init__(self, network, count):
-        self._network = network
+        self._network, self._cell = network, network.packed_cell()
         cell, C, H, dtype = network.cell_class, network.vocab_size, network.hidden_dim, network.dtype
         self.state = np.zeros((count, cell.STATES * H), dtype)
         self.logits = np.zeros((count, C), dtype)
@@ -117,7 +117,7 @@ class Decoder:
         network = self._network
         self.state, self._previous = self._previous, self.state
         advance(
-            network.model.cell, network.U, network.model.V, network.model.c, tokens, self._previous,
+            self._cell, network.U, network.model.V, network.model.c, tokens, self._previous,
             self._gates, self._aux, self.state, self._scratch, self.logits,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .cells import CELLS
 from .cpu import passes
-from .cpu.gemm import load_product
+from .cpu.gemm import PANEL, load_product, pack_weights, panel_rows
 from .cpu.threads import Team
 from .cpu.update import NONE
 from .cpu.workspace import Model, Segments, allocate
@@ -99,7 +99,13 @@ class Network:
 
     def workspace(self, members, **sizes):
         """Memory for the kernels, see `fastrnn.cpu.workspace.allocate`."""
-        return allocate(self.cell_class, self.vocab_size, self.hidden_dim, self.dtype, members=members, **sizes)
+        return allocate(self.model.cell, self.vocab_size, members=members, **sizes)
+
+    def packed_cell(self):
+        """The cell with W in panels, as its steps take it."""
+        W = np.zeros((panel_rows(*self.model.cell.W.shape), PANEL), self.dtype)
+        pack_weights(0, 1, self.model.cell.W, W)
+        return self.model.cell._replace(W=W)
 
     def token_losses(self, x, y, n_threads):
         """Cross-entropy of every token, nats, in the corpus' order: array (N,) of the network's dtype."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fastrnn.network import Network
 from fastrnn.ragged import minibatches
 
-# Where blocks and vectors end: 16 lanes, 48 words and 64 tokens a block, 2 and more blocks of words.
-EDGES = [1, 2, 8, 15, 16, 17, 33, 47, 48, 49, 63, 64, 65]
+# Where blocks and vectors end: 8 and 16 lanes, panels of 64 columns, blocks of 96 words and of 128 tokens.
+EDGES = [1, 2, 7, 8, 9, 15, 16, 17, 25, 33, 47, 49, 63, 64, 65]
 MANY_WORDS = [95, 96, 97, 127, 129, 191, 193, 300]
 TRUNCATIONS = [None, 0, 1, 3, 1000]
 
@@ -63,6 +63,33 @@ def test_gradients_are_the_oracle_s(cell, dtype, case):
 def test_gradients_of_several_blocks_of_tokens_and_words(cell, dtype, k):
     check_against_oracle(cell, dtype, **case(193, 49, [20] * 3 + [9] * 8 + [2] * 20 + [1], k=k))
     check_against_oracle(cell, dtype, **case(97, 17, [18], k=k, bias=False))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_several_panels_of_units(cell, dtype, threads):
+    check_against_oracle(cell, dtype, **case(19, 130, [12] * 9 + [7] * 5, threads=threads))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logits_that_lie_far_apart(dtype, threads, order):
+    """What is subtracted from a token's logits is raised again and again, or far too large in the end."""
+    C, (x, y) = 700, random_batch(700, [9] * 12 + [4] * 9, 0)
+    model = make_model("rnn", C, 9, 0, dtype=dtype, n_threads=threads)
+    model.params_["c"] = np.linspace(-400, 400, C)[::order]
+    loss, found = model.gradients(x, y)
+    expected_loss, expected = reference.gradients("rnn", weights(model), x, y)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert_arrays_close(found, expected, dtype, rtol=1e-4 if dtype == "float32" else 1e-11)
+    probabilities = [
+        np.exp(reference.log_softmax(z)) for xs in x for z in reference.forward("rnn", weights(model), xs)[1]
+    ]
+    np.testing.assert_allclose(np.concatenate(model.predict_proba(x)), probabilities, rtol=1e-3, atol=1e-30)
 
 
 def check_against_oracle(cell, dtype, C, H, lengths, bias, k, threads, seed):

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn.cpu import jit as jit_module
 from fastrnn.cpu import mathfun, threads
-from fastrnn.cpu.gemm import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, host_vectors, load_product, product
+from fastrnn.cpu.gemm import TILE_ROWS, load_product, product
 from fastrnn.cpu.recurrence import pack, token_count
 from fastrnn.cpu.threads import Team, available_cores, meet, share
+from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES, host_vectors
 from fastrnn.cpu.workspace import Rows
 
 PACKAGE = Path(fastrnn.__file__).parent
@@ -436,7 +437,7 @@ HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx
 AVX2_SCRIPT = """
 import numpy as np, reference
 from conftest import assert_arrays_close, make_model, random_batch, weights
-from fastrnn.cpu.gemm import TILE_VECTORS, VECTOR_BYTES
+from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES
 assert (VECTOR_BYTES, TILE_VECTORS) == (32, 2), (VECTOR_BYTES, TILE_VECTORS)
 for C, H in ((97, 19), (5, 3)):
     x, y = random_batch(C, [9, 5, 5, 2, 1] * 4)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..cpu.gemm import product
+from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
 from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
 from .interface import implement
@@ -52,15 +52,15 @@ class GRU(NamedTuple):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = prev.shape
-    W, a, q = cell.W.ravel(), gates.ravel(), aux.ravel()
-    product(prev.ravel(), 0, H, 1, W, 0, 3 * H, a, 0, 3 * H, n, 2 * H, H, True)
+    a, q = gates.ravel(), aux.ravel()
+    panel_product(prev.ravel(), 0, H, cell.W, H, 0, H, 0, 2 * H, a, 0, 3 * H, n, True)
     for row in range(n):
         zr, r, q_row, h_prev = gates[row, : 2 * H], gates[row, H : 2 * H], aux[row], prev[row]
         for j in range(2 * H):
             zr[j] = sigmoid(zr[j])
         for j in range(H):
             q_row[j] = r[j] * h_prev[j]
-    product(q, 0, H, 1, W, 2 * H, 3 * H, a, 2 * H, 3 * H, n, H, H, True)
+    panel_product(q, 0, H, cell.W, H, 0, H, 2 * H, 3 * H, a, 2 * H, 3 * H, n, True)
     for row in range(n):
         z, g, h_prev, h = gates[row, :H], gates[row, 2 * H :], prev[row], state[row]
         for j in range(H):
@@ -72,7 +72,7 @@ def forward(cell, prev, gates, aux, state):
 @jit
 def backward(cell, WT, prev, gates, aux, state, dstate, da):
     n, H = prev.shape
-    d, WT, dh_prev = da.ravel(), WT.ravel(), dstate.ravel()
+    d, dh_prev = da.ravel(), dstate.ravel()
     for row in range(n):
         z, g, h_prev, dh = gates[row, :H], gates[row, 2 * H :], prev[row], dstate[row]
         d_z, d_g = da[row, :H], da[row, 2 * H :]
@@ -81,25 +81,25 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         for j in range(H):
             d_g[j] = dh[j] * z[j] * tanh_slope(g[j])
     # dq is kept where da_r will stand
-    product(d, 2 * H, 3 * H, 1, WT, 2 * H * H, H, d, H, 3 * H, n, H, H, False)
+    panel_product(d, 2 * H, 3 * H, WT, 3 * H, 2 * H, 3 * H, 0, H, d, H, 3 * H, n, False)
     for row in range(n):
         z, r, h_prev, dh, d_r = (gates[row, :H], gates[row, H : 2 * H], prev[row], dstate[row], da[row, H : 2 * H])
         for j in range(H):
             dh[j] = dh[j] - dh[j] * z[j] + d_r[j] * r[j]
         for j in range(H):
             d_r[j] = d_r[j] * h_prev[j] * sigmoid_slope(r[j])
-    product(d, 0, 3 * H, 1, WT, 0, H, dh_prev, 0, H, n, H, 2 * H, True)
+    panel_product(d, 0, 3 * H, WT, 3 * H, 0, 2 * H, 0, H, dh_prev, 0, H, n, True)
 
 
 @jit
-def gradients(cell, gradient, prev, aux, state, da, first, last):
+def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = prev.shape
     d, dW = da.ravel(), gradient.W.ravel()
     middle = min(max(2 * H, first), last)  # columns before it see h_{t-1}, those after it q
     if first < middle:
-        product(prev.ravel(), 0, 1, H, d, first, 3 * H, dW, first, 3 * H, H, middle - first, n, False)
+        token_sum(prev.ravel(), 0, H, d, first, 3 * H, n, dW, first, 3 * H, H, middle - first, scratch)
     if middle < last:
-        product(aux.ravel(), 0, 1, H, d, middle, 3 * H, dW, middle, 3 * H, H, last - middle, n, False)
+        token_sum(aux.ravel(), 0, H, d, middle, 3 * H, n, dW, middle, 3 * H, H, last - middle, scratch)
 
 
 implement(GRU, forward, backward, gradients)

@@ -15,7 +15,8 @@ aux          (n, A*H)    out: what backward needs besides (A may be 0)
 state        (n, S*H)    out: state after the step
 dstate       (n, S*H)    in: dL/dstate; out: dL/dprev
 da           (n, G*H)    out: dL/d(pre-activations of the gates)
-WT           (G*H, H)    the transpose of W
+cell.W, WT   panels      W and its transpose (G*H, H), as gemm.panel_product takes them (W itself is (H, G*H))
+scratch      flat        memory for gemm.token_sum
 ===========  ==========  =====================================================================================
 
 All are C-contiguous, of the model's dtype, owned by the caller.
@@ -37,12 +38,12 @@ def backward_step(cell, WT, prev, gates, aux, state, dstate, da):
     _backward[type(cell)](cell, WT, prev, gates, aux, state, dstate, da)
 
 
-def weight_gradients(cell, gradient, prev, aux, state, da, first, last):
+def weight_gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     """Columns first..last of the gates of dW (and of whatever else the cell owns), summed over all rows; overwritten.
 
     `gradient` is a tuple of the cell's own type that receives them.
     """
-    _gradients[type(cell)](cell, gradient, prev, aux, state, da, first, last)
+    _gradients[type(cell)](cell, gradient, prev, aux, state, da, first, last, scratch)
 
 
 def implement(cell_class, forward, backward, gradients):
@@ -67,8 +68,8 @@ def implement(cell_class, forward, backward, gradients):
             )
 
     @overload(weight_gradients)
-    def _(cell, gradient, prev, aux, state, da, first, last):
+    def _(cell, gradient, prev, aux, state, da, first, last, scratch):
         if ours(cell):
-            return lambda cell, gradient, prev, aux, state, da, first, last: gradients(
-                cell, gradient, prev, aux, state, da, first, last
+            return lambda cell, gradient, prev, aux, state, da, first, last, scratch: gradients(
+                cell, gradient, prev, aux, state, da, first, last, scratch
             )

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..cpu.gemm import product
+from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
 from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
 from .interface import implement
@@ -57,7 +57,7 @@ class LSTM(NamedTuple):
 def forward(cell, prev, gates, aux, state):
     n, H = aux.shape
     p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
-    product(prev.ravel(), 0, 2 * H, 1, cell.W.ravel(), 0, 4 * H, gates.ravel(), 0, 4 * H, n, 4 * H, H, True)
+    panel_product(prev.ravel(), 0, 2 * H, cell.W, H, 0, H, 0, 4 * H, gates.ravel(), 0, 4 * H, n, True)
     for row in range(n):
         i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
         c_prev, h, c, tanh_c = prev[row, H:], state[row, :H], state[row, H:], aux[row]
@@ -97,16 +97,15 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
             d_g[j] = dc[j] * i[j] * tanh_slope(g[j])
         for j in range(H):
             dc[j] = dc[j] * f[j] + d_i[j] * p_i[j] + d_f[j] * p_f[j]
-    product(da.ravel(), 0, 4 * H, 1, WT.ravel(), 0, H, dstate.ravel(), 0, 2 * H, n, H, 4 * H, False)
+    panel_product(da.ravel(), 0, 4 * H, WT, 4 * H, 0, 4 * H, 0, H, dstate.ravel(), 0, 2 * H, n, False)
 
 
 @jit
-def gradients(cell, gradient, prev, aux, state, da, first, last):
+def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = aux.shape
-    product(
-        prev.ravel(), 0, 1, 2 * H, da.ravel(), first, 4 * H,
-        gradient.W.ravel(), first, 4 * H, H, last - first, n, False,
-    )  # fmt: skip
+    token_sum(
+        prev.ravel(), 0, 2 * H, da.ravel(), first, 4 * H, n, gradient.W.ravel(), first, 4 * H, H, last - first, scratch
+    )
     dp = gradient.p.ravel()  # p's elements stand in the order of the first three gates' columns
     last = min(last, 3 * H)
     for column in range(first, last):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..cpu.gemm import product
+from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
 from ..cpu.mathfun import tanh, tanh_slope
 from .interface import implement
@@ -44,7 +44,7 @@ class RNN(NamedTuple):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = prev.shape
-    product(prev.ravel(), 0, H, 1, cell.W.ravel(), 0, H, gates.ravel(), 0, H, n, H, H, True)
+    panel_product(prev.ravel(), 0, H, cell.W, H, 0, H, 0, H, gates.ravel(), 0, H, n, True)
     for i in range(n):
         a, h = gates[i], state[i]
         for j in range(H):
@@ -58,13 +58,13 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         h, dh, d = state[i], dstate[i], da[i]
         for j in range(H):
             d[j] = dh[j] * tanh_slope(h[j])
-    product(da.ravel(), 0, H, 1, WT.ravel(), 0, H, dstate.ravel(), 0, H, n, H, H, False)
+    panel_product(da.ravel(), 0, H, WT, H, 0, H, 0, H, dstate.ravel(), 0, H, n, False)
 
 
 @jit
-def gradients(cell, gradient, prev, aux, state, da, first, last):
+def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = prev.shape
-    product(prev.ravel(), 0, 1, H, da.ravel(), first, H, gradient.W.ravel(), first, H, H, last - first, n, False)
+    token_sum(prev.ravel(), 0, H, da.ravel(), first, H, n, gradient.W.ravel(), first, H, H, last - first, scratch)
 
 
 implement(RNN, forward, backward, gradients)

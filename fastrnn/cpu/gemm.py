@@ -1,15 +1,13 @@
-"""The one matrix product behind everything: C (+)= A B, held in registers, nothing packed.
+"""The one matrix product behind everything: C (+)= A B, held in registers.
 
 A micro-kernel keeps a tile of C in vector registers: a few rows by a few vectors of columns. For every k it
 loads one row piece of B as vectors, broadcasts one scalar of A for each row of the tile, and issues one
 fused multiply-add for every pair. A may lie in any order (its scalars have two strides), so transposed
 operands need no copy; the rows of B and C must be contiguous. The last vector of a tile is loaded and
-stored under a mask, so any number of columns works without padding, and rows that do not exist are computed
-but not stored.
+stored under a mask, so any number of columns works without padding; it has half the lanes where they suffice.
+Rows that do not exist are computed but not stored.
 
-LLVM is given the vector operations as they are, since its own vectoriser does not find this form:
-`llvm.fmuladd`, which is one instruction where the machine has it; `llvm.fma` would be a call of the C library
-where it has not. Called with ``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
+Called with ``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
 """
 
 import functools
@@ -22,27 +20,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
-from .jit import cfunc
+from .jit import cfunc, jit
+from .vector import I64, TILE_VECTORS, VECTOR_BYTES, Vectors, constant, lanes_of, opaque
 
-
-def host_vectors(features=None):
-    """(bytes in a vector, vectors of columns in a tile) of this machine, or of CPU features as LLVM writes them."""
-    if features is None:
-        chosen = numba.config.CPU_FEATURES
-        features = chosen if chosen is not None else llvm.get_host_cpu_features().flatten()
-    has = set(features.split(","))
-    if "+avx512f" in has:
-        return 64, 4  # 24 accumulators of 32 registers
-    if {"+avx2", "+fma"} <= has:
-        return 32, 2  # 12 of 16
-    if "+neon" in has:
-        return 16, 4  # 24 of 32
-    return 16, 2  # 12 of 16
-
-
-VECTOR_BYTES, TILE_VECTORS = host_vectors()
 TILE_ROWS = 6
-ROW_CHOICES = (6, 3, 1)  # a tile of m rows takes the smallest that holds them
+ROW_CHOICES = (6, 4, 2, 1)  # a tile of m rows takes the smallest that holds them
+HALVES = VECTOR_BYTES == 64  # whether a last vector of half the lanes can be cheaper
 
 
 @intrinsic
@@ -53,111 +36,84 @@ def _tile(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, a
 
     def codegen(context, builder, signature, args):
         dtype = signature.args[0].dtype
-        scalar, lanes = context.get_data_type(dtype), VECTOR_BYTES * 8 // dtype.bitwidth
+        scalar, lanes = context.get_data_type(dtype), lanes_of(dtype.bitwidth)
+        whole, half = (Vectors(builder, scalar, dtype.bitwidth // 8, count) for count in (lanes, lanes // 2))
         a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add = args
         a, b, c = builder.gep(a, [a0]), builder.gep(b, [b0]), builder.gep(c, [c0])
 
-        def over(value, bound):
-            return builder.icmp_signed(">", value, ir.Constant(value.type, bound))
+        def between(value, low, high):
+            above, below = (builder.icmp_signed(">", value, constant(bound)) for bound in (low, high))
+            return builder.if_then(builder.and_(above, builder.not_(below)))
 
         for rows, fewer in zip(ROW_CHOICES, ROW_CHOICES[1:] + (0,), strict=True):
-            with builder.if_then(builder.and_(over(m, fewer), builder.not_(over(m, rows)))):
-                for vectors in range(1, TILE_VECTORS + 1):
-                    fits = builder.and_(over(n, (vectors - 1) * lanes), builder.not_(over(n, vectors * lanes)))
-                    with builder.if_then(fits):
-                        _emit_tile(
-                            builder, scalar, lanes, rows, vectors, a, a_row, a_k, b, b_k, c, c_row, m, n, depth, add
-                        )
+            with between(m, fewer, rows):
+                for full in range(TILE_VECTORS):
+                    for last in (half, whole) if HALVES else (whole,):
+                        low = full * lanes + (half.lanes if HALVES and last is whole else 0)
+                        with between(n, low, full * lanes + last.lanes):
+                            columns = [whole] * full + [last]
+                            _emit_tile(builder, rows, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth, add)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _emit_tile(builder, scalar, lanes, R, V, a, a_row, a_k, b, b_k, c, c_row, m, n, depth, add):
-    """Emit a tile of R rows by V vectors: the loop over k, then the stores."""
-    size = VECTOR_BYTES // lanes
-    vector, i64, i32 = ir.VectorType(scalar, lanes), ir.IntType(64), ir.IntType(32)
-    zero = ir.Constant(vector, [0.0] * lanes)
-    module, name = builder.module, f"v{lanes}f{8 * size}"
-
-    def constant(value):
-        return ir.Constant(i64, value)
-
-    def declare(what, result, *arguments):
-        return cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), what)
-
-    mask_type = ir.VectorType(ir.IntType(1), lanes)
-    pointer = vector.as_pointer()
-    fma = declare(f"llvm.fmuladd.{name}", vector, vector, vector, vector)
-    masked_load = declare(f"llvm.masked.load.{name}.p0", vector, pointer, i32, mask_type, vector)
-    masked_store = declare(f"llvm.masked.store.{name}.p0", ir.VoidType(), vector, pointer, i32, mask_type)
-    align = ir.Constant(i32, size)
-
-    def splat(value, kind):
-        one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(i32, 0))
-        return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined),
-                                      ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))  # fmt: skip
-
-    left = builder.trunc(builder.sub(n, constant((V - 1) * lanes)), i32)
-    counts = ir.VectorType(i32, lanes)
-    mask = builder.icmp_signed("<", ir.Constant(counts, list(range(lanes))), splat(left, counts))
-
-    def load(base, v):
-        address = builder.bitcast(builder.gep(base, [constant(v * lanes)]), pointer)
-        if v == V - 1:
-            return builder.call(masked_load, [address, align, mask, zero])
-        value = builder.load(address)
-        value.align = size
-        return value
-
-    def store(value, base, v):
-        address = builder.bitcast(builder.gep(base, [constant(v * lanes)]), pointer)
-        if v == V - 1:
-            builder.call(masked_store, [value, address, align, mask])
-        else:
-            builder.store(value, address).align = size
-
+def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth, add):
+    """Emit a tile of R rows by the vectors of `columns`, the last under a mask: the loop over k, then the stores."""
+    starts = [sum(vectors.lanes for vectors in columns[:v]) for v in range(len(columns))]
+    masks = [None] * (len(columns) - 1) + [columns[-1].first(builder.sub(n, constant(starts[-1])))]
+    pieces = list(zip(columns, starts, masks, strict=True))
     last = builder.sub(m, constant(1))
     row_offsets = []  # a row beyond the last reads the last once more
     for r in range(R):
         row = constant(r) if r == 0 else builder.select(
             builder.icmp_signed("<", constant(r), m), constant(r), last)  # fmt: skip
         row_offsets.append(builder.mul(row, a_row))
+    with builder.if_then(add):  # C is read only after the loop: ask for it now
+        for r in range(R):
+            for vectors, start, _ in pieces:
+                vectors.prefetch(builder.gep(c, [builder.mul(c_row, constant(r))]), constant(start))
+    # The rows of A that the next tile takes: a piece of them for every k.
+    next_a = builder.gep(a, [builder.mul(a_row, constant(R))])
+    stride = builder.sdiv(builder.mul(a_row, constant(R)), depth)
 
     entry = builder.block
     loop, done = builder.append_basic_block("tile.k"), builder.append_basic_block("tile.done")
     builder.branch(loop)
     builder.position_at_end(loop)
-    k, a_k_offset, b_k_offset = (builder.phi(i64) for _ in range(3))
-    for value in (k, a_k_offset, b_k_offset):
-        value.add_incoming(constant(0), entry)
-    sums = [[builder.phi(vector) for _ in range(V)] for _ in range(R)]
-    b_row = builder.gep(b, [b_k_offset])
-    b_vectors = [load(b_row, v) for v in range(V)]
+    left, a_at, b_at, ahead = builder.phi(I64), builder.phi(a.type), builder.phi(b.type), builder.phi(a.type)
+    for value, first in ((left, depth), (a_at, a), (b_at, b), (ahead, next_a)):
+        value.add_incoming(first, entry)
+    sums = [[builder.phi(vectors.type) for vectors in columns] for _ in range(R)]
+    b_vectors = [vectors.load(b_at, start, mask) for vectors, start, mask in pieces]
+    columns[0].prefetch(ahead, constant(0))
     results = []
     for r in range(R):
-        x = splat(builder.load(builder.gep(a, [builder.add(a_k_offset, row_offsets[r])])), vector)
-        results.append([builder.call(fma, [x, b_vectors[v], sums[r][v]]) for v in range(V)])
-    next_k = builder.add(k, constant(1))
-    k.add_incoming(next_k, loop)
-    a_k_offset.add_incoming(builder.add(a_k_offset, a_k), loop)
-    b_k_offset.add_incoming(builder.add(b_k_offset, b_k), loop)
+        x = builder.load(builder.gep(a_at, [row_offsets[r]]))
+        results.append([vectors.fma(vectors.splat(x), b, total)
+                        for vectors, b, total in zip(columns, b_vectors, sums[r], strict=True)])  # fmt: skip
+    left_next = opaque(builder, builder.sub(left, constant(1)))
+    left.add_incoming(left_next, loop)
+    a_at.add_incoming(opaque(builder, builder.gep(a_at, [a_k])), loop)
+    b_at.add_incoming(opaque(builder, builder.gep(b_at, [b_k])), loop)
+    ahead.add_incoming(opaque(builder, builder.gep(ahead, [stride])), loop)
     for r in range(R):
-        for v in range(V):
-            sums[r][v].add_incoming(zero, entry)
-            sums[r][v].add_incoming(results[r][v], loop)
-    builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, done)
+        for vectors, total, result in zip(columns, sums[r], results[r], strict=True):
+            total.add_incoming(vectors.zero, entry)
+            total.add_incoming(result, loop)
+    builder.cbranch(builder.icmp_signed(">", left_next, constant(0)), loop, done)
     builder.position_at_end(done)
     for r in range(R):
         with builder.if_then(builder.icmp_signed("<", constant(r), m)):
             c_base = builder.gep(c, [builder.mul(c_row, constant(r))])
             with builder.if_else(add) as (adding, setting):
                 with adding:
-                    for v in range(V):
-                        store(builder.fadd(load(c_base, v), results[r][v]), c_base, v)
+                    for (vectors, start, mask), result in zip(pieces, results[r], strict=True):
+                        old = vectors.load(c_base, start, mask)
+                        vectors.store(builder.fadd(old, result), c_base, start, mask)
                 with setting:
-                    for v in range(V):
-                        store(results[r][v], c_base, v)
+                    for (vectors, start, mask), result in zip(pieces, results[r], strict=True):
+                        vectors.store(result, c_base, start, mask)
 
 
 @intrinsic
@@ -165,7 +121,7 @@ def _lanes(typingctx, pointer):
     """Elements in a vector of what `pointer` points to."""
 
     def codegen(context, builder, signature, args):
-        return context.get_constant(types.intp, VECTOR_BYTES * 8 // signature.args[0].dtype.bitwidth)
+        return context.get_constant(types.intp, lanes_of(signature.args[0].dtype.bitwidth))
 
     return types.intp(pointer), codegen
 
@@ -255,3 +211,91 @@ def product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
 
 if not numba.config.DISABLE_JIT:
     product = _compiled_product
+
+
+# A weight matrix that serves many steps is copied once into panels of so many columns, [panel, row, column], so
+# that a tile reads it from consecutive memory; rows of a power of two in length would fall into the same places
+# of the cache.
+PANEL = 64
+DEPTH = 128  # rows of a sum over tokens that are copied at a time, for the same reason
+
+
+def panel_rows(depth, columns):
+    """Rows of PANEL elements that a matrix (depth, columns) takes in panels."""
+    return -(-columns // PANEL) * depth
+
+
+@jit
+def pack_weights(member, size, W, panels):
+    """This member's share of W (depth, columns) in panels, flat rows (panel_rows, PANEL)."""
+    depth, columns = W.shape
+    for row in range(depth * member // size, depth * (member + 1) // size):
+        source = W[row]
+        for first in range(0, columns, PANEL):
+            out = panels[first // PANEL * depth + row]
+            for j in range(min(PANEL, columns - first)):
+                out[j] = source[first + j]
+
+
+@jit
+def pack_transposed(member, size, W, panels):
+    """This member's share of W^T in panels; a few of its rows at a time, which then stay in cache."""
+    columns, depth = W.shape
+    start, stop = depth * member // size, depth * (member + 1) // size
+    for first in range(0, columns, PANEL):
+        place = first // PANEL * depth
+        for row0 in range(start, stop, 16):
+            for j in range(min(PANEL, columns - first)):
+                source = W[first + j]
+                for row in range(row0, min(stop, row0 + 16)):
+                    panels[place + row, j] = source[row]
+
+
+@jit
+def panel_product(x, x0, x_row, panels, depth, k0, k1, first, last, out, out0, out_row, m, add):
+    """out (+)= X P[k0:k1, first:last], of m rows, where P (depth, columns) stands in panels.
+
+    x and out are flat, their rows from `x0` and `out0` on, `x_row` and `out_row` elements apart; X has k1 - k0
+    columns.
+    """
+    flat, column = panels.ravel(), first
+    while column < last:
+        within = column % PANEL
+        n = min(PANEL - within, last - column)
+        product(
+            x, x0, x_row, 1, flat, (column // PANEL * depth + k0) * PANEL + within, PANEL,
+            out, out0 + column - first, out_row, m, n, k1 - k0, add,
+        )  # fmt: skip
+        column += n
+
+
+def token_sum_size(m):
+    """Elements of scratch memory that `token_sum` takes for m rows of its result."""
+    return DEPTH * (-(-m // TILE_ROWS) * TILE_ROWS + PANEL)
+
+
+@jit
+def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch):
+    """out = X^T D, summed over the `count` rows of X (count, m) and D (count, n), which are copied in pieces.
+
+    x, d and out are flat, their rows from `x0`, `d0`, `out0` on, `x_row`, `d_row`, `out_row` elements apart.
+    """
+    for k0 in range(0, count, DEPTH):
+        depth = min(DEPTH, count - k0)
+        panel = (m + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS * depth
+        for k in range(depth):
+            source = x0 + (k0 + k) * x_row
+            for i in range(0, m, TILE_ROWS):
+                for r in range(min(TILE_ROWS, m - i)):
+                    scratch[i * depth + k * TILE_ROWS + r] = x[source + i + r]
+        for j in range(0, n, PANEL):
+            columns = min(PANEL, n - j)
+            for k in range(depth):
+                source, target = d0 + (k0 + k) * d_row + j, panel + k * PANEL
+                for column in range(columns):
+                    scratch[target + column] = d[source + column]
+            for i in range(0, m, TILE_ROWS):
+                product(
+                    scratch, i * depth, 1, TILE_ROWS, scratch, panel, PANEL, out, out0 + i * out_row + j, out_row,
+                    min(TILE_ROWS, m - i), columns, depth, k0 > 0,
+                )  # fmt: skip

@@ -2,16 +2,18 @@
 
 Numba ships no vector mathematics, and a call of the C library's exp keeps a loop scalar (about ten times
 slower). In float32 these are short polynomials; in float64, which serves the checks, the C library's
-functions.
+functions. The softmax's exponentials, most of all that are taken, are vector code from the start.
 """
 
 import math
 
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 from .jit import STRICT_ORDER, jit
+from .vector import Vectors, constant, lanes_of
 
 f4 = np.float32
 
@@ -76,8 +78,8 @@ def _tanh64(x):
 # What the kernels call. The bodies run under NUMBA_DISABLE_JIT=1 only; compiled code takes the function of
 # its dtype.
 def exp(x):
-    """e**x of a scalar."""
-    return type(x)(_exp64(float(x)))
+    """e**x of a scalar; of float32, of at most 88."""
+    return type(x)(_exp64(min(float(x), 88.0) if isinstance(x, f4) else float(x)))
 
 
 def tanh(x):
@@ -124,3 +126,83 @@ def _tanh_slope_of_dtype(y):
 @overload(sigmoid_slope)
 def _sigmoid_slope_of_dtype(y):
     return (lambda y: y * (f4(1) - y)) if y == types.float32 else (lambda y: y * (1.0 - y))
+
+
+def exponentials(z, z0, length, n, words, c, c0, reference, total):
+    """z = exp(z + c - reference) of a block [words, tokens], added to `total`.
+
+    Parameters
+    ----------
+    z : flat array
+        The block stands in rows of `length`, a multiple of 8, from `z0` on; overwritten. What stands beyond the first
+        `n` of a row is nothing, and becomes nothing.
+    c : array
+        A number for every word, from `c0` on; or empty.
+    reference, total : arrays (at least `length`,)
+        A number for every token; `total` is overwritten.
+    """
+    for word in range(words):
+        bias = c[c0 + word] if len(c) > 0 else z[z0] * 0
+        row = z[z0 + word * length : z0 + word * length + n]
+        for i in range(n):
+            row[i] = exp(row[i] + bias - reference[i])
+        for i in range(n):
+            total[i] += row[i]
+
+
+@intrinsic
+def _exponentials32(typingctx, z, z0, length, n, words, c, c0, reference, total):
+    """`exponentials` in float32: one visit to every vector of z, its sums in registers."""
+
+    def codegen(context, builder, signature, args):
+        arrays = [
+            context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
+            for kind, value in zip(signature.args, args, strict=True)
+        ]
+        z, z0, length, n, words, c, c0, reference, total = arrays
+        z, lanes = builder.gep(z.data, [z0]), lanes_of(32)
+        biased = builder.icmp_signed(">", c.nitems, constant(0))
+        bias_at = builder.gep(c.data, [c0])
+
+        def columns(vectors, at):
+            """A vector of tokens, through all words."""
+            block, subtracted = builder.gep(z, [at]), vectors.load(builder.gep(reference.data, [at]))
+            sums_at = builder.gep(total.data, [at])
+            sums = cgutils.alloca_once_value(builder, vectors.load(sums_at))
+            with cgutils.for_range(builder, words) as loop:
+                row = builder.gep(block, [builder.mul(loop.index, length)])
+                with builder.if_else(biased) as (some, none):
+                    with some:
+                        bias, found = builder.load(builder.gep(bias_at, [loop.index])), builder.block
+                    with none:
+                        nothing, otherwise = bias.type(0.0), builder.block
+                chosen = builder.phi(bias.type)
+                chosen.add_incoming(bias, found)
+                chosen.add_incoming(nothing, otherwise)
+                shifted = builder.fsub(builder.fadd(vectors.load(row), vectors.splat(chosen)), subtracted)
+                e = vectors.exp(shifted)
+                vectors.store(e, row)
+                builder.store(builder.fadd(builder.load(sums), e), sums)
+            vectors.store(builder.load(sums), sums_at)
+
+        scalar = context.get_data_type(types.float32)
+        whole = builder.sdiv(length, constant(lanes))
+        with cgutils.for_range(builder, whole) as loop:
+            columns(Vectors(builder, scalar, 4, lanes), builder.mul(loop.index, constant(lanes)))
+        done = builder.mul(whole, constant(lanes))
+        with builder.if_then(builder.icmp_signed("<", done, length)):
+            columns(Vectors(builder, scalar, 4, lanes // 2), done)
+        return context.get_dummy_value()
+
+    return types.void(z, z0, length, n, words, c, c0, reference, total), codegen
+
+
+_exponentials64 = jit(exponentials)
+
+
+@overload(exponentials)
+def _exponentials_of_dtype(z, z0, length, n, words, c, c0, reference, total):
+    function = _exponentials32 if z.dtype == types.float32 else _exponentials64
+    return lambda z, z0, length, n, words, c, c0, reference, total: function(
+        z, z0, length, n, words, c, c0, reference, total
+    )  # fmt: skip

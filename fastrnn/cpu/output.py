@@ -1,13 +1,15 @@
 """The output layer: logits, softmax, cross-entropy and their gradients, without ever holding them for all tokens.
 
 Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words are split over
-the team, so every row of V has one reader and one writer. Logits are kept as [words, tokens], tokens along
-the vector: the softmax's sums then need no sum across a vector, and the same block serves as A of dV and as
-B of dh. One exponential a logit: a sub-block keeps e = exp(z - m) with m the running maximum when it was
-computed, and is rescaled once the sums are known.
+the team, so every row of V has one reader and one writer. Of a block only e = exp(z - m) is kept, as
+[words, tokens], with tokens along the vector: the softmax's sums then need no sum across a vector.
 
-    z = V h + c;                    o = softmax(z);   loss = -ln o[y]
-    dz = scale (o - onehot(y));     dV += dz h^T;     dc += dz;    dh = V^T dz
+    z = V h + c;                    o = softmax(z) = f e;   loss = -ln o[y];   f = exp(m) / sum exp(z)
+    dz = scale (o - onehot(y));     dV += dz h^T;           dc += dz;          dh = V^T dz
+
+Logits are visited once, for their exponential. No pass looks for their maximum: m is the largest of a
+member's first sub-block, which serves as long as no sum exceeds LIMIT; else it is raised. None forms dz either: the
+factor f of a token scales h in dV, and the result in dh; the one-hot part touches one row of V a token.
 """
 
 import math
@@ -16,11 +18,13 @@ import numpy as np
 
 from .gemm import product
 from .jit import jit
-from .mathfun import exp
+from .mathfun import exp, exponentials
 from .threads import meet
 
-TOKENS = 64
-WORDS = 48
+TOKENS = 128
+WORDS = 96
+GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to this
+LIMIT = 1e20  # of a sum of exponentials: far from overflow
 
 
 @jit
@@ -39,16 +43,14 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
     """
     first, last = len(V) * member // size, len(V) * (member + 1) // size
     learn = len(dV) > 0
-    z, hT, reference, log_sum = (work.z, work.hT[member], work.reference[member], work.log_sum[member])
+    log_sum = work.log_sum[member]
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
-        words, rows = targets[block : block + n], state[block : block + n]
-        _transpose(rows, hT)
-        _exponentials(
-            V, c, first, last, words, hT, z, reference, work.top[member], work.total[member], work.target_logit
-        )
+        words, rows, errors = targets[block : block + n], state[block : block + n], dh[block : block + n]
+        _target_logits(V, c, first, last, words, rows, work.target_logit, errors)
+        _exponentials(V, c, first, last, n, rows, work.hT[member], work.e, work.reference[member], work.total[member])
         meet(barrier, size)
-        finite = _log_sums(size, n, work.top, work.total, log_sum)
+        finite = _log_sums(size, n, work.reference, work.total, log_sum)
         if member == 0:
             for i in range(n):
                 work.nll[block + i] = log_sum[i] - work.target_logit[i]
@@ -56,34 +58,33 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
             if not finite:
                 return False
             _block_gradients(
-                V, first, last, words, rows, z, reference, log_sum, dV, dc, work.dhT[member], dscale, add or block > 0
-            )
+                V, first, last, words, rows, work.e, work.reference[member], log_sum, work.factor[member],
+                work.scaled[member], dV, dc, work.part[member], dscale, add or block > 0,
+            )  # fmt: skip
         meet(barrier, size)
         if learn:
-            _sum_parts(member, size, n, work.dhT, dh[block : block + n], dh_scale)
+            _sum_parts(member, size, n, work.factor, work.part, errors, dscale, dh_scale)
     return True
 
 
 @jit
-def probabilities(member, size, barrier, V, c, count, state, targets, origin, work, best, proba):
+def probabilities(member, size, barrier, V, c, count, state, origin, work, best, proba):
     """Most probable word of every packed token and, if `proba` has rows, all probabilities; called by the whole team.
 
     Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`.
     """
     first, last = len(V) * member // size, len(V) * (member + 1) // size
-    z, hT, reference, log_sum = (work.z, work.hT[member], work.reference[member], work.log_sum[member])
+    log_sum, factor, largest = work.log_sum[member], work.factor[member], work.total[member]
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
-        places = origin[block : block + n]
-        _transpose(state[block : block + n], hT)
-        _exponentials(
-            V, c, first, last, targets[block : block + n], hT, z, reference, work.top[member], work.total[member],
-            work.target_logit,
-        )  # fmt: skip
+        places, rows = origin[block : block + n], state[block : block + n]
+        _exponentials(V, c, first, last, n, rows, work.hT[member], work.e, work.reference[member], work.total[member])
         meet(barrier, size)
-        _log_sums(size, n, work.top, work.total, log_sum)
+        _log_sums(size, n, work.reference, work.total, log_sum)
         meet(barrier, size)
-        _block_probabilities(first, last, places, z, reference, log_sum, work.total[member], work.best[member], proba)
+        for i in range(n):
+            factor[i] = exp(work.reference[member, i] - log_sum[i])
+        _block_probabilities(first, last, places, work.e, factor, largest, work.best[member], proba)
         meet(barrier, size)
         for i in range(n * member // size, n * (member + 1) // size):
             winner = 0
@@ -95,124 +96,158 @@ def probabilities(member, size, barrier, V, c, count, state, targets, origin, wo
 
 
 @jit
-def _transpose(rows, hT):
-    """hT[j, i] = rows[i, j] for the units j."""
-    for j in range(len(hT)):
-        out = hT[j]
+def row_length(n):
+    """Elements from a row of e to the next, in a block of n tokens."""
+    return (n + GRAIN - 1) // GRAIN * GRAIN
+
+
+@jit
+def _target_logits(V, c, first, last, targets, rows, target_logit, errors):
+    """The targets' logits, and their rows of V into `errors` if that has rows; for targets among words first..last."""
+    H = V.shape[1]
+    for i in range(len(targets)):
+        word = targets[i]
+        if first <= word < last:
+            h, v = rows[i], V[word]
+            total = h[0] * v[0]
+            for j in range(1, H):
+                total += h[j] * v[j]
+            target_logit[i] = total + c[word] if len(c) > 0 else total
+            if len(errors) > 0:
+                error = errors[i]
+                for j in range(H):
+                    error[j] = v[j]
+
+
+@jit
+def _exponentials(V, c, first, last, n, rows, hT, e, reference, total):
+    """e = exp(logit - reference) for words first..last of a block of n tokens, and its sums."""
+    H, length = V.shape[1], row_length(n)
+    _transpose(rows, hT, length)
+    for i in range(length):
+        reference[i], total[i] = -np.inf, 0
+    for word0 in range(first, last, WORDS):
+        words = min(WORDS, last - word0)
+        product(V.ravel(), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
+        if word0 == first:
+            _raise_reference(c, first, word0, words, n, e, reference, total)
+        exponentials(e, word0 * length, length, n, words, c, word0, reference, total)
+        if _exceeds(total, n):
+            product(V.ravel(), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
+            _raise_reference(c, first, word0, words, n, e, reference, total)
+            exponentials(e, word0 * length, length, n, words, c, word0, reference, total)
+
+
+@jit
+def _transpose(rows, hT, length):
+    """hT[j * length + i] = rows[i, j] for the units j; a few units at a time, so that the writes stay in few lines."""
+    H = len(hT) // TOKENS
+    for j0 in range(0, H, 16):
         for i in range(len(rows)):
-            out[i] = rows[i, j]
+            row = rows[i]
+            for j in range(j0, min(H, j0 + 16)):
+                hT[j * length + i] = row[j]
 
 
 @jit
-def _exponentials(V, c, first, last, targets, hT, z, reference, top, total, target_logit):
-    """z = exp(logit - running maximum) for words first..last of a block of tokens, and the running sums."""
-    H, n = V.shape[1], len(targets)
+def _exceeds(total, n):
+    """Whether one of the sums is beyond LIMIT, or not a number."""
     for i in range(n):
-        top[i], total[i] = -np.inf, 0
-    for sub, word0 in enumerate(range(first, last, WORDS)):
-        word1 = min(last, word0 + WORDS)
-        product(
-            V.ravel(), word0 * H, H, 1, hT.ravel(), 0, TOKENS, z.ravel(), word0 * TOKENS, TOKENS,
-            word1 - word0, n, H, False,
-        )  # fmt: skip
-        high = reference[sub]
-        for i in range(n):
-            high[i] = top[i]
-        for word in range(word0, word1):
-            row = z[word]
-            if len(c) > 0:
-                for i in range(n):
-                    row[i] += c[word]
-            for i in range(n):
-                high[i] = max(high[i], row[i])
-        for i in range(n):
-            total[i] *= exp(top[i] - high[i])
-        for i in range(n):
-            top[i] = high[i]
-            if word0 <= targets[i] < word1:
-                target_logit[i] = z[targets[i], i]
-        for word in range(word0, word1):
-            row = z[word]
-            for i in range(n):
-                row[i] = exp(row[i] - high[i])
-            for i in range(n):
-                total[i] += row[i]
+        if not total[i] <= LIMIT:
+            return True
+    return False
 
 
 @jit
-def _log_sums(size, n, top, total, log_sum):
+def _raise_reference(c, first, word0, words, n, z, reference, total):
+    """Raise the references to the logits of words word0...; the exponentials since `first` and their sums go along."""
+    length = row_length(n)
+    for i in range(n):
+        high = reference[i]
+        for word in range(word0, word0 + words):
+            logit = z[word * length + i]
+            high = max(high, logit + c[word] if len(c) > 0 else logit)
+        factor = exp(reference[i] - high)
+        total[i] = 0
+        for word in range(first, word0):
+            z[word * length + i] *= factor
+            total[i] += z[word * length + i]
+        reference[i] = high
+
+
+@jit
+def _log_sums(size, n, reference, total, log_sum):
     """log_sum = ln sum exp(logit) over all words, joined from the members' parts. Returns whether all are finite."""
     finite = True
     for i in range(n):
-        highest = top[0, i]
+        highest = reference[0, i]
         for other in range(1, size):
-            highest = max(highest, top[other, i])
+            highest = max(highest, reference[other, i])
         summed = 0.0
         for other in range(size):
-            summed += total[other, i] * math.exp(top[other, i] - highest)
+            summed += total[other, i] * math.exp(reference[other, i] - highest)
         log_sum[i] = highest + math.log(summed) if summed > 0 else np.nan
         finite = finite and np.isfinite(log_sum[i])
     return finite
 
 
 @jit
-def _block_gradients(V, first, last, targets, rows, z, reference, log_sum, dV, dc, dhT, dscale, add):
-    """dz of words first..last, in place of z; their rows of dV and dc; their part of dh."""
-    H, n, width = V.shape[1], len(targets), rows.shape[1]
-    dhT[:, :] = 0
-    for sub, word0 in enumerate(range(first, last, WORDS)):
-        word1 = min(last, word0 + WORDS)
-        factor = reference[sub]
-        for i in range(n):
-            factor[i] = dscale * exp(factor[i] - log_sum[i])
-        for word in range(word0, word1):
-            row = z[word]
-            for i in range(n):
-                row[i] *= factor[i]
-        for i in range(n):
-            if word0 <= targets[i] < word1:
-                z[targets[i], i] -= dscale
+def _block_gradients(
+    V, first, last, targets, rows, e, reference, log_sum, factor, scaled, dV, dc, part, dscale, add
+):  # fmt: skip
+    """Rows first..last of dV and dc; these words' part of dh, less its factors and its one-hot term."""
+    H, n = V.shape[1], len(targets)
+    length = row_length(n)
+    for i in range(n):
+        factor[i] = dscale * exp(reference[i] - log_sum[i])
+        h, out = rows[i], scaled[i]
+        for j in range(H):
+            out[j] = factor[i] * h[j]
+    if first == last:
+        part[:n] = 0
+    for word0 in range(first, last, WORDS):
+        words, at = min(WORDS, last - word0), word0 * length
+        product(e, at, 1, length, V.ravel(), word0 * H, H, part.ravel(), 0, H, n, H, words, word0 > first)
+        product(e, at, length, 1, scaled.ravel(), 0, H, dV.ravel(), word0 * H, H, words, H, n, add)
         if len(dc) > 0:
-            for word in range(word0, word1):
-                row, total = z[word], float(dc[word]) if add else 0.0
-                for i in range(n):
-                    total += row[i]
-                dc[word] = total
-        words = word1 - word0
-        product(
-            V.ravel(), word0 * H, 1, H, z.ravel(), word0 * TOKENS, TOKENS, dhT.ravel(), 0, TOKENS, H, n, words, True
-        )
-        product(
-            z.ravel(), word0 * TOKENS, TOKENS, 1, rows.ravel(), 0, width, dV.ravel(), word0 * H, H, words, H, n, add
-        )  # fmt: skip
+            product(e, at, length, 1, factor, 0, 1, dc, word0, 1, words, 1, n, add)
+    for i in range(n):
+        word = targets[i]
+        if first <= word < last:
+            h, out = rows[i], dV[word]
+            for j in range(H):
+                out[j] -= dscale * h[j]
+            if len(dc) > 0:
+                dc[word] -= dscale
 
 
 @jit
-def _sum_parts(member, size, n, dhT, dh, dh_scale):
-    """dh of this member's share of a block's tokens: the sum of what every member's words gave."""
+def _sum_parts(member, size, n, factor, part, dh, dscale, dh_scale):
+    """dh of this member's share of a block's tokens, where the targets' rows of V stand so far."""
     for i in range(n * member // size, n * (member + 1) // size):
-        for j in range(dh.shape[1]):
-            total = dhT[0, j, i]
-            for other in range(1, size):
-                total += dhT[other, j, i]
-            dh[i, j] = dh_scale * total
+        out = dh[i]
+        for j in range(len(out)):
+            out[j] *= -dscale
+        for other in range(size):
+            piece, f = part[other, i], factor[other, i]
+            for j in range(len(out)):
+                out[j] += f * piece[j]
+        for j in range(len(out)):
+            out[j] *= dh_scale
 
 
 @jit
-def _block_probabilities(first, last, places, z, reference, log_sum, largest, best, proba):
+def _block_probabilities(first, last, places, e, factor, largest, best, proba):
     """Probabilities of words first..last, into proba; each token's largest into `largest`, its word into `best`."""
     n = len(places)
+    length = row_length(n)
     for i in range(n):
         largest[i], best[i] = -1, first
-    for sub, word0 in enumerate(range(first, last, WORDS)):
-        factor = reference[sub]
+    for word in range(first, last):
+        row = e[word * length : word * length + n]
         for i in range(n):
-            factor[i] = exp(factor[i] - log_sum[i])
-        for word in range(word0, min(last, word0 + WORDS)):
-            row = z[word]
-            for i in range(n):
-                p = row[i] * factor[i]
-                if p > largest[i]:
-                    largest[i], best[i] = p, word
-                if len(proba) > 0:
-                    proba[places[i], word] = p
+            p = row[i] * factor[i]
+            if p > largest[i]:
+                largest[i], best[i] = p, word
+            if len(proba) > 0:
+                proba[places[i], word] = p

@@ -7,10 +7,10 @@ bounds[b + 1] - 1.
 import numpy as np
 
 from ..cells.interface import forward_step, weight_gradients
-from .gemm import product
+from .gemm import pack_transposed, pack_weights, product
 from .jit import jit
 from .output import TOKENS, output_layer, probabilities
-from .recurrence import backward, embed, forward, pack, token_count, transpose
+from .recurrence import backward, embed, forward, pack, token_count
 from .threads import meet, share
 from .update import NONE, SGD, constants, squared_norm, update
 
@@ -55,8 +55,10 @@ def train_pass(
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        transpose(member, size, model.cell.W, errors.WT)
-        forward(member, size, model.cell, U, steps, starts, rows.tokens, work.states)
+        pack_weights(member, size, model.cell.W, work.cell.W)
+        pack_transposed(member, size, model.cell.W, errors.WT)
+        meet(barrier, size)
+        forward(member, size, work.cell, U, steps, starts, rows.tokens, work.states)
         meet(barrier, size)
         dscale = scale if scale > 0 else 1.0 / len(chosen)
         dh_scale, dV, dc = 1.0, gradient.V, gradient.c
@@ -71,7 +73,7 @@ def train_pass(
             return
         meet(barrier, size)
         backward(
-            model.cell, steps, truncate, starts, work.states, errors.dh, errors.da, errors.WT,
+            work.cell, steps, truncate, starts, work.states, errors.dh, errors.da, errors.WT,
             errors.carry[member], errors.scratch[member],
         )  # fmt: skip
         if member == 0:
@@ -80,8 +82,9 @@ def train_pass(
         meet(barrier, size)
         occurring = int(work.partial[0, 1])
         _gradients(
-            member, size, model.cell, gradient.cell, work.states, errors.da[:count], rows.tokens, occurring, work.sparse
-        )
+            member, size, model.cell, gradient.cell, work.states, errors.da[:count], rows.tokens, occurring,
+            work.sparse, errors.packing[member],
+        )  # fmt: skip
         meet(barrier, size)
         clip = 1.0
         if hyper[6] > 0:
@@ -130,13 +133,15 @@ def _assign_slots(tokens, count, slot, words):
 
 
 @jit
-def _gradients(member, size, cell, d_cell, states, da, tokens, occurring, sparse):
+def _gradients(member, size, cell, d_cell, states, da, tokens, occurring, sparse, scratch):
     """This member's columns of the gradients of W, b, whatever else the cell owns, and of the rows of U that occur."""
     first, last = share(member, size, da.shape[1], GRAIN)
     if first == last:
         return
     count, slot, dU, db = len(da), sparse.slot, sparse.dU, d_cell.b
-    weight_gradients(cell, d_cell, states.prev[:count], states.aux[:count], states.state[:count], da, first, last)
+    weight_gradients(
+        cell, d_cell, states.prev[:count], states.aux[:count], states.state[:count], da, first, last, scratch
+    )
     if len(db) > 0:
         db[first:last] = 0
         for row in range(count):
@@ -177,11 +182,13 @@ def _update(member, size, rule, start, dense, gradient, moments, U, sparse, occu
 def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll):
     """nll[t], nats: the cross-entropy of every token t of the segments, in the corpus' order."""
     rows, nothing = work.rows, model.V[:0]
+    pack_weights(member, size, model.cell.W, work.cell.W)
+    meet(barrier, size)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        forward(member, size, model.cell, U, steps, rows.starts[member], rows.tokens, work.states)
+        forward(member, size, work.cell, U, steps, rows.starts[member], rows.tokens, work.states)
         meet(barrier, size)
         output_layer(
             member, size, barrier, model.V, model.c, count, work.states.state, rows.targets, work.softmax,
@@ -196,14 +203,16 @@ def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll
 def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, best, proba):
     """best[t]: the most probable word after every token t of the segments; proba[t] (N or 0, C): all probabilities."""
     rows = work.rows
+    pack_weights(member, size, model.cell.W, work.cell.W)
+    meet(barrier, size)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        forward(member, size, model.cell, U, steps, rows.starts[member], rows.tokens, work.states)
+        forward(member, size, work.cell, U, steps, rows.starts[member], rows.tokens, work.states)
         meet(barrier, size)
         probabilities(
-            member, size, barrier, model.V, model.c, count, work.states.state, rows.targets, rows.origin, work.softmax,
+            member, size, barrier, model.V, model.c, count, work.states.state, rows.origin, work.softmax,
             best, proba,
         )  # fmt: skip
 

@@ -123,12 +123,3 @@ def backward(cell, steps, truncate, starts, states, dh, da, WT, carry, scratch):
                     total, part = d_gates[b], scratch[b]
                     for j in range(len(part)):
                         total[j] += part[j]
-
-
-@jit
-def transpose(member, size, W, WT):
-    """This member's share of WT = W^T."""
-    for row in range(WT.shape[0] * member // size, WT.shape[0] * (member + 1) // size):
-        out = WT[row]
-        for j in range(W.shape[0]):
-            out[j] = W[j, row]

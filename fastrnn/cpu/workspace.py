@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .output import TOKENS, WORDS
+from .gemm import PANEL, panel_rows, token_sum_size
+from .output import TOKENS
 
 
 class Model(NamedTuple):
@@ -58,14 +59,15 @@ class Softmax(NamedTuple):
     """The output layer's memory; of one block of tokens, but for nll."""
 
     nll: np.ndarray  # (N,): cross-entropy of each row, nats
-    z: np.ndarray  # (C, TOKENS): logits
-    hT: np.ndarray  # (M, H, TOKENS): states, transposed
-    dhT: np.ndarray  # (M, H, TOKENS): each member's part of dh
-    top: np.ndarray  # (M, TOKENS): largest logit of the member's words
-    total: np.ndarray  # (M, TOKENS): sum of exp(logit - top)
+    e: np.ndarray  # (C * TOKENS,): exponentials, in rows of output.row_length(tokens of the block)
+    hT: np.ndarray  # (M, H * TOKENS): states, transposed
+    reference: np.ndarray  # (M, TOKENS): what a member subtracts from its logits
+    total: np.ndarray  # (M, TOKENS): sum of its exponentials
     log_sum: np.ndarray  # (M, TOKENS)
-    reference: np.ndarray  # (M, sub-blocks, TOKENS): what was subtracted in exp(logit - reference)
     target_logit: np.ndarray  # (TOKENS,)
+    factor: np.ndarray  # (M, TOKENS): probability over exponential, times the gradient's scale
+    scaled: np.ndarray  # (M, TOKENS, H): states times that
+    part: np.ndarray  # (M, TOKENS, H): each member's part of dh
     best: np.ndarray  # int32[M, TOKENS]: most probable of the member's words
 
 
@@ -74,9 +76,10 @@ class Errors(NamedTuple):
 
     dh: np.ndarray  # (N, H): dL/dh as the output layer sees it
     da: np.ndarray  # (N, G*H): dL/d(gates before their nonlinearities)
-    WT: np.ndarray  # (G*H, H)
+    WT: np.ndarray  # W^T in panels
     carry: np.ndarray  # (M, slots, rows, S*H): errors on their way back, by age
     scratch: np.ndarray  # (M, rows, G*H)
+    packing: np.ndarray  # (M, gemm.token_sum_size(H))
 
 
 class Sparse(NamedTuple):
@@ -90,6 +93,7 @@ class Sparse(NamedTuple):
 class Work(NamedTuple):
     """Scratch memory of the kernels, all overwritten. In small groups: every array passed on costs compile time."""
 
+    cell: tuple  # the model's, with W in panels
     rows: Rows
     states: States
     softmax: Softmax
@@ -99,12 +103,13 @@ class Work(NamedTuple):
     constants: np.ndarray  # (M, 8): constants of the optimiser
 
 
-def allocate(
-    cell_class, vocab_size, hidden_dim, dtype, *, members, tokens, steps, sequences, learn, truncate=-1, states=0
-):
-    """Memory for batches of at most the given size, with `learn` for gradients too, and for `states` carried states."""
-    C, H, N, M = vocab_size, hidden_dim, tokens, members
-    G, S, A = cell_class.GATES, cell_class.STATES, cell_class.AUX
+def allocate(cell, vocab_size, *, members, tokens, steps, sequences, learn, truncate=-1, states=0):
+    """Memory for batches of at most the given size, with `learn` for gradients too, and for `states` carried states.
+
+    `cell` is the model's tuple: its W is copied into panels by the kernels, the rest is shared.
+    """
+    C, H, N, M, dtype = vocab_size, len(cell.W), tokens, members, cell.W.dtype
+    G, S, A = cell.GATES, cell.STATES, cell.AUX
     group = -(-sequences // M)
     slots = min(truncate + 1, steps) if truncate >= 0 else 1
     # learn: 1 or 0 times a size
@@ -119,13 +124,15 @@ def allocate(
         initial=real(states, S * H), final=real(states, S * H),
     )  # fmt: skip
     softmax = Softmax(
-        nll=real(N), z=real(C, TOKENS), hT=real(M, H, TOKENS), dhT=real(learn * M, H, TOKENS), top=real(M, TOKENS),
-        total=real(M, TOKENS), log_sum=real(M, TOKENS), reference=real(M, -(-C // WORDS), TOKENS),
-        target_logit=real(TOKENS), best=np.empty((M, TOKENS), np.int32),
+        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(M, TOKENS), total=real(M, TOKENS),
+        log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS), scaled=real(learn * M, TOKENS, H),
+        part=real(learn * M, TOKENS, H), best=np.empty((M, TOKENS), np.int32),
     )  # fmt: skip
     errors = Errors(
-        dh=real(learn * N, H), da=real(learn * N, G * H), WT=real(learn * G * H, H),
+        dh=real(learn * N, H), da=real(learn * N, G * H), WT=real(learn * panel_rows(G * H, H), PANEL),
         carry=real(learn * M, slots, group, S * H), scratch=real(learn * M, group, G * H),
+        packing=real(learn * M, token_sum_size(H)),
     )  # fmt: skip
     sparse = Sparse(np.full(learn * C, -1, np.int32), np.empty(occurring, np.int32), real(occurring, G * H))
-    return Work(rows, flow, softmax, errors, sparse, np.zeros((M, 8)), real(M, 8))
+    packed = cell._replace(W=real(panel_rows(H, G * H), PANEL))
+    return Work(packed, rows, flow, softmax, errors, sparse, np.zeros((M, 8)), real(M, 8))

@@ -1,0 +1,139 @@
+"""Vector code, written as LLVM is given it: its own vectoriser finds none of the forms that the hot loops need.
+
+`llvm.fmuladd` is one instruction where the machine has it; `llvm.fma` would be a call of the C library where it
+has not.
+"""
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba.core import cgutils
+
+I64, I32 = ir.IntType(64), ir.IntType(32)
+
+
+def host_vectors(features=None):
+    """(bytes in a vector, vectors of columns in a tile) of this machine, or of CPU features as LLVM writes them."""
+    if features is None:
+        chosen = numba.config.CPU_FEATURES
+        features = chosen if chosen is not None else llvm.get_host_cpu_features().flatten()
+    has = set(features.split(","))
+    if "+avx512f" in has:
+        return 64, 4  # 24 accumulators of 32 registers
+    if {"+avx2", "+fma"} <= has:
+        return 32, 2  # 12 of 16
+    if "+neon" in has:
+        return 16, 4  # 24 of 32
+    return 16, 2  # 12 of 16
+
+
+VECTOR_BYTES, TILE_VECTORS = host_vectors()
+
+
+def lanes_of(bits):
+    """Numbers of so many bits in a vector."""
+    return VECTOR_BYTES * 8 // bits
+
+
+def constant(value):
+    return ir.Constant(I64, value)
+
+
+class Vectors:
+    """Emits operations on vectors of `lanes` floating-point numbers of type `scalar`, each of `size` bytes."""
+
+    def __init__(self, builder, scalar, size, lanes):
+        self.builder, self.size, self.lanes = builder, size, lanes
+        self.type, self.pointer = ir.VectorType(scalar, lanes), ir.VectorType(scalar, lanes).as_pointer()
+        self.zero = self.number(0.0)
+        self._name = f"v{lanes}f{8 * size}"
+
+    def number(self, value):
+        """A vector of the same constant."""
+        return ir.Constant(self.type, [value] * self.lanes)
+
+    def splat(self, value):
+        """A vector of the same scalar."""
+        return self._splat(value, self.type)
+
+    def _splat(self, value, kind):
+        undefined = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        )
+
+    def first(self, count):
+        """A mask of the first `count` lanes."""
+        kind = ir.VectorType(I32, self.lanes)
+        count = self._splat(self.builder.trunc(count, I32), kind)
+        return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), count)
+
+    def _call(self, name, result, *arguments):
+        kinds = [a.type for a in arguments]
+        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, kinds), name)
+        return self.builder.call(function, arguments)
+
+    def fma(self, a, b, c):
+        return self._call(f"llvm.fmuladd.{self._name}", self.type, a, b, c)
+
+    def load(self, base, offset=0, mask=None):
+        """The numbers at `base` + `offset`; with a mask, zero where it is not set."""
+        address = self._address(base, offset)
+        if mask is not None:
+            align = ir.Constant(I32, self.size)
+            return self._call(f"llvm.masked.load.{self._name}.p0", self.type, address, align, mask, self.zero)
+        value = self.builder.load(address)
+        value.align = self.size
+        return value
+
+    def store(self, value, base, offset=0, mask=None):
+        address = self._address(base, offset)
+        if mask is not None:
+            align = ir.Constant(I32, self.size)
+            self._call(f"llvm.masked.store.{self._name}.p0", ir.VoidType(), value, address, align, mask)
+        else:
+            self.builder.store(value, address).align = self.size
+
+    def _address(self, base, offset):
+        return self.builder.bitcast(self.builder.gep(base, [constant(offset)]), self.pointer)
+
+    def clamp(self, x, low, high):
+        """x between two constants; NaN stays NaN."""
+        low, high = self.number(low), self.number(high)
+        x = self.builder.select(self.builder.fcmp_ordered("<", x, low), low, x)
+        return self.builder.select(self.builder.fcmp_ordered(">", x, high), high, x)
+
+    def exp(self, x):
+        """e**x of float32 lanes, relative error below 2e-7, in thirteen operations. NaN stays NaN.
+
+        e^x = 2^n e^r with |r| <= ln(2)/2 and e^r a polynomial (minimax, fitted for this). Adding a number as
+        large as 2^23 rounds x / ln 2 to the integer n and leaves n + 127 in the lowest bits; shifted, they are
+        the float 2^n.
+        """
+        builder, bits = self.builder, ir.VectorType(I32, self.lanes)
+        x = self.clamp(x, -86.0, 88.0)
+        large = self.number(float(3 * 2**22 + 127))
+        shifted = self.fma(x, self.number(1.44269504), large)
+        n = builder.fsub(shifted, large)
+        r = self.fma(n, self.number(-0.693359375), x)
+        r = self.fma(n, self.number(2.12194440e-4), r)
+        p = self.number(0.008312520571053028)
+        for coefficient in (0.04189015552401543, 0.16667114198207855, 0.499992311000824, 1.0, 1.0):
+            p = self.fma(p, r, self.number(coefficient))
+        power = builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [23] * self.lanes))
+        return builder.fmul(p, builder.bitcast(power, self.type))
+
+    def prefetch(self, base, offset):
+        """Ask for the cache line at `base` + `offset` elements."""
+        address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
+        kinds = [address.type, I32, I32, I32]
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0"
+        )
+        self.builder.call(function, [address, *(ir.Constant(I32, k) for k in (0, 3, 1))])
+
+
+def opaque(builder, value):
+    """`value`, as something that LLVM cannot see through: a loop is then kept as it is written."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], True)
