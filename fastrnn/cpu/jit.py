@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numba
 
+from .linking import Kernel
+
 PACKAGE = Path(__file__).resolve().parent.parent
 KERNEL_ROOMS = ("cells", "cpu")
 
@@ -82,9 +84,12 @@ def jit(function=None, *, fastmath=FASTMATH):
     """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk."""
     if function is None:
         return lambda f: jit(f, fastmath=fastmath)
-    return _cached(
-        numba.njit(nogil=True, error_model="numpy", fastmath=set(fastmath), cache=CACHE_FOLDER is not None), function
-    )
+    if numba.config.DISABLE_JIT:
+        return function
+    kernel = Kernel(function, nogil=True, error_model="numpy", fastmath=set(fastmath))
+    if CACHE_FOLDER is not None:
+        _cached(Kernel.enable_caching, kernel)
+    return kernel
 
 
 def cfunc(signature, function):
