@@ -9,14 +9,22 @@ from numba import _dynfunc, types
 from numba.core import codegen, compiler, typed_passes
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
+from numba.core.runtime.nrt import rtsys
 
 
 class _Library(codegen.JITCodeLibrary):
-    """The code of a function and of those that it calls, as it was lowered: only good for being linked."""
+    """The code of a function and of those that it calls, as it was lowered: only good for being linked.
+
+    Without Numba's run-time library: the kernel that Python calls brings it.
+    """
+
+    def _optimize_functions(self, ll_module):
+        ll_module.data_layout = self._codegen._data_layout
 
     def finalize(self):
         for library in dict.fromkeys(self._linking_libraries):
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+            if library is not rtsys.library:
+                self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         self._finalized = True
 
 
@@ -51,14 +59,19 @@ class _Compiler(compiler.CompilerBase):
         return [passes]
 
 
+# Options of a function that is only linked into others.
+LINKED = {"pipeline_class": _Compiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 class Kernel(CPUDispatcher):
     """What numba.njit makes of a function, but that kernels that call it have a version of it linked into them."""
 
-    def __init__(self, function, **options):
-        options = {"nopython": True, "boundscheck": None} | options
+    def __init__(self, function, options):
+        options = {"nopython": True, "boundscheck": None, "no_cfunc_wrapper": True} | options
         super().__init__(function, targetoptions=options)
-        options = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        self._linked = CPUDispatcher(function, targetoptions=options, pipeline_class=_Compiler)
+        linked = options | LINKED
+        compiler_class = linked.pop("pipeline_class")
+        self._linked = CPUDispatcher(function, targetoptions=linked, pipeline_class=compiler_class)
 
     @property
     def _numba_type_(self):
