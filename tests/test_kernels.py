@@ -441,7 +441,8 @@ x, y = [[0, 3, 2, 4, 1], [0, 4], [0]], [[3, 2, 4, 1, 1], [4, 1], [1]]
 with compilations() as compiled:
     for parameters in ({}, {"optimizer": "sgd", "batch_size": 1, "bptt_truncate": 2, "n_threads": 1, "bias": False}):
         model = FastRNN("rnn", max_epochs=1, **parameters).fit(x, y)
-        model.loss(x, y), model.predict(x), model.predict_proba(x), model.generate(3, max_length=3), model.gradients(x, y)
+        model.loss(x, y), model.predict(x), model.predict_proba(x), model.gradients(x, y)
+        model.generate(3, max_length=3)
 print(compiled)
 """
 
@@ -462,6 +463,22 @@ class TestWarmup:
             fastrnn.warmup(["elman"])
         with pytest.raises(ValueError, match="dtype: found 'float16'"):
             fastrnn.warmup(dtypes=["float16"])
+
+
+@pytest.mark.compiled
+def test_compilations_are_listed_and_told_once():
+    told, kernel = [], numba.njit(lambda x: x)
+    with jit_module.compilations(lambda: told.append("told")) as names:
+        assert told == []
+        kernel(1), kernel(1.0), kernel(2)
+    kernel(True)
+    assert len(names) == 2 and "lambda" in names[0] and told == ["told"]
+
+
+@pytest.mark.compiled
+def test_a_kernel_serves_python_and_other_kernels():
+    caller = numba.njit(lambda n: share(n, 3, 100, 1))
+    assert caller(1) == share(1, 3, 100, 1) == share.py_func(1, 3, 100, 1)
 
 
 @pytest.mark.compiled
