@@ -12,6 +12,7 @@ _ROOMS = {
     "Ragged": "ragged",
     "read_texts": "files",
     "python_manual": "corpora",
+    "warmup": "compilation",
     "NotFittedError": "errors",
     "DivergenceError": "errors",
 }

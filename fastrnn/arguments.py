@@ -57,7 +57,8 @@ def _parser(runs):
     parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add in {
-        "demo": _add_demo, "train": _add_train, "generate": _add_generate, "score": _add_score, "info": _add_info
+        "demo": _add_demo, "train": _add_train, "generate": _add_generate, "score": _add_score, "info": _add_info,
+        "warmup": _add_warmup,
     }.items():  # fmt: skip
         add(commands).set_defaults(run=runs[name])
     return parser
@@ -142,6 +143,16 @@ def _add_info(commands):
         commands, "info", "show a model's parameters, vocabulary, weights and last loss", "fastrnn info demo.npz"
     )
     parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
+    return parser
+
+
+def _add_warmup(commands):
+    parser = _add_command(
+        commands, "warmup", "compile the kernels ahead, for images and continuous integration", "fastrnn warmup"
+    )
+    add = parser.add_argument
+    add("--cell", action="append", default=[], metavar="NAME", help="only this cell; may be repeated")
+    add("--dtype", action="append", default=[], metavar="NAME", help="of the weights (default: float32); likewise")
     return parser
 
 

@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import tempfile
+import time
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -47,7 +49,8 @@ def main(argv=None):
     logger.addHandler(remarks)
     try:
         args = parse(argv, _COMMANDS)
-        status = args.run(args)
+        with _compilation_announced(args):
+            status = args.run(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -100,7 +103,6 @@ def _generate(args):
     from .vocabulary import UNKNOWN_TOKEN
 
     language_model = LanguageModel.load(args.model)
-    _announce_compilation(language_model.cell)
     options = given(args, inspect.signature(LanguageModel.generate).parameters)
     options["exclude"] = [*args.exclude, *([] if args.allow_unknown else [UNKNOWN_TOKEN])]
     sentences, log_probs = language_model.generate(**options, return_log_probs=True)
@@ -116,7 +118,6 @@ def _score(args):
         raise ValueError("found nothing to score, expected an INPUT or --text SENTENCE")
     language_model = LanguageModel.load(args.model)
     texts = _read_inputs(args)
-    _announce_compilation(language_model.cell)
     total = {"sentences": 0, "tokens": 0, "unknown": 0, "nats": 0.0}
     rows = _scored(language_model, _sentences(language_model.vocabulary_, texts, args), total)
     rows = iter(sorted(rows, key=lambda row: row[0]) if args.sort else rows)
@@ -153,6 +154,22 @@ def _info(args):
     return OK
 
 
+def _warmup(args):
+    from .compilation import warmup
+    from .cpu.jit import CACHE_FOLDER
+
+    start, done = time.perf_counter(), []
+    names = {name: value for name, value in (("cells", args.cell), ("dtypes", args.dtype)) if value}
+    for step in warmup(**names):
+        done.append(step)
+        how = "compiled" if step.compiled else "ready"
+        _say(f"{step.cell:<5} {step.dtype}  {step.task:<11}{step.seconds:6.1f} s  {how}")
+    compiled = sum(step.compiled for step in done)
+    _say(f"{compiled} of {len(done)} compiled, {time.perf_counter() - start:.1f} s in all")
+    _say(f"Kept in {CACHE_FOLDER}" if CACHE_FOLDER else "No folder can be written: every process will compile anew")
+    return OK
+
+
 # Training
 
 
@@ -171,8 +188,6 @@ def _learn(parameters, texts, held_out, output, quiet=False):
     say(vocabulary.report())
     if held_out and not kept:
         _remark("nothing is held out: the text has too few paragraphs or lines")
-    if not quiet:
-        _announce_compilation(model.cell)
     epochs = model.max_epochs
     model.set_params(vocab_size=len(vocabulary), max_epochs=0).fit(x, y)
     say(f"{_count_weights(model):,} weights to learn")
@@ -267,12 +282,12 @@ def _writable(output):
         raise ValueError(f"{path.parent}: {path.name} cannot be saved there ({_reason(error)})") from None
 
 
-def _announce_compilation(cell):
-    """Say what takes so long, if this cell's kernels are not on disk yet."""
-    from .cpu.jit import CACHE_FOLDER
+def _compilation_announced(args):
+    """A context that says what takes so long, should a kernel not be on disk yet."""
+    from .cpu.jit import compilations
 
-    if CACHE_FOLDER is None or not any(CACHE_FOLDER.rglob(f"{cell}.*.nbi")):
-        _remark("The first run compiles the kernels, for some 20 seconds; later ones find them on disk")
+    remark = "Compiling the kernels, for some ten seconds; later runs find them on disk"
+    return compilations(None if args.run is _warmup or getattr(args, "quiet", False) else partial(_remark, remark))
 
 
 def _say(line):
@@ -318,4 +333,4 @@ def _perplexity(loss):
     return math.exp(loss) if loss < 700 else math.inf
 
 
-_COMMANDS = {"demo": _demo, "train": _train, "generate": _generate, "score": _score, "info": _info}
+_COMMANDS = {"demo": _demo, "train": _train, "generate": _generate, "score": _score, "info": _info, "warmup": _warmup}

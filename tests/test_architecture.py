@@ -15,10 +15,10 @@ PACKAGE = Path(fastrnn.__file__).parent
 # A module imports only from those before it.
 ORDER = [
     "errors", "base", "ragged", "files", "text", "vocabulary", "corpora",
-    "cpu", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.threads",
+    "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.threads",
     "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
     "cpu.recurrence", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
-    "network", "training", "decoding", "storage", "estimator", "language_model", "arguments", "cli",
+    "network", "training", "decoding", "storage", "estimator", "compilation", "language_model", "arguments", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 

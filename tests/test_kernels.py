@@ -433,6 +433,69 @@ print(fastrnn.__file__, jit.CACHE_FOLDER, repr(loss), sum(stats.cache_hits.value
         assert numba.config.CACHE_DIR == before
 
 
+WARM = """
+from fastrnn import FastRNN, warmup
+from fastrnn.cpu.jit import compilations
+if WARMUP:
+    print(*((step.task, step.compiled) for step in warmup(["rnn"])))
+x, y = [[0, 3, 2, 4, 1], [0, 4], [0]], [[3, 2, 4, 1, 1], [4, 1], [1]]
+with compilations() as compiled:
+    for parameters in ({}, {"optimizer": "sgd", "batch_size": 1, "bptt_truncate": 2, "n_threads": 1, "bias": False}):
+        model = FastRNN("rnn", max_epochs=1, **parameters).fit(x, y)
+        model.loss(x, y), model.predict(x), model.predict_proba(x), model.gradients(x, y)
+        model.generate(3, max_length=3)
+print(compiled)
+"""
+
+
+@pytest.mark.compiled
+class TestWarmup:
+    def test_nothing_is_compiled_after_it(self, tmp_path):
+        """Neither in its own process nor in a later one."""
+        first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
+        tasks = ("training", "scoring", "predicting", "generating")
+        assert first == " ".join(str((task, True)) for task in tasks) and after == "[]"
+        first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
+        assert first == " ".join(str((task, False)) for task in tasks) and after == "[]"
+        assert run_python(WARM.replace("WARMUP", "0"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "[]\n"
+
+    def test_what_it_does_not_know(self):
+        with pytest.raises(ValueError, match="cell: found 'elman'"):
+            fastrnn.warmup(["elman"])
+        with pytest.raises(ValueError, match="dtype: found 'float16'"):
+            fastrnn.warmup(dtypes=["float16"])
+
+
+@pytest.mark.compiled
+def test_compilations_are_listed_and_told_once():
+    told, kernel = [], numba.njit(lambda x: x)
+    with jit_module.compilations(lambda: told.append("told")) as names:
+        assert told == []
+        kernel(1), kernel(1.0), kernel(2)
+    kernel(True)
+    assert len(names) == 2 and "lambda" in names[0] and told == ["told"]
+
+
+@pytest.mark.compiled
+def test_a_kernel_serves_python_and_other_kernels():
+    caller = numba.njit(lambda n: share(n, 3, 100, 1))
+    assert caller(1) == share(1, 3, 100, 1) == share.py_func(1, 3, 100, 1)
+
+
+@pytest.mark.compiled
+def test_a_fit_compiles_training_only(tmp_path):
+    script = """
+from fastrnn import FastRNN
+from fastrnn.cpu import passes
+from fastrnn.cpu.jit import compilations
+with compilations() as compiled:
+    FastRNN("rnn", 2, max_epochs=1).fit([[0, 1]], [[1, 0]])
+kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, passes.advance]
+print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
+"""
+    assert run_python(script, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True [1, 0, 0, 0]\n"
+
+
 HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx,+avx2,+fma"
 AVX2_SCRIPT = """
 import numpy as np, reference

@@ -23,7 +23,8 @@ All are C-contiguous, of the model's dtype, owned by the caller.
 """
 
 import numba
-from numba.extending import overload
+
+from ..cpu.jit import overload
 
 _forward, _backward, _gradients = {}, {}, {}
 
@@ -57,19 +58,12 @@ def implement(cell_class, forward, backward, gradients):
 
     @overload(forward_step)
     def _(cell, prev, gates, aux, state):
-        if ours(cell):
-            return lambda cell, prev, gates, aux, state: forward(cell, prev, gates, aux, state)
+        return forward.py_func if ours(cell) else None
 
     @overload(backward_step)
     def _(cell, WT, prev, gates, aux, state, dstate, da):
-        if ours(cell):
-            return lambda cell, WT, prev, gates, aux, state, dstate, da: backward(
-                cell, WT, prev, gates, aux, state, dstate, da
-            )
+        return backward.py_func if ours(cell) else None
 
     @overload(weight_gradients)
     def _(cell, gradient, prev, aux, state, da, first, last, scratch):
-        if ours(cell):
-            return lambda cell, gradient, prev, aux, state, da, first, last, scratch: gradients(
-                cell, gradient, prev, aux, state, da, first, last, scratch
-            )
+        return gradients.py_func if ours(cell) else None

@@ -10,9 +10,14 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numba
+import numba.extending
+from numba.core import event
+
+from .linking import LINKED, Kernel
 
 PACKAGE = Path(__file__).resolve().parent.parent
 KERNEL_ROOMS = ("cells", "cpu")
@@ -82,9 +87,39 @@ def jit(function=None, *, fastmath=FASTMATH):
     """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk."""
     if function is None:
         return lambda f: jit(f, fastmath=fastmath)
-    return _cached(
-        numba.njit(nogil=True, error_model="numpy", fastmath=set(fastmath), cache=CACHE_FOLDER is not None), function
-    )
+    if numba.config.DISABLE_JIT:
+        return function
+    kernel = Kernel(function, _flags(fastmath))
+    if CACHE_FOLDER is not None:
+        _cached(Kernel.enable_caching, kernel)
+    return kernel
+
+
+def overload(function, *, fastmath=FASTMATH):
+    """Say what kernels call for a Python function: decorates what maps the arguments' types to another function."""
+    return numba.extending.overload(function, jit_options=LINKED | _flags(fastmath))
+
+
+def _flags(fastmath):
+    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+
+
+@contextmanager
+def compilations(tell=None):
+    """A list that gets the names of the kernels compiled (not loaded) meanwhile; `tell()` is called at the first."""
+    names = []
+
+    class Listener(event.Listener):
+        def on_start(self, event):
+            if tell is not None and not names:
+                tell()
+            names.append(event.data["dispatcher"].py_func.__qualname__)
+
+        def on_end(self, event):
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield names
 
 
 def cfunc(signature, function):

@@ -8,22 +8,44 @@ functions. The softmax's exponentials, most of all that are taken, are vector co
 import math
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from .jit import STRICT_ORDER, jit
+from .jit import STRICT_ORDER, overload
 from .vector import Vectors, constant, lanes_of
 
 f4 = np.float32
+i32 = ir.IntType(32)
 
 
-@jit(fastmath=STRICT_ORDER)
+@intrinsic
+def _floor(typingctx, x):
+    """x rounded down, a float32."""  # NumPy's takes Numba long to resolve
+
+    def codegen(context, builder, signature, args):
+        return builder.call(builder.module.declare_intrinsic("llvm.floor", [args[0].type]), args)
+
+    return x(x), codegen
+
+
+@intrinsic
+def _power_of_two(typingctx, n):
+    """2**n as a float32, for a whole number n within the exponents of float32: its bits put together."""
+
+    def codegen(context, builder, signature, args):
+        exponent = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(i32, 23)), args[0].type)
+
+    return n(n), codegen
+
+
 def _exp32(x):
     """Exponential, relative error below 2e-7: e^x = 2^n e^r with |r| <= ln(2)/2 (Cephes' polynomial). NaN stays NaN."""
     x = f4(-87.0) if x < f4(-87.0) else x
     x = f4(88.0) if x > f4(88.0) else x
-    n = np.floor(x * f4(1.44269504) + f4(0.5))
+    n = _floor(x * f4(1.44269504) + f4(0.5))
     r = x - n * f4(0.693359375)
     r = r + n * f4(2.12194440e-4)
     p = f4(1.9875691500e-4) * r + f4(1.3981999507e-3)
@@ -32,10 +54,9 @@ def _exp32(x):
     p = p * r + f4(1.6666665459e-1)
     p = p * r + f4(5.0000001201e-1)
     p = p * (r * r) + (r + f4(1.0))
-    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(f4)
+    return p * _power_of_two(n)
 
 
-@jit(fastmath=STRICT_ORDER)
 def _tanh32(x):
     """Hyperbolic tangent, relative error below 3e-7, near 0 too: x P(x^2) / Q(x^2) (Eigen's coefficients)."""
     bound = f4(7.90531110763549805)
@@ -54,23 +75,19 @@ def _tanh32(x):
     return x * p / q
 
 
-@jit(fastmath=STRICT_ORDER)
 def _sigmoid32(x):
-    return f4(1.0) / (f4(1.0) + _exp32(-x))
+    return f4(1.0) / (f4(1.0) + exp(-x))
 
 
-@jit(fastmath=STRICT_ORDER)
 def _exp64(x):
     x = -745.0 if x < -745.0 else x
     return math.exp(709.0 if x > 709.0 else x)
 
 
-@jit(fastmath=STRICT_ORDER)
 def _sigmoid64(x):
-    return 1.0 / (1.0 + _exp64(-x))
+    return 1.0 / (1.0 + exp(-x))
 
 
-@jit(fastmath=STRICT_ORDER)
 def _tanh64(x):
     return math.tanh(x)
 
@@ -102,19 +119,19 @@ def sigmoid_slope(y):
     return y * (type(y)(1) - y)
 
 
-@overload(exp)
+@overload(exp, fastmath=STRICT_ORDER)
 def _exp_of_dtype(x):
-    return (lambda x: _exp32(x)) if x == types.float32 else (lambda x: _exp64(x))
+    return _exp32 if x == types.float32 else _exp64
 
 
-@overload(tanh)
+@overload(tanh, fastmath=STRICT_ORDER)
 def _tanh_of_dtype(x):
-    return (lambda x: _tanh32(x)) if x == types.float32 else (lambda x: _tanh64(x))
+    return _tanh32 if x == types.float32 else _tanh64
 
 
-@overload(sigmoid)
+@overload(sigmoid, fastmath=STRICT_ORDER)
 def _sigmoid_of_dtype(x):
-    return (lambda x: _sigmoid32(x)) if x == types.float32 else (lambda x: _sigmoid64(x))
+    return _sigmoid32 if x == types.float32 else _sigmoid64
 
 
 # A bare 1 would turn float32 into float64: an integer and a float32 give a float64 in compiled code.
@@ -197,12 +214,10 @@ def _exponentials32(typingctx, z, z0, length, n, words, c, c0, reference, total)
     return types.void(z, z0, length, n, words, c, c0, reference, total), codegen
 
 
-_exponentials64 = jit(exponentials)
+def _exponentials_in_float32(z, z0, length, n, words, c, c0, reference, total):
+    _exponentials32(z, z0, length, n, words, c, c0, reference, total)
 
 
 @overload(exponentials)
 def _exponentials_of_dtype(z, z0, length, n, words, c, c0, reference, total):
-    function = _exponentials32 if z.dtype == types.float32 else _exponentials64
-    return lambda z, z0, length, n, words, c, c0, reference, total: function(
-        z, z0, length, n, words, c, c0, reference, total
-    )  # fmt: skip
+    return _exponentials_in_float32 if z.dtype == types.float32 else exponentials

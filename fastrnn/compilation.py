@@ -1,0 +1,87 @@
+"""Compiling ahead: everything that training, scoring, predicting and generating will need."""
+
+import time
+from itertools import product
+from typing import NamedTuple
+
+from .base import check_choice
+from .cells import CELLS
+from .cpu.jit import compilations
+from .estimator import DTYPES, FastRNN
+from .training import OPTIMIZERS
+
+
+class Warmed(NamedTuple):
+    """What `warmup` did in one step.
+
+    Attributes
+    ----------
+    cell, dtype, task : str
+    seconds : float
+        How long it took.
+    compiled : bool
+        Whether kernels were compiled; False if all were found on disk, or in this process.
+    """
+
+    cell: str
+    dtype: str
+    task: str
+    seconds: float
+    compiled: bool
+
+
+def warmup(cells=None, dtypes=("float32",)):
+    """Compile the kernels ahead, so that nothing later has to wait for them: for images and continuous integration.
+
+    They are kept in the folder that Numba's ``NUMBA_CACHE_DIR`` names, or else beside the package, and serve
+    every process that runs the same version on the same kind of processor; numbers of threads, sizes and
+    options of training make no difference.
+
+    Parameters
+    ----------
+    cells : list of str, optional
+        Names of cells, by default all.
+    dtypes : list of str
+        Of "float32" and "float64".
+
+    Returns
+    -------
+    list of Warmed
+        A named tuple for each cell, dtype and task: how long it took, and whether it was compiled.
+    """
+    cells, dtypes = list(CELLS if cells is None else cells), list(dtypes)
+    for names, name, choices in ((cells, "cell", CELLS), (dtypes, "dtype", DTYPES)):
+        for value in names:
+            check_choice(name, value, choices)
+    return [_timed(cell, dtype, task) for cell, dtype in product(cells, dtypes) for task in _TASKS]
+
+
+def _timed(cell, dtype, task):
+    start = time.perf_counter()
+    with compilations() as compiled:
+        model = FastRNN(cell, 2, 3, max_epochs=0, dtype=dtype, random_state=0).fit(*_DATA)
+        _TASKS[task](model)
+    return Warmed(cell, dtype, task, time.perf_counter() - start, bool(compiled))
+
+
+def _train(model):
+    for optimizer, clip_norm, batch_size in product(OPTIMIZERS, (None, 5.0), (1, 32)):
+        model.set_params(optimizer=optimizer, clip_norm=clip_norm, batch_size=batch_size, max_epochs=1).fit(*_DATA)
+    model.gradients(*_DATA)
+
+
+def _predict(model):
+    model.predict(_DATA[0])
+    model.predict_proba(_DATA[0])
+
+
+def _generate(model):
+    for n in (1, 8):
+        model.generate(n, max_length=2)
+        model.generate(n, max_length=2, temperature=0.5, top_k=2, top_p=0.5)
+
+
+_DATA = [[0, 2, 1], [2, 0]], [[2, 1, 1], [0, 1]]
+_TASKS = {
+    "training": _train, "scoring": lambda model: model.loss(*_DATA), "predicting": _predict, "generating": _generate
+}  # fmt: skip
