@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, make_model, weights
+from conftest import CELLS, COMPILED, DTYPES, make_model, weights
 
-from fastrnn.decoding import STREAMS, choose
+from fastrnn.cpu.threads import Team
+from fastrnn.decoding import STREAMS, Decoder, make_rule
 
 PROBABILITIES = np.array([0.05, 0.1, 0.4, 0.25, 0.15, 0.05])
 MANY = 20_000 if COMPILED else 2_000
@@ -240,15 +241,29 @@ class TestSeeds:
             np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("uniform, drawn", [(0.0, 1), (0.24, 1), (0.26, 2), (0.76, 4), (1 - 1e-16, 4)])
-def test_a_uniform_number_picks_its_share(uniform, drawn):
+def draw_with(model, uniforms, threads=1, prompt=(0,), **options):
+    """What the given uniform numbers (steps, n) draw: tokens and ln p, both (n, steps)."""
+    network, uniforms = model.network_, np.asarray(uniforms, np.float64)
+    defaults = {"end": None, "min_length": 0, "exclude": [], "temperature": 1.0, "top_k": None, "top_p": None}
+    rule = make_rule(network, **defaults | options)
+    steps, n = uniforms.shape
+    drawn, log_p = np.full((n, steps), -1, np.int32), np.zeros((n, steps))
+    with Team(threads) as team:
+        decoder = Decoder(network, team, 1)
+        decoder.draw(rule, np.array(prompt, np.int32), np.empty((0, 1)), drawn, log_p)
+        decoder.select(np.zeros(n, np.int64))
+        decoder.draw(rule, np.empty(0, np.int32), uniforms, drawn, log_p)
+    return drawn, log_p
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("uniform, expected", [(0.0, 1), (0.24, 1), (0.26, 2), (0.76, 4), (1 - 2**-53, 4)])
+def test_a_uniform_number_picks_its_share(uniform, expected, dtype):
     """Also at the ends of the interval nothing is drawn that has no probability."""
-    logits = np.log(np.array([[0.2, 0.2, 0.4, 0.0001, 0.2 - 0.0001]]))
-    allowed = np.array([False, True, True, False, True])
-    chosen, scores = np.zeros(1, np.int32), np.zeros(1)
-    choose(logits, allowed, 1.0, 0, 1.0, np.array([uniform]), chosen, scores, np.empty(5))
-    assert chosen[0] == drawn
-    assert scores[0] == pytest.approx(logits[0, drawn], abs=1e-12)
+    logits = np.array([0.2, 0.2, 0.4, 0.0001, 0.2 - 0.0001])
+    drawn, log_p = draw_with(constant_model(logits, dtype=dtype), [[uniform]], exclude=[0, 3])
+    assert drawn[0, 0] == expected
+    assert log_p[0, 0] == pytest.approx(np.log(logits[expected]), abs=1e-12 if dtype == "float64" else 1e-6)
 
 
 @pytest.mark.parametrize("options, error, message", [
