@@ -120,7 +120,7 @@ class Decoder:
         self.streams, self._scratch = allocate(
             network.cell_class, network.vocab_size, network.hidden_dim, network.dtype, self._team.size, count
         )
-        self.state, self.logits = self.streams.state, self._scratch.z
+        self.state, self.logits = self.streams.state, self._scratch.words.z
 
     def select(self, streams):
         """Go on with the named streams only; a stream may be named several times."""

@@ -28,7 +28,7 @@ FEW = 4
 # Weights relative to an excluded word may serve if none that is allowed is smaller than e**-GAP beside it.
 GAP = 20
 # Weights added up in the model's own dtype before their sum goes on in float64.
-PARTIAL = 1024
+PARTIAL = 4096
 
 
 class Streams(NamedTuple):
@@ -40,22 +40,38 @@ class Streams(NamedTuple):
     lengths: np.ndarray  # int64[n]: tokens drawn
 
 
-class Scratch(NamedTuple):
-    """Memory of a step, all overwritten. M members; row a is the a-th stream that has not ended."""
+# Memory of a step, all overwritten. M members; row a is the a-th stream that has not ended.
+
+
+class Flow(NamedTuple):
+    """What the cell's step works on."""
 
     prev: np.ndarray  # (n, S*H)
     gates: np.ndarray  # (n, G*H)
     aux: np.ndarray  # (n, A*H)
     state: np.ndarray  # (n, S*H)
+
+
+class Words(NamedTuple):
+    """What has a place for every word, or sums these."""
+
     z: np.ndarray  # (n, C): logits
     weights: np.ndarray  # (n, C)
-    bits: np.ndarray  # the weights' memory seen as integers
     sums: np.ndarray  # float64(n, blocks): of weights
     total: np.ndarray  # float64(M, n): sum of exp(z - largest logit) over the member's words
     top: np.ndarray  # (M, n, 2): largest logit of the member's words; of those that may be drawn
-    lanes: np.ndarray  # (M, 2, BLOCK): the same, on the way
+    bound: np.ndarray  # (M, 1): a weight
+    bits: np.ndarray  # the same memory as integers
+
+
+class Scratch(NamedTuple):
+    """All memory of a step."""
+
+    flow: Flow
+    words: Words
     active: np.ndarray  # int64[M, n]: streams that have not ended
-    hT: np.ndarray  # (M, H, n): their h, transposed
+    lanes: np.ndarray  # (M, 2, BLOCK): words.top on its way
+    hT: np.ndarray  # (M, H, n): h of the streams, transposed
     tile: np.ndarray  # (M, BLOCK, n): logits of a block, transposed
 
 
@@ -79,14 +95,15 @@ def allocate(cell_class, vocab_size, hidden_dim, dtype, members, n):
     def real(*shape):
         return np.empty(shape, dtype)
 
-    weights = real(n, C)
+    bound = real(M, 1)
     streams = Streams(np.zeros((n, S * H), dtype), np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int64))
-    scratch = Scratch(
-        prev=real(n, S * H), gates=real(n, G * H), aux=real(n, A * H), state=real(n, S * H), z=real(n, C),
-        weights=weights, bits=weights.view(f"i{weights.itemsize}"), sums=np.empty((n, -(-C // BLOCK))),
-        total=np.empty((M, n)), top=real(M, n, 2), lanes=real(M, 2, BLOCK), active=np.empty((M, n), np.int64),
-        hT=real(M, H, n), tile=real(M, BLOCK, n),
+    flow = Flow(real(n, S * H), real(n, G * H), real(n, A * H), real(n, S * H))
+    words = Words(
+        z=real(n, C), weights=real(n, C), sums=np.empty((n, -(-C // BLOCK))),
+        total=np.empty((M, n)), top=real(M, n, 2),
+        bound=bound, bits=bound.view(f"i{bound.itemsize}"),
     )  # fmt: skip
+    scratch = Scratch(flow, words, np.empty((M, n), np.int64), real(M, 2, BLOCK), real(M, H, n), real(M, BLOCK, n))
     return streams, scratch
 
 
@@ -103,12 +120,12 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
     drawn, log_p : int32, float64 (n, longest)
         The tokens drawn and their ln p under the model, nats; written from streams.lengths on.
     """
-    active = scratch.active[member]
+    words, active = scratch.words, scratch.active[member]
     if member == 0:
         active[0] = 0
         for token in prompt:
             streams.token[0] = token
-            _feed(model.cell, U, streams, scratch, active, 0, 1)
+            _feed(model.cell, U, streams, scratch.flow, active, member, member + 1)
     meet(barrier, size)
     for step in range(len(uniforms)):
         n = _list_active(streams.ended, active)
@@ -116,25 +133,27 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
             return
         allowed = rule.allowed[0 if streams.lengths[active[0]] + 1 < rule.min_length else 1]
         first, last = share(member, size, len(model.V), BLOCK)
-        _logits(member, model.V, model.c, first, last, streams.state, active[:n], scratch)
+        _logits(
+            model.V, model.c, first, last, streams.state, active[:n], words.z, scratch.hT[member], scratch.tile[member]
+        )
         for a in range(n):
-            _largest(scratch.z[a, first:last], allowed[first:last], scratch.lanes[member], scratch.top[member, a])
+            _largest(words.z[a, first:last], allowed[first:last], scratch.lanes[member], words.top[member, a])
         meet(barrier, size)
         for a in range(n):
-            scratch.total[member, a] = _weigh(
-                scratch.z[a, first:last], allowed[first:last], scratch.top[:, a], rule.temperature, rule.inverse,
-                scratch.weights[a, first:last], scratch.sums[a, first // BLOCK :],
+            words.total[member, a] = _weigh(
+                words.z[a, first:last], allowed[first:last], words.top[:, a], rule.temperature, rule.inverse,
+                words.weights[a, first:last], words.sums[a, first // BLOCK :],
             )  # fmt: skip
         meet(barrier, size)
         first, last = n * member // size, n * (member + 1) // size
         for a in range(first, last):
             s = active[a]
-            token, score = _choose(scratch, a, allowed, rule, uniforms[step, s])
+            token, score = _choose(member, words, a, allowed, rule, uniforms[step, s])
             streams.token[s] = token
             drawn[s, streams.lengths[s]], log_p[s, streams.lengths[s]] = token, score
             streams.lengths[s] += 1
             streams.ended[s] = token == rule.end
-        _feed(model.cell, U, streams, scratch, active, first, last)
+        _feed(model.cell, U, streams, scratch.flow, active, first, last)
         meet(barrier, size)
 
 
@@ -143,10 +162,12 @@ def advance(member, size, barrier, model, U, streams, scratch):
     """Feed every stream its streams.token; scratch.z (n, C) is then the logits of what may come next."""
     n = _list_active(streams.ended, scratch.active[member])
     active = scratch.active[member, :n]
-    _feed(model.cell, U, streams, scratch, active, n * member // size, n * (member + 1) // size)
+    _feed(model.cell, U, streams, scratch.flow, active, n * member // size, n * (member + 1) // size)
     meet(barrier, size)
     first, last = share(member, size, len(model.V), BLOCK)
-    _logits(member, model.V, model.c, first, last, streams.state, active, scratch)
+    _logits(
+        model.V, model.c, first, last, streams.state, active, scratch.words.z, scratch.hT[member], scratch.tile[member]
+    )
     meet(barrier, size)
 
 
@@ -161,16 +182,16 @@ def _list_active(ended, active):
 
 
 @jit
-def _feed(cell, U, streams, scratch, active, first, last):
+def _feed(cell, U, streams, flow, active, first, last):
     """The cell's step of rows first..last with their streams' tokens."""
     if first == last:
         return
-    prev, gates, state = scratch.prev, scratch.gates, scratch.state
+    prev, gates, state = flow.prev, flow.gates, flow.state
     for a in range(first, last):
         s = active[a]
         embed(U, cell.b, streams.token[s], gates[a])
         _copy(streams.state[s], prev[a])
-    forward_step(cell, prev[first:last], gates[first:last], scratch.aux[first:last], state[first:last])
+    forward_step(cell, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
     for a in range(first, last):
         _copy(state[a], streams.state[active[a]])
 
@@ -182,9 +203,8 @@ def _copy(source, target):
 
 
 @jit
-def _logits(member, V, c, first, last, state, active, scratch):
-    """z of the member's words first..last, for the active streams."""
-    z, hT, tile = scratch.z, scratch.hT[member], scratch.tile[member]
+def _logits(V, c, first, last, state, active, z, hT, tile):
+    """z of words first..last, for the active streams."""
     n, H, width = len(active), V.shape[1], hT.shape[1]
     if n >= FEW:
         for j in range(H):
@@ -269,16 +289,16 @@ def _sum_blocks(weights, sums):
 
 
 @jit
-def _choose(scratch, a, allowed, rule, uniform):
+def _choose(member, words, a, allowed, rule, uniform):
     """The word drawn for row a, and its ln p under the model."""
-    z, weights, bits, sums = scratch.z[a], scratch.weights[a], scratch.bits[a], scratch.sums[a]
-    top, possible, total = scratch.top[0, a, 0], scratch.top[0, a, 1], 0.0
-    for other in range(len(scratch.top)):
-        top, possible = max(top, scratch.top[other, a, 0]), max(possible, scratch.top[other, a, 1])
-        total += scratch.total[other, a]
+    z, weights, sums = words.z[a], words.weights[a], words.sums[a]
+    top, possible, total = words.top[0, a, 0], words.top[0, a, 1], 0.0
+    for other in range(len(words.top)):
+        top, possible = max(top, words.top[other, a, 0]), max(possible, words.top[other, a, 1])
+        total += words.total[other, a]
     if rule.temperature > 0:
         if rule.top_k > 0 or rule.top_p < 1:
-            _keep_probable(weights, bits, sums, rule.top_k, rule.top_p)
+            _keep_probable(weights, sums, rule.top_k, rule.top_p, words.bound[member], words.bits[member])
         word = _search(weights, sums, uniform)
     else:
         word = _first_equal(z, allowed, possible)
@@ -327,25 +347,26 @@ def _search(weights, sums, uniform):
 
 
 @jit
-def _keep_probable(weights, bits, sums, top_k, top_p):
+def _keep_probable(weights, sums, top_k, top_p, bound, bits):
     """Set to zero the weights below the k-th largest and those outside the nucleus; ties stay."""
     lowest = 0
     if top_k > 0:
-        lowest = _lowest_kept(weights, bits, float(top_k), 0.0)
+        lowest = _lowest_kept(weights, float(top_k), 0.0, bound, bits)
     if top_p < 1:
         total = 0.0
         for block in range(len(sums)):
             total += sums[block]
-        lowest = max(lowest, _lowest_kept(weights, bits, 0.0, top_p * total))
-    zero, bound = weights.dtype.type(0), bits.dtype.type(lowest)
+        lowest = max(lowest, _lowest_kept(weights, 0.0, top_p * total, bound, bits))
+    bits[0] = lowest
+    least, zero = bound[0], weights.dtype.type(0)
     for i in range(len(weights)):
-        weights[i] = weights[i] if bits[i] >= bound else zero
+        weights[i] = weights[i] if weights[i] >= least else zero
     _sum_blocks(weights, sums)
 
 
 @jit
-def _lowest_kept(weights, bits, count, share):
-    """A bound on the bits: the largest above which `count` weights lie at least, that add up to `share` at least.
+def _lowest_kept(weights, count, share, bound, bits):
+    """The bits of a bound: the largest above which `count` weights lie at least, that add up to `share` at least.
 
     Floats that are not negative are ordered as their bits are as integers, so it is found by halving these; a bound
     with no weight between it and the true one will do.
@@ -354,7 +375,8 @@ def _lowest_kept(weights, bits, count, share):
     from_low, from_high = float(len(weights)), 0.0
     while from_low - from_high > 1 and high - low > 1:
         middle = low + (high - low) // 2
-        counted, summed = _from_up(weights, bits, bits.dtype.type(middle))
+        bits[0] = middle
+        counted, summed = _from_up(weights, bound[0])
         if counted >= count and summed >= share:
             low, from_low = middle, counted
         else:
@@ -363,14 +385,26 @@ def _lowest_kept(weights, bits, count, share):
 
 
 @jit
-def _from_up(weights, bits, bound):
-    """Number and sum of the weights whose bits are not below the bound."""
+def _from_up(weights, bound):
+    """Number and sum of the weights not below the bound. Four at once: each sum has to wait for the one before."""
     counted, summed, zero, one = 0.0, 0.0, weights.dtype.type(0), weights.dtype.type(1)
     for first in range(0, len(weights), PARTIAL):
-        part, key, n, s = weights[first : first + PARTIAL], bits[first : first + PARTIAL], zero, zero
-        for i in range(len(part)):
-            n += one if key[i] >= bound else zero
-            s += part[i] if key[i] >= bound else zero
-        counted += n
-        summed += s
+        part = weights[first : first + PARTIAL]
+        q = len(part) // 4
+        a, b, c, d = part[:q], part[q : 2 * q], part[2 * q : 3 * q], part[3 * q : 4 * q]
+        n0 = n1 = n2 = n3 = s0 = s1 = s2 = s3 = zero
+        for i in range(q):
+            n0 += one if a[i] >= bound else zero
+            n1 += one if b[i] >= bound else zero
+            n2 += one if c[i] >= bound else zero
+            n3 += one if d[i] >= bound else zero
+            s0 += a[i] if a[i] >= bound else zero
+            s1 += b[i] if b[i] >= bound else zero
+            s2 += c[i] if c[i] >= bound else zero
+            s3 += d[i] if d[i] >= bound else zero
+        for i in range(4 * q, len(part)):
+            n0 += one if part[i] >= bound else zero
+            s0 += part[i] if part[i] >= bound else zero
+        counted += (n0 + n1) + (n2 + n3)
+        summed += (s0 + s1) + (s2 + s3)
     return counted, summed
