@@ -24,9 +24,13 @@ from .threads import meet, share
 # Words whose weights are summed together: the choice looks at the sums first, then into one block.
 BLOCK = 64
 # Streams below which the logits are sums along the units: too few to fill a vector with streams.
-FEW = 4
+FEW = 8
+# Words that are read for every one of few streams before the next words are: their rows of V stay in cache.
+NEAR = 512
 # Weights relative to an excluded word may serve if none that is allowed is smaller than e**-GAP beside it.
 GAP = 20
+# Weights beside one of 1 that no uniform number can tell from 0; exp gives nothing less in float32.
+LEAST = 1e-37
 # Weights added up in the model's own dtype before their sum goes on in float64.
 PARTIAL = 4096
 
@@ -210,8 +214,9 @@ def _logits(V, c, first, last, state, active, z, hT, tile):
         for j in range(H):
             for a in range(n):
                 hT[j, a] = state[active[a], j]
-    for word in range(first, last, BLOCK):
-        end = min(last, word + BLOCK)
+    step = NEAR if n < FEW else BLOCK
+    for word in range(first, last, step):
+        end = min(last, word + step)
         if n < FEW:
             for a in range(n):
                 matvec(V[word:end], state[active[a]], z[a, word:end])
@@ -251,7 +256,7 @@ def _weigh(z, allowed, tops, temperature, inverse, weights, sums):
 
     Returns the words' part of sum(exp(z - largest logit)), allowed or not and at temperature 1: what ln p needs.
     """
-    top, possible, zero = tops[0, 0], tops[0, 1], z.dtype.type(0)
+    top, possible, zero, least = tops[0, 0], tops[0, 1], z.dtype.type(0), z.dtype.type(LEAST)
     for other in range(1, len(tops)):
         top, possible = max(top, tops[other, 0]), max(possible, tops[other, 1])
     total, shared = 0.0, temperature == 1 and top - possible < GAP
@@ -263,7 +268,7 @@ def _weigh(z, allowed, tops, temperature, inverse, weights, sums):
         for i in range(len(z)):
             removed += zero if allowed[i] else weights[i]
         for i in range(len(z)):
-            weights[i] = weights[i] if allowed[i] else zero
+            weights[i] = weights[i] if allowed[i] and weights[i] > least else zero
         total = float(removed) + _sum_blocks(weights, sums)
     if not shared:
         total = 0.0
