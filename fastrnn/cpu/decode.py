@@ -259,11 +259,11 @@ def _weigh(z, allowed, tops, temperature, inverse, weights, sums):
     top, possible, zero, least = tops[0, 0], tops[0, 1], z.dtype.type(0), z.dtype.type(LEAST)
     for other in range(1, len(tops)):
         top, possible = max(top, tops[other, 0]), max(possible, tops[other, 1])
-    total, shared = 0.0, temperature == 1 and top - possible < GAP
+    total, shared = 0.0, temperature == 1 and top < possible + GAP
     if temperature > 0:
         reference = top if shared else possible
         for i in range(len(z)):
-            weights[i] = exp((z[i] - reference) * inverse)
+            weights[i] = exp(min((z[i] - reference) * inverse, zero))  # above 0 only what is not allowed
         removed = zero
         for i in range(len(z)):
             removed += zero if allowed[i] else weights[i]
