@@ -1,15 +1,22 @@
 """Decoding: drawing sequences from a network, one step of state a token."""
 
+import time
+
 import numpy as np
 
-from .cpu.jit import jit
-from .cpu.passes import advance
+from .cpu.decode import Rule, advance, allocate, draw
+from .cpu.threads import Team
 
 # Sequences that are drawn side by side.
 STREAMS = 64
+# Between two looks at Ctrl-C; steps before the first.
+SECONDS_PER_RUN = 0.1
+FIRST_STEPS = 128
+# Of the temperature: makes anything but the largest logit improbable, and stays finite in float32.
+LARGEST_INVERSE = 1e30
 
 
-def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperature, top_k, top_p, rng):
+def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperature, top_k, top_p, rng, n_threads):
     """Draw sequences that continue a prompt.
 
     Parameters
@@ -31,6 +38,7 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     top_p : float or None
         Draw from the fewest most probable indices whose probabilities add up to p.
     rng : numpy.random.Generator
+    n_threads : int
 
     Returns
     -------
@@ -39,48 +47,57 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     log_probabilities : list of float64 arrays
         ln p under the model of each index drawn, nats: untouched by temperature, top_k, top_p and exclusions.
     """
+    rule = make_rule(network, end, min_length, exclude, temperature, top_k, top_p)
     drawn, scores = [], []
-    for first in range(0, n, STREAMS):
-        count = min(STREAMS, n - first)
-        tokens, log_p, lengths = _sample_streams(
-            network, prompt, count, end, min_length, max_length, exclude, (temperature, top_k, top_p), rng
-        )
-        drawn += [tokens[i, : lengths[i]].copy() for i in range(count)]
-        scores += [log_p[i, : lengths[i]].copy() for i in range(count)]
+    with Team(n_threads) as team:
+        for first in range(0, n, STREAMS):
+            tokens, log_p, lengths = _sample_streams(
+                network, team, prompt, min(STREAMS, n - first), max_length, rule, rng
+            )
+            drawn += [tokens[i, :length].copy() for i, length in enumerate(lengths)]
+            scores += [log_p[i, :length].copy() for i, length in enumerate(lengths)]
     return drawn, scores
 
 
-def _sample_streams(network, prompt, count, end, min_length, max_length, exclude, options, rng):
-    temperature, top_k, top_p = options
-    allowed = np.ones(network.vocab_size, np.bool_)
-    allowed[exclude] = False
-    allowed_early = allowed.copy()  # a token before min_length: not the end
+def make_rule(network, end, min_length, exclude, temperature, top_k, top_p):
+    """What is drawn, from the options of `sample`, as the kernels take it."""
+    allowed = np.ones((2, network.vocab_size), np.bool_)
+    allowed[:, exclude] = False
     if end is not None and end < network.vocab_size:
-        allowed_early[end] = False
-    decoder = Decoder(network, 1)
-    for token in prompt:
-        decoder.step(np.array([token], np.int32))
-    decoder.select(np.zeros(count, np.int64))
+        allowed[0, end] = False
+    inverse = min(1 / temperature, LARGEST_INVERSE) if temperature > LARGEST_INVERSE**-1 else LARGEST_INVERSE
+    return Rule(
+        allowed, int(min_length), -1 if end is None else int(end), float(temperature), network.dtype.type(inverse),
+        int(top_k or 0), float(top_p or 1.0),
+    )  # fmt: skip
+
+
+def _sample_streams(network, team, prompt, count, max_length, rule, rng):
+    """Tokens and their ln p, (count, max_length), and how many of them each stream has drawn."""
     tokens, log_p = np.zeros((count, max_length), np.int32), np.zeros((count, max_length))
-    lengths, active = np.zeros(count, np.int64), np.arange(count)
-    scratch = np.empty(network.vocab_size)
-    for t in range(max_length):
-        uniform = rng.random(count)[active]
-        chosen, scores = np.empty(len(active), np.int32), np.empty(len(active))
-        choose(
-            decoder.logits, allowed_early if t + 1 < min_length else allowed, float(temperature), int(top_k or 0),
-            float(top_p or 1.0), uniform, chosen, scores, scratch,
-        )  # fmt: skip
-        tokens[active, t], log_p[active, t] = chosen, scores
-        lengths[active] += 1
-        staying = np.flatnonzero(chosen != (-1 if end is None else end))
-        if len(staying) == 0 or t == max_length - 1:
+    decoder = Decoder(network, team, 1)
+    for piece in _pieces(len(prompt)):
+        decoder.draw(rule, prompt[piece], np.empty((0, 1)), tokens, log_p)
+    decoder.select(np.zeros(count, np.int64))
+    for piece in _pieces(max_length):
+        before = rng.bit_generator.state
+        uniforms = rng.random((piece.stop - piece.start, count))
+        decoder.draw(rule, prompt[:0], uniforms, tokens, log_p)
+        if decoder.streams.ended.all():  # take no more numbers than steps were done, whatever the pieces were
+            rng.bit_generator.state = before
+            rng.random((decoder.streams.lengths.max() - piece.start, count))
             break
-        if len(staying) < len(active):
-            active, chosen = active[staying], chosen[staying]
-            decoder.select(staying)
-        decoder.step(chosen)
-    return tokens, log_p, lengths
+    return tokens, log_p, decoder.streams.lengths
+
+
+def _pieces(length):
+    """Slices of 0...length, each of about SECONDS_PER_RUN of the caller's time: what Ctrl-C has to wait for."""
+    first, steps = 0, FIRST_STEPS
+    while first < length:
+        last, start = min(length, first + steps), time.perf_counter()
+        yield slice(first, last)
+        steps = max(1, int((last - first) * min(4.0, SECONDS_PER_RUN / (time.perf_counter() - start))))
+        first = last
 
 
 class Decoder:
@@ -90,94 +107,36 @@ class Decoder:
     ----------
     state : array (count, S*H)
     logits : array (count, C)
+    streams : fastrnn.cpu.decode.Streams
     """
 
-    def __init__(self, network, count):
-        self._network, self._cell = network, network.packed_cell()
-        cell, C, H, dtype = network.cell_class, network.vocab_size, network.hidden_dim, network.dtype
-        self.state = np.zeros((count, cell.STATES * H), dtype)
-        self.logits = np.zeros((count, C), dtype)
+    def __init__(self, network, team, count):
+        self._network, self._team = network, team
+        self._model = network.model._replace(cell=network.packed_cell())
         self._allocate(count)
+        self.logits[:] = 0
 
     def _allocate(self, count):
         network = self._network
-        cell, H, dtype = network.cell_class, network.hidden_dim, network.dtype
-        self._previous = np.empty((count, cell.STATES * H), dtype)
-        self._gates = np.empty((count, cell.GATES * H), dtype)
-        self._aux = np.empty((count, cell.AUX * H), dtype)
-        self._scratch = np.empty((network.vocab_size + H, count), dtype)
+        self.streams, self._scratch = allocate(
+            network.cell_class, network.vocab_size, network.hidden_dim, network.dtype, self._team.size, count
+        )
+        self.state, self.logits = self.streams.state, self._scratch.words.z
 
     def select(self, streams):
         """Go on with the named streams only; a stream may be named several times."""
-        self.state, self.logits = self.state[streams], self.logits[streams]
+        state, logits = self.state[streams], self.logits[streams]
         self._allocate(len(streams))
+        self.state[:], self.logits[:] = state, logits
 
     def step(self, tokens):
         """Feed every stream its next token, int32 (count,)."""
-        network = self._network
-        self.state, self._previous = self._previous, self.state
-        advance(
-            self._cell, network.U, network.model.V, network.model.c, tokens, self._previous,
-            self._gates, self._aux, self.state, self._scratch, self.logits,
-        )  # fmt: skip
+        self.streams.token[:] = tokens
+        self._run(advance)
 
+    def draw(self, rule, prompt, uniforms, drawn, log_p):
+        """Draw as many tokens for every stream as `uniforms` has rows, see `fastrnn.cpu.decode.draw`."""
+        self._run(draw, rule, prompt, uniforms, drawn, log_p)
 
-@jit
-def choose(logits, allowed, temperature, top_k, top_p, uniform, chosen, scores, weights):
-    """Draw an index for every row of logits (n, C).
-
-    allowed bool (C,); top_k 0 and top_p 1 for none; uniform float64 (n,) in [0, 1). Overwrites chosen int32
-    (n,), scores float64 (n,), the ln p of what was chosen, and weights, scratch of float64 (C,).
-    """
-    for row in range(len(logits)):
-        z = logits[row]
-        best = -1
-        for i in range(len(z)):
-            if allowed[i] and (best < 0 or z[i] > z[best]):
-                best = i
-        if temperature > 0:
-            inverse, highest = 1.0 / temperature, np.float64(z[best])
-            for i in range(len(z)):
-                weights[i] = np.exp((np.float64(z[i]) - highest) * inverse) if allowed[i] else 0.0
-            lowest = 0.0
-            if top_k > 0:
-                lowest = _kth_largest(weights, top_k)
-            if top_p < 1:
-                lowest = max(lowest, _nucleus(weights, top_p))
-            total = 0.0
-            for i in range(len(z)):
-                if weights[i] < lowest:
-                    weights[i] = 0.0
-                total += weights[i]
-            left = uniform[row] * total
-            for i in range(len(z)):
-                if weights[i] > 0:
-                    best = i  # rounding may leave a crumb beyond the last: keep the last possible
-                    left -= weights[i]
-                    if left < 0:
-                        break
-        highest = np.float64(z.max())
-        summed = 0.0
-        for i in range(len(z)):
-            summed += np.exp(np.float64(z[i]) - highest)
-        chosen[row] = best
-        scores[row] = np.float64(z[best]) - highest - np.log(summed)
-
-
-@jit
-def _kth_largest(weights, k):
-    """The k-th largest weight, 0 if there are fewer."""
-    ordered = np.sort(weights)
-    return ordered[max(0, len(ordered) - k)]
-
-
-@jit
-def _nucleus(weights, p):
-    """The smallest of the fewest largest weights that hold the share p of the total."""
-    ordered = np.sort(weights)
-    wanted = p * ordered.sum()
-    i = len(ordered)
-    while i > 0 and wanted > 0:
-        i -= 1
-        wanted -= ordered[i]
-    return ordered[i] if i < len(ordered) else ordered[-1]
+    def _run(self, kernel, *args):
+        self._team.run(kernel, self._model, self._network.U, self.streams, self._scratch, *args)

@@ -319,7 +319,7 @@ class FastRNN(Estimator):
         drawn, log_probs = sample(
             self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
             exclude=np.array(exclude, np.int64), temperature=temperature, top_k=top_k, top_p=top_p,
-            rng=as_generator(random_state),
+            rng=as_generator(random_state), n_threads=self._threads(),
         )  # fmt: skip
         sequences = [np.concatenate([prompt.values, tokens]) for tokens in drawn]
         return (sequences, log_probs) if return_log_probs else sequences

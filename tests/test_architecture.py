@@ -15,9 +15,9 @@ PACKAGE = Path(fastrnn.__file__).parent
 # A module imports only from those before it.
 ORDER = [
     "errors", "base", "ragged", "files", "text", "vocabulary", "corpora",
-    "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.threads",
+    "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads",
     "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
-    "cpu.recurrence", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
+    "cpu.recurrence", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode",
     "network", "training", "decoding", "storage", "estimator", "compilation", "language_model", "arguments", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}

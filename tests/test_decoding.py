@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, make_model, weights
+from conftest import CELLS, COMPILED, DTYPES, examples, make_model, weights
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastrnn.decoding import STREAMS, choose
+from fastrnn import decoding
+from fastrnn.cpu.threads import Team
+from fastrnn.decoding import STREAMS, Decoder, make_rule
 
 PROBABILITIES = np.array([0.05, 0.1, 0.4, 0.25, 0.15, 0.05])
 MANY = 20_000 if COMPILED else 2_000
@@ -125,7 +129,7 @@ def greedy(model, prompt, length, exclude, end=1):
 
 
 class TestGreedy:
-    @pytest.mark.parametrize("n", [1, 5])  # few streams take another way through the output layer
+    @pytest.mark.parametrize("n", [1, 9])  # few streams take another way through the output layer
     @pytest.mark.parametrize("bias", [True, False])
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize("cell", CELLS)
@@ -183,7 +187,7 @@ class TestLogProbabilities:
 
 
 class TestLengths:
-    @pytest.mark.parametrize("n", [1, 3, 4, STREAMS, STREAMS + 1, 2 * STREAMS + 2])
+    @pytest.mark.parametrize("n", [1, 3, 7, 8, STREAMS, STREAMS + 1, 2 * STREAMS + 2])
     def test_number_prompt_and_type(self, n):
         sequences = make_model("gru", 9, 4).generate(n, prompt=np.array([3, 0, 8]), max_length=6, random_state=0)
         assert len(sequences) == n
@@ -240,15 +244,166 @@ class TestSeeds:
             np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("uniform, drawn", [(0.0, 1), (0.24, 1), (0.26, 2), (0.76, 4), (1 - 1e-16, 4)])
-def test_a_uniform_number_picks_its_share(uniform, drawn):
+def draw_with(model, uniforms, threads=1, prompt=(0,), **options):
+    """What the given uniform numbers (steps, n) draw: tokens and ln p, both (n, steps)."""
+    network, uniforms = model.network_, np.asarray(uniforms, np.float64)
+    defaults = {"end": None, "min_length": 0, "exclude": [], "temperature": 1.0, "top_k": None, "top_p": None}
+    rule = make_rule(network, **defaults | options)
+    steps, n = uniforms.shape
+    drawn, log_p = np.full((n, steps), -1, np.int32), np.zeros((n, steps))
+    with Team(threads) as team:
+        decoder = Decoder(network, team, 1)
+        decoder.draw(rule, np.array(prompt, np.int32), np.empty((0, 1)), drawn, log_p)
+        decoder.select(np.zeros(n, np.int64))
+        decoder.draw(rule, np.empty(0, np.int32), uniforms, drawn, log_p)
+    return drawn, log_p
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("uniform, expected", [(0.0, 1), (0.24, 1), (0.26, 2), (0.76, 4), (1 - 2**-53, 4)])
+def test_a_uniform_number_picks_its_share(uniform, expected, dtype):
     """Also at the ends of the interval nothing is drawn that has no probability."""
-    logits = np.log(np.array([[0.2, 0.2, 0.4, 0.0001, 0.2 - 0.0001]]))
-    allowed = np.array([False, True, True, False, True])
-    chosen, scores = np.zeros(1, np.int32), np.zeros(1)
-    choose(logits, allowed, 1.0, 0, 1.0, np.array([uniform]), chosen, scores, np.empty(5))
-    assert chosen[0] == drawn
-    assert scores[0] == pytest.approx(logits[0, drawn], abs=1e-12)
+    logits = np.array([0.2, 0.2, 0.4, 0.0001, 0.2 - 0.0001])
+    drawn, log_p = draw_with(constant_model(logits, dtype=dtype), [[uniform]], exclude=[0, 3])
+    assert drawn[0, 0] == expected
+    assert log_p[0, 0] == pytest.approx(np.log(logits[expected]), abs=1e-12 if dtype == "float64" else 1e-6)
+
+
+def kept_of(weights, top_k, top_p):
+    """The naive filter: what top_k and top_p leave of weights, each by itself."""
+    ordered = np.sort(weights)[::-1]
+    lowest = ordered[top_k - 1] if top_k is not None and top_k < len(weights) else 0
+    if top_p is not None:
+        enough = np.flatnonzero(np.cumsum(ordered) >= top_p * ordered.sum())
+        lowest = max(lowest, ordered[enough[0]] if len(enough) else 0)
+    return (weights > 0) & (weights >= lowest)
+
+
+@examples(60)
+@given(st.data())
+def test_what_is_drawn_against_numpy(data):
+    """Every word by the inverse of the naive distribution function; ties, exclusions and block borders among them."""
+    C = data.draw(st.sampled_from([1, 2, 5, 63, 64, 65, 129, 200]))
+    # Whole numbers: many ties. Primes apart, so that no cumulative share meets top_p or a uniform number but by far.
+    whole = np.array(data.draw(st.lists(st.integers(1, 9), min_size=C, max_size=C)), float)
+    excluded = data.draw(st.lists(st.integers(0, C - 1), max_size=C - 1, unique=True).filter(lambda e: len(set(e)) < C))
+    top_k = data.draw(st.none() | st.integers(1, C + 2))
+    top_p = data.draw(st.none() | st.integers(0, 100).map(lambda i: (i + 0.497) / 101.01))
+    temperature = data.draw(st.sampled_from([1.0, 0.5, 2.0]))
+    weights = np.where(np.isin(np.arange(C), excluded), 0, whole ** (1 / temperature))
+    shares = weights * kept_of(weights, top_k, top_p)
+    borders = np.concatenate([[0], np.cumsum(shares)]) / shares.sum()
+    words = np.flatnonzero(shares)
+    uniforms = (borders[words] + borders[words + 1]) / 2  # the middle of each word's share
+    threads = data.draw(st.sampled_from([1, 2, 3]))
+    drawn, log_p = draw_with(
+        constant_model(whole / whole.sum()), uniforms[:, None], threads, exclude=excluded, temperature=temperature,
+        top_k=top_k, top_p=top_p,
+    )  # fmt: skip
+    assert drawn[0].tolist() == words.tolist()
+    np.testing.assert_allclose(log_p[0], np.log(whole / whole.sum())[words], atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 9])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_any_size_any_number_of_threads(cell, dtype, threads, n):
+    """Drawn words and their ln p follow the oracle's distribution function, word by word."""
+    C, H = (203, 19) if COMPILED else (70, 5)
+    model = make_model(cell, C, H, dtype=dtype)
+    uniforms = np.random.default_rng(0).random((5, n))
+    drawn, log_p = draw_with(model, uniforms, threads, prompt=[3, 1, 4], exclude=[0, C - 1])
+    for stream in range(n):
+        sequence = [3, 1, 4, *drawn[stream]]
+        logits = reference.forward(cell, weights(model), sequence)[1][2:-1]
+        for t, word in enumerate(drawn[stream]):
+            p = np.exp(reference.log_softmax(logits[t]))
+            assert log_p[stream, t] == pytest.approx(np.log(p[word]), abs=1e-12 if dtype == "float64" else 2e-5)
+            p[[0, C - 1]] = 0
+            upto = np.cumsum(p) / p.sum()
+            slack = 1e-12 if dtype == "float64" else 1e-4
+            assert upto[word - 1] - slack < uniforms[t, stream] < upto[word] + slack and p[word] > 0
+
+
+@pytest.mark.parametrize("C", [1, 2, 63, 64, 65, 300])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_fewer_words_than_the_team_would_share(C, threads):
+    model = make_model("gru", C, 4, dtype="float64", n_threads=1)
+    options = {"n": 6, "exclude": (), "max_length": 8, "random_state": 2, "return_log_probs": True, "end": None}
+    one, log_one = model.generate(**options)
+    many, log_many = model.set_params(n_threads=threads).generate(**options)
+    assert [s.tolist() for s in one] == [s.tolist() for s in many]
+    np.testing.assert_allclose(np.array(log_one), np.array(log_many), atol=1e-12)
+
+
+@pytest.mark.parametrize("excluded_logit", [15.0, 30.0, 500.0])
+def test_an_excluded_word_may_be_almost_certain(excluded_logit):
+    """What is left keeps its ratios, and ln p stays the model's."""
+    model = make_model("rnn", 4, 2, dtype="float32")
+    model.params_["V"] = np.zeros((4, 2))
+    model.params_["c"] = [0.0, excluded_logit, 0.0, np.log(3)]
+    drawn, log_p = draw_with(model, (np.arange(100)[:, None] + 0.5) / 100, exclude=[0, 1])
+    assert np.bincount(drawn[0], minlength=4).tolist() == [0, 0, 25, 75]
+    np.testing.assert_allclose(log_p[0], np.where(drawn[0] == 2, 0, np.log(3)) - excluded_logit, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 5e-324, 1e-4, 1e300])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_extreme_temperatures(dtype, temperature):
+    probabilities = np.array([0.1, 0.2, 0.4, 0.3])
+    uniforms = np.array([0.0, 0.3, 0.6, 1 - 2**-53])[:, None]
+    drawn, log_p = draw_with(constant_model(probabilities, dtype=dtype), uniforms, temperature=temperature)
+    assert drawn[0].tolist() == ([0, 1, 2, 3] if temperature > 1 else [2, 2, 2, 2])
+    np.testing.assert_allclose(log_p[0], np.log(probabilities[drawn[0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.5}])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_that_are_not_numbers(dtype, options):
+    """Something that may be drawn is drawn, and its ln p says what happened."""
+    model = make_model("gru", 70, 4, dtype=dtype)
+    model.params_["V"][:] = np.nan
+    sequences, log_probs = model.generate(
+        2, exclude=[0, 1], end=None, max_length=3, random_state=0, return_log_probs=True, **options
+    )
+    assert [s[1:].tolist() for s in sequences] == [[2, 2, 2]] * 2
+    assert np.isnan(log_probs).all()
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_pieces_make_no_difference(n, monkeypatch):
+    """Neither to what is drawn nor to what is left of the generator."""
+    model, found = make_model("lstm", 9, 5), []
+    for first_steps, seconds in ((1, 0.0), (3, 1e9), (1000, 1e9)):
+        monkeypatch.setattr(decoding, "FIRST_STEPS", first_steps)
+        monkeypatch.setattr(decoding, "SECONDS_PER_RUN", seconds)
+        rng = np.random.default_rng(4)
+        sequences = model.generate(n, prompt=[0, 3, 2, 5, 4], max_length=40, random_state=rng)
+        found.append(([s.tolist() for s in sequences], rng.random()))
+    assert found[0] == found[1] == found[2]
+    assert min(map(len, found[0][0])) < 45  # ends before the last piece would
+
+
+@pytest.mark.parametrize("n", [2, 5])
+@pytest.mark.parametrize("cell", CELLS)
+def test_decoder_steps(cell, n):
+    """The step for searches: logits of every stream, and streams that are named anew."""
+    C, H = 23, 5
+    model = make_model(cell, C, H, dtype="float64")
+    with Team(2) as team:
+        decoder = Decoder(model.network_, team, n)
+        first, second = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)[::-1] + 3
+        chosen = np.array([n - 1, 0, 0])
+        decoder.step(first)
+        decoder.select(chosen)
+        before = decoder.logits.copy()
+        decoder.step(second[:3] if n > 2 else np.array([4, 3, 7], np.int32))
+        tokens = decoder.streams.token
+        for row, stream in enumerate(chosen):
+            logits = reference.forward(cell, weights(model), [first[stream], tokens[row]])[1]
+            np.testing.assert_allclose(before[row], logits[0], atol=1e-12)
+            np.testing.assert_allclose(decoder.logits[row], logits[1], atol=1e-12)
 
 
 @pytest.mark.parametrize("options, error, message", [

@@ -1,4 +1,4 @@
-"""Passes over batches, each run by a whole team: training, scoring, predicting, and one step of decoding.
+"""Passes over batches, each run by a whole team: training, scoring, predicting.
 
 `ids` (int64) names the segments of all batches, each batch's longest first; batch b takes those from bounds[b] to
 bounds[b + 1] - 1.
@@ -6,16 +6,14 @@ bounds[b + 1] - 1.
 
 import numpy as np
 
-from ..cells.interface import forward_step, weight_gradients
-from .gemm import pack_transposed, pack_weights, product
+from ..cells.interface import weight_gradients
+from .gemm import pack_transposed, pack_weights
 from .jit import jit
 from .output import TOKENS, output_layer, probabilities
-from .recurrence import backward, embed, forward, pack, token_count
+from .recurrence import backward, forward, pack, token_count
 from .threads import meet, share
 from .update import NONE, SGD, constants, squared_norm, update
 
-# Streams below which decoding sums along the units.
-FEW = 4
 # Elements that are divided among members in whole cache lines.
 GRAIN = 16
 
@@ -215,38 +213,3 @@ def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, b
             member, size, barrier, model.V, model.c, count, work.states.state, rows.origin, work.softmax,
             best, proba,
         )  # fmt: skip
-
-
-@jit
-def advance(cell, U, V, c, tokens, prev, gates, aux, state, z, logits):
-    """One step of decoding of n streams.
-
-    Reads tokens int32[n] and prev (n, S*H); overwrites gates (n, G*H), aux (n, A*H), state (n, S*H), logits
-    (n, C) and z, scratch of (C + H, n).
-    """
-    n, H = len(tokens), V.shape[1]
-    for i in range(n):
-        embed(U, cell.b, tokens[i], gates[i])
-    forward_step(cell, prev, gates, aux, state)
-    if n < FEW:  # too few to fill a vector: sums along the units
-        for word in range(len(V)):
-            row = V[word]
-            for i in range(n):
-                h = state[i]
-                total = row[0] * h[0]
-                for j in range(1, H):
-                    total += row[j] * h[j]
-                logits[i, word] = total
-    else:
-        hT = z[len(V) :]
-        for j in range(H):
-            for i in range(n):
-                hT[j, i] = state[i, j]
-        product(V.ravel(), 0, H, 1, hT.ravel(), 0, n, z.ravel(), 0, n, len(V), n, H, False)
-        for i in range(n):
-            for word in range(len(V)):
-                logits[i, word] = z[word, i]
-    if len(c) > 0:
-        for i in range(n):
-            for word in range(len(V)):
-                logits[i, word] += c[word]
