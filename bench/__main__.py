@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import machine, report, training
-from .peers import torch
+from . import decoding, growth, machine, memory, quality, report, start, training
+from .measure import Skipped
+from .peers import OPTIMIZERS, torch
+from .workloads import CELLS
 
-TABLES = {"training": training}
-
-
-class Skipped(Exception):
-    """A table cannot be measured here; says why."""
+TABLES = {
+    "training": training, "decoding": decoding, "growth": growth, "memory": memory, "start": start, "quality": quality,
+}  # fmt: skip
 
 
 def parse():
@@ -36,6 +36,13 @@ def parse():
     parser.add_argument("--data", type=Path, metavar="DIR", help="where movie_reviews/ and tinyshakespeare/ are")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: bench/, with --quick nowhere")
     parser.add_argument("--render", action="store_true", help="measure nothing, only write the pages anew")
+    recipe = parser.add_argument_group("of the table quality, by default FastRNN's own")
+    recipe.add_argument("--epochs", type=int, default=4)
+    recipe.add_argument("--seeds", type=int, nargs="+", default=[0])
+    recipe.add_argument("--cell", choices=CELLS)
+    recipe.add_argument("--hidden-dim", type=int)
+    recipe.add_argument("--optimizer", choices=tuple(OPTIMIZERS))
+    recipe.add_argument("--equal-start", action="store_true", help="PyTorch's embedding starts in our U's range")
     options = parser.parse_args()
     unknown = set(options.tables) - {*TABLES, "all"}
     if unknown:
@@ -67,7 +74,11 @@ def measure(name, facts, options):
     """Measure one table, print it, and put its figures with the others'."""
     start = time.perf_counter()
     print(f"{name} ...", file=sys.stderr)
-    figures = TABLES[name].measure(options)
+    try:
+        figures = TABLES[name].measure(options)
+    except Skipped as reason:
+        print(f"{name} is skipped: {reason}", file=sys.stderr)
+        return
     seconds = time.perf_counter() - start
     entry = {"machine": facts | {"seconds": seconds}, "figures": figures}
     print(f"## {TABLES[name].TITLE}", "", report.machine_line(facts), "", *TABLES[name].lines(figures), "", sep="\n")

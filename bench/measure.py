@@ -4,6 +4,10 @@ import statistics
 import time
 
 
+class Skipped(Exception):
+    """A table cannot be measured here; says why."""
+
+
 def rounds(contestants, repeats, prepare=None):
     """Time every contestant in every round, so that a machine that slows down slows all of them.
 

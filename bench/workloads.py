@@ -81,18 +81,27 @@ class Workload:
 
 
 SENTENCES = Workload(
-    "sentences", "C = 8,000, H = 100, batches of 32 sentences", 8000, 100, 32, None, 0.1, 5.0, 20_000,
+    "sentences", "C = 8,000, H = 100, batch 32", 8000, 100, 32, None, 0.1, 5.0, 20_000,
     {"rnn": 4, "lstm": 4, "gru": 4},
 )  # fmt: skip
 SINGLE = Workload(
-    "single", "the same, one sentence a step", 8000, 100, 1, None, 0.005, None, 10_000, {"rnn": 8, "lstm": 8, "gru": 8}
+    "single",
+    "C = 8,000, H = 100, one sentence a step",
+    8000,
+    100,
+    1,
+    None,
+    0.005,
+    None,
+    10_000,
+    {"rnn": 8, "lstm": 8, "gru": 8},
 )
 CHARACTERS = Workload(
-    "characters", "C = 65, H = 512, batches of 32, T = 50", 65, 512, 32, 50, 0.1, 5.0, 16_000,
+    "characters", "C = 65, H = 512, batch 32, T = 50", 65, 512, 32, 50, 0.1, 5.0, 16_000,
     {"rnn": 2, "lstm": 4, "gru": 4},
 )  # fmt: skip
 WIKITEXT = Workload(
-    "wikitext", "C = 33,000, H = 200, batches of 20, T = 35", 33_000, 200, 20, 35, 0.1, 5.0, 7_000, {"lstm": 4}
+    "wikitext", "C = 33,000, H = 200, batch 20, T = 35", 33_000, 200, 20, 35, 0.1, 5.0, 7_000, {"lstm": 4}
 )
 WORKLOADS = (SENTENCES, SINGLE, CHARACTERS, WIKITEXT)
 
