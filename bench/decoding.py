@@ -160,8 +160,9 @@ def draw(figures, plots):
     """[(file, what it shows)]"""
     found = [
         (f"{row['cell']}, {row['title']}", ratios(row["timings"][OURS], row["timings"][USUAL]), row["target"])
-        for row in sorted(figures["rows"], key=lambda row: -len(row["title"]))
-        if USUAL in row["timings"]
+        for title in dict.fromkeys(row["title"] for row in figures["rows"])
+        for row in figures["rows"]
+        if row["title"] == title and USUAL in row["timings"]
     ]
     if not found:
         return []

@@ -93,5 +93,5 @@ def draw(figures, plots):
         rows = [row for row in figures["rows"] if row["what"] == what]
         curves = [(row["cell"], row["sizes"], medians(row), exponent(row["sizes"], medians(row))) for row in rows]
         panels.append((title, curves, allowed))
-    plots.growth("growth.svg", "Time a token of training, microseconds", panels)
+    plots.growth("growth.svg", "Time a token of training in microseconds, and the exponent of its growth", panels)
     return [("growth.svg", "Time a token against corpus, vocabulary and units")]

@@ -2,8 +2,8 @@
 
 import statistics
 
-OURS, THEIRS, TARGET, INK, FAINT = "#1f6f8b", "#c8693a", "#222222", "#222222", "#d9d9d9"
-COLOURS = ("#1f6f8b", "#c8693a", "#5b8c3e", "#8a5aa3")
+OURS, THEIRS, INK = "#1f6f8b", "#c8693a", "#222222"
+COLOURS = {"rnn": "#5b8c3e", "lstm": OURS, "gru": "#8a5aa3"}
 
 
 class Plots:
@@ -35,60 +35,106 @@ class Plots:
         figure.savefig(self.folder / name, metadata={"Date": None})
         pyplot.close(figure)
 
+    def bars(self, rows, height, title, note):
+        """A figure for horizontal bars, one line a row, with a title and a note below."""
+        figure, (axis,) = self.figure(height=1.1 + height * len(rows))
+        axis.set_yticks(range(len(rows)), [label for label, *_ in rows])
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.grid(axis="y", visible=False)
+        self.head(figure, title)
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#666666")
+        return figure, axis
+
+    def head(self, figure, title):
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+
     def ratio_bars(self, name, title, rows):
-        """Horizontal bars of ratios [(label, values, target)], the target a mark, the spread a line."""
-        figure, (axis,) = self.figure(height=0.9 + 0.34 * len(rows))
+        """Horizontal bars of ratios [(label, values, target or None)], the target a mark, the spread a line."""
+        note = "bar: median; thin line: lowest to highest; upright mark: the target, reached where the bar is blue"
+        figure, axis = self.bars(rows, 0.3, title, note)
+        end = 1.05 * max(max(*values, target or 0) for _, values, target in rows)
+        axis.set_xlim(0, end)
         for place, (_, values, target) in enumerate(rows):
             middle = statistics.median(values)
-            axis.barh(place, middle, 0.6, color=OURS if middle >= (target or 1) else THEIRS)
+            reached = target is None or middle >= target
+            axis.barh(place, middle, 0.62, color=OURS if reached else THEIRS)
             axis.plot([min(values), max(values)], [place, place], color=INK, linewidth=1)
             if target is not None:
-                axis.plot([target, target], [place - 0.42, place + 0.42], color=TARGET, linewidth=2)
-            end = max(values) if target is None else max(*values, target)
-            axis.annotate(f"{middle:.1f}×", (end, place), (5, 0), textcoords="offset points", va="center")
-        axis.set_yticks(range(len(rows)), [label for label, _, _ in rows])
-        axis.invert_yaxis()
-        axis.grid(axis="y", visible=False)
-        axis.margins(x=0.12)
-        axis.set_xlim(left=0)
-        axis.set_title(title)
-        axis.set_xlabel("times as fast (bar: median; thin line: lowest to highest; upright mark: the target)")
+                axis.plot([target, target], [place - 0.4, place + 0.4], color=INK, linewidth=2)
+            inside = middle > 0.12 * end
+            at, colour = (0, "white") if inside else (max(values), INK)
+            style = {"color": colour, "va": "center", "fontweight": "bold", "fontsize": 9}
+            axis.annotate(f"{middle:.1f}×", (at, place), (5, 0), textcoords="offset points", **style)
+        axis.set_xlabel("times as fast")
         self.save(figure, name)
 
     def growth(self, name, title, panels):
-        """Log-log curves [(what grows, [(label, sizes, values, exponent)], largest exponent)], one panel each."""
+        """Curves [(what grows, [(label, sizes, values, exponent)], largest exponent)], one panel each.
+
+        Log-log, but for what should stay flat, whose time starts at zero.
+        """
         figure, axes = self.figure(columns=len(panels), height=3.4)
         for axis, (what, curves, allowed) in zip(axes, panels, strict=True):
-            for (label, sizes, values, slope), colour in zip(curves, COLOURS, strict=False):
-                axis.loglog(sizes, values, "o-", color=colour, markersize=4)
-                text = f"{label}, exponent {slope:.2f}"
-                axis.annotate(text, (sizes[0], values[0]), (0, 9), textcoords="offset points", color=colour, fontsize=9)
-            if curves and allowed:
-                _, sizes, values, _ = curves[-1]
-                allowed_values = [values[-1] * (size / sizes[-1]) ** allowed for size in (sizes[-2], sizes[-1])]
-                axis.plot(sizes[-2:], allowed_values, "--", color="#888888", linewidth=1)
+            axis.set_xscale("log")
+            axis.set_yscale("log" if allowed else "linear")
+            curves = sorted(curves, key=lambda curve: -sum(curve[2]))
+            for curve, above in zip(curves, (True, False), strict=False):
+                self._growth_curve(axis, *curve, above)
+            sizes, highest = curves[0][1], max(curves[0][2])
+            if allowed:
+                part, before = sizes[-2:], max(curve[2][-2] for curve in curves)
+                guide = [1.5 * before, 1.5 * before * (part[1] / part[0]) ** allowed]
+                axis.plot(part, guide, "--", color="#888888", linewidth=1)
+                style = {"color": "#666666", "fontsize": 9, "ha": "right"}
+                text = "as " + what.split()[1] + ("²" if allowed == 2 else "")
+                axis.annotate(text, (part[0], guide[0]), (-3, -3), textcoords="offset points", **style)
+                axis.margins(y=0.12)
+            else:
+                axis.set_ylim(0, 1.3 * highest)
+            self._plain_ticks(axis, sizes, allowed)
             axis.set_xlabel(what)
-            axis.margins(y=0.25)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        self.head(figure, title)
         self.save(figure, name)
+
+    def _growth_curve(self, axis, label, sizes, values, slope, above):
+        colour = COLOURS.get(label, INK)
+        axis.plot(sizes, values, "o-", color=colour, markersize=4)
+        at = len(sizes) // 2
+        shift, side = ((-4, 7), "right") if above else ((5, -12), "left")
+        if len(sizes) == 3:  # room in the middle
+            shift, side = (0, 9), "center"
+        style = {"color": colour, "fontsize": 9, "ha": side}
+        axis.annotate(f"{label}: {slope:.2f}", (sizes[at], values[at]), shift, textcoords="offset points", **style)
+
+    def _plain_ticks(self, axis, sizes, logarithmic):
+        """Ticks at the sizes (every other one where they are many), and plain numbers for the time."""
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        ticks = sizes[:: 2 if len(sizes) > 5 else 1]
+        axis.set_xticks(ticks, [f"{size // 1000}k" if size >= 1000 else f"{size}" for size in ticks])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.tick_params(axis="x", which="minor", bottom=False)
+        if logarithmic:
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
+            axis.tick_params(axis="y", which="minor", left=False)
 
     def memory_bars(self, name, title, rows):
         """Pairs of bars [(label, our sizes, PyTorch's or None)] of peaks; the part of the imports paler."""
-        figure, (axis,) = self.figure(height=1.0 + 0.42 * len(rows))
+        figure, axis = self.bars(rows, 0.42, title, "paler: what the imports alone take")
         for place, (_, *both) in enumerate(rows):
-            for shift, sizes, colour in zip((-0.2, 0.2), both, (OURS, THEIRS), strict=True):
+            for shift, sizes, colour, who in zip(
+                (-0.2, 0.2), both, (OURS, THEIRS), ("fastrnn", "PyTorch"), strict=True
+            ):
                 if sizes is not None:
                     axis.barh(place + shift, sizes["peak"], 0.36, color=colour)
                     axis.barh(place + shift, sizes["imports"], 0.36, color="white", alpha=0.45)
-                    text = f"{sizes['peak']:.0f}"
-                    axis.annotate(text, (sizes["peak"], place + shift), (4, 0), textcoords="offset points", va="center",
-                                  fontsize=8)  # fmt: skip
-        axis.set_yticks(range(len(rows)), [label for label, *_ in rows])
-        axis.invert_yaxis()
-        axis.grid(axis="y", visible=False)
-        axis.margins(x=0.1)
-        axis.set_title(title)
-        axis.set_xlabel("upper bar: fastrnn, lower bar: PyTorch; paler part: what the imports alone take")
+                    text = f"{sizes['peak']:.0f}" + (f" {who}" if place == 0 else "")
+                    style = {"va": "center", "fontsize": 8, "color": colour if place == 0 else INK}
+                    axis.annotate(text, (sizes["peak"], place + shift), (4, 0), textcoords="offset points", **style)
+        axis.margins(x=0.12)
+        axis.set_xlabel("MB")
         self.save(figure, name)
 
     def curves(self, name, title, panels, after):
@@ -107,7 +153,8 @@ class Plots:
                 if "PyTorch" in run:
                     axis.axhline(run["PyTorch"][after - 1]["perplexity"], color="#888888", linewidth=1, linestyle=":")
             axis.set_xlim(left=0)
-            axis.set_title(corpus)
+            axis.margins(y=0.12)
+            axis.set_title(corpus, fontsize=10)
             axis.set_xlabel("seconds of training")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        self.head(figure, title)
         self.save(figure, name)
