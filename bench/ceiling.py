@@ -30,19 +30,19 @@ def product_rate(threads, m=240, n=64, k=256):
 
 @numba.njit(nogil=True, fastmath=True)
 def _scale(member, size, barrier, a, times):
-    first, last = len(a) * member // size, len(a) * (member + 1) // size
+    part = a[len(a) * member // size : len(a) * (member + 1) // size]
     for _ in range(times):
-        for i in range(first, last):
-            a[i] *= np.float32(0.9999)
+        for i in range(len(part)):
+            part[i] *= np.float32(0.9999)
 
 
 @numba.njit(nogil=True, fastmath=True)
 def _sum(member, size, barrier, a, out, times):
-    first, last = len(a) * member // size, len(a) * (member + 1) // size
+    part = a[len(a) * member // size : len(a) * (member + 1) // size]
     for _ in range(times):
         total = np.float32(0)
-        for i in range(first, last):
-            total += a[i]
+        for i in range(len(part)):
+            total += part[i]
         out[16 * member] += total
 
 

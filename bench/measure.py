@@ -3,6 +3,8 @@
 import statistics
 import time
 
+REST = 0.1  # seconds before each piece of work: idle threads of OpenMP and OpenBLAS spin for a while, on others' cores
+
 
 class Skipped(Exception):
     """A table cannot be measured here; says why."""
@@ -31,6 +33,7 @@ def rounds(contestants, repeats, prepare=None):
         if prepare is not None:
             prepare()
         for name, work in contestants.items():
+            time.sleep(REST)
             start, cpu = time.perf_counter(), time.process_time()
             tokens, value = work()
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu

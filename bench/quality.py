@@ -147,8 +147,9 @@ shuffle with seed {split_seed}. **tinyshakespeare:** characters, pieces of {piec
 on the same batches with the same recipe:
 {recipe}.
 PyTorch's model is Embedding (C, H), its cell, Linear; V, biases and, where the cells are the same, W start equal. Its
-embedding starts {start}; it has a matrix more, W_ih, where our U holds the gates' inputs themselves. Our LSTM
-has peepholes and our GRU resets before the product, which PyTorch's do not.
+embedding starts {start}.
+It has a matrix more, W_ih, where our U holds the gates' inputs themselves. Our LSTM has peepholes and our GRU resets
+before the product, which PyTorch's do not.
 """.strip()
 
 
@@ -158,10 +159,10 @@ def lines(figures):
     start = STARTS[figures["equal_start"]]
     out = ABOUT.format(piece=PIECE, recipe=used, start=start, **figures).splitlines()
     after = min(AFTER, figures["epochs"])
-    columns = f"PyTorch after {after} epochs | seconds | fastrnn reaches it after | of the time | at most"
-    out += ["", f"| corpus | seed | {columns} |"]
-    out += ["|---|---:|---:|---:|---:|---:|---:|"]
-    out += [reached_line(row, after) for row in figures["rows"] if "PyTorch" in row["curves"]]
+    reached = [reached_line(row, after) for row in figures["rows"] if "PyTorch" in row["curves"]]
+    if reached:
+        columns = f"PyTorch after {after} epochs | seconds | fastrnn reaches it after | of the time | at most"
+        out += ["", f"| corpus | seed | {columns} |", "|---|---:|---:|---:|---:|---:|---:|", *reached]
     out += ["", f"| corpus | seed | what | seconds of {figures['epochs']} epochs | perplexity, validation | test |"]
     out += ["|---|---:|---|---:|---:|---:|"]
     for row in figures["rows"]:

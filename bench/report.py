@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 
 NOISY = "**Other programs ran at the start (load {load}): do not quote these figures.**"
+ALONE = "PyTorch was not installed: fastrnn alone."
 QUICK = "**A smoke run with `--quick`: the figures mean nothing.**"
 
 
@@ -64,6 +65,8 @@ def machine_line(machine):
     if machine["load"] is not None:
         words.append(f"load average at the start {machine['load']}")
     warnings = [QUICK] if machine["quick"] else []
+    if "torch" not in machine["versions"]:
+        warnings.append(ALONE)
     if machine["busy"]:
         warnings.append(NOISY.format(**machine))
     return " ".join([*warnings, " · ".join(words)])
