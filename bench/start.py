@@ -91,7 +91,7 @@ def kernel_lines(cells):
     out = ["Where the first fit's time goes: seconds of compiling each kernel, those that it calls not counted.", ""]
     out += [f"| kernel | {' | '.join(row['cell'] for row in cells)} |", "|---|" + "---:|" * len(cells)]
     for name in named:
-        out.append(f"| `{name}` | {' | '.join(f'{column.get(name, 0):.2f}' for column in columns)} |")
+        out.append(f"| {name} | {' | '.join(f'{column[name]:.2f}' if name in column else '' for column in columns)} |")
     others = [sum(s for name, s in column.items() if name not in named) for column in columns]
     counts = [len(column) - sum(name in named for name in column) for column in columns]
     cells_of = " | ".join(f"{s:.2f}" for s in others)
