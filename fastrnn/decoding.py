@@ -12,6 +12,8 @@ STREAMS = 64
 # Between two looks at Ctrl-C; steps before the first.
 SECONDS_PER_RUN = 0.1
 FIRST_STEPS = 128
+# Multiply-adds of a step's logits for which another thread pays; the cell's step of one stream is not divided.
+WORTH_A_THREAD = 1 << 16
 # Of the temperature: makes anything but the largest logit improbable, and stays finite in float32.
 LARGEST_INVERSE = 1e30
 
@@ -39,6 +41,7 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
         Draw from the fewest most probable indices whose probabilities add up to p.
     rng : numpy.random.Generator
     n_threads : int
+        At most; fewer if there is little to divide.
 
     Returns
     -------
@@ -49,7 +52,8 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     """
     rule = make_rule(network, end, min_length, exclude, temperature, top_k, top_p)
     drawn, scores = [], []
-    with Team(n_threads) as team:
+    work = network.model.V.size * min(n, STREAMS)
+    with Team(max(1, min(n_threads, work // WORTH_A_THREAD))) as team:
         for first in range(0, n, STREAMS):
             tokens, log_p, lengths = _sample_streams(
                 network, team, prompt, min(STREAMS, n - first), max_length, rule, rng

@@ -329,12 +329,23 @@ def test_any_size_any_number_of_threads(cell, dtype, threads, n):
 @pytest.mark.parametrize("C", [1, 2, 63, 64, 65, 300])
 @pytest.mark.parametrize("threads", [2, 4])
 def test_fewer_words_than_the_team_would_share(C, threads):
-    model = make_model("gru", C, 4, dtype="float64", n_threads=1)
-    options = {"n": 6, "exclude": (), "max_length": 8, "random_state": 2, "return_log_probs": True, "end": None}
-    one, log_one = model.generate(**options)
-    many, log_many = model.set_params(n_threads=threads).generate(**options)
-    assert [s.tolist() for s in one] == [s.tolist() for s in many]
-    np.testing.assert_allclose(np.array(log_one), np.array(log_many), atol=1e-12)
+    model = make_model("gru", C, 4, dtype="float64")
+    uniforms = np.random.default_rng(2).random((8, 6))
+    one, log_one = draw_with(model, uniforms, 1)
+    many, log_many = draw_with(model, uniforms, threads)
+    assert one.tolist() == many.tolist()
+    np.testing.assert_allclose(log_one, log_many, atol=1e-12)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("threads, members", [(1, 1), (2, 2), (3, 3), (9, 4)])
+def test_n_threads_is_respected(threads, members, monkeypatch):
+    """And no thread is started for too little work: 4 shares of it here."""
+    sizes = []
+    monkeypatch.setattr(decoding, "Team", lambda size: sizes.append(size) or Team(size))
+    monkeypatch.setattr(decoding, "WORTH_A_THREAD", 300 * 4)
+    make_model("gru", 300, 4, n_threads=threads).generate(4, max_length=3)
+    assert sizes == [members]
 
 
 @pytest.mark.parametrize("excluded_logit", [15.0, 30.0, 500.0])
