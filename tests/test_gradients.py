@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastrnn.network import Network
 from fastrnn.ragged import minibatches
 
-# Where blocks and vectors end: 8 and 16 lanes, panels of 64 columns, blocks of 96 words and of 128 tokens.
+# Where blocks and vectors end: 8 and 16 lanes, panels of 64 columns, blocks of 96 words and of 120 tokens.
 EDGES = [1, 2, 7, 8, 9, 15, 16, 17, 25, 33, 47, 49, 63, 64, 65]
 MANY_WORDS = [95, 96, 97, 127, 129, 191, 193, 300]
 TRUNCATIONS = [None, 0, 1, 3, 1000]

@@ -217,7 +217,9 @@ if not numba.config.DISABLE_JIT:
 # that a tile reads it from consecutive memory; rows of a power of two in length would fall into the same places
 # of the cache.
 PANEL = 64
-DEPTH = 128  # rows of a sum over tokens that are copied at a time, for the same reason
+# A sum over tokens copies so many rows at a time, for the same reason, each row so much longer.
+DEPTH = 64
+PAD = 16
 
 
 def panel_rows(depth, columns):
@@ -269,9 +271,9 @@ def panel_product(x, x0, x_row, panels, depth, k0, k1, first, last, out, out0, o
         column += n
 
 
-def token_sum_size(m):
-    """Elements of scratch memory that `token_sum` takes for m rows of its result."""
-    return DEPTH * (-(-m // TILE_ROWS) * TILE_ROWS + PANEL)
+def token_sum_size(m, n):
+    """Elements of scratch memory that `token_sum` takes for a result (m, n)."""
+    return DEPTH * (m + PAD + panel_rows(1, n) * PANEL)
 
 
 @jit
@@ -280,22 +282,19 @@ def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scrat
 
     x, d and out are flat, their rows from `x0`, `d0`, `out0` on, `x_row`, `d_row`, `out_row` elements apart.
     """
+    row, panels = m + PAD, DEPTH * (m + PAD)
     for k0 in range(0, count, DEPTH):
         depth = min(DEPTH, count - k0)
-        panel = (m + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS * depth
         for k in range(depth):
-            source = x0 + (k0 + k) * x_row
-            for i in range(0, m, TILE_ROWS):
-                for r in range(min(TILE_ROWS, m - i)):
-                    scratch[i * depth + k * TILE_ROWS + r] = x[source + i + r]
-        for j in range(0, n, PANEL):
-            columns = min(PANEL, n - j)
-            for k in range(depth):
-                source, target = d0 + (k0 + k) * d_row + j, panel + k * PANEL
-                for column in range(columns):
+            source, target = x0 + (k0 + k) * x_row, k * row
+            for i in range(m):
+                scratch[target + i] = x[source + i]
+            for j in range(0, n, PANEL):
+                source, target = d0 + (k0 + k) * d_row + j, panels + (j // PANEL * DEPTH + k) * PANEL
+                for column in range(min(PANEL, n - j)):
                     scratch[target + column] = d[source + column]
-            for i in range(0, m, TILE_ROWS):
-                product(
-                    scratch, i * depth, 1, TILE_ROWS, scratch, panel, PANEL, out, out0 + i * out_row + j, out_row,
-                    min(TILE_ROWS, m - i), columns, depth, k0 > 0,
-                )  # fmt: skip
+        for j in range(0, n, PANEL):
+            product(
+                scratch, 0, 1, row, scratch, panels + j * DEPTH, PANEL, out, out0 + j, out_row,
+                m, min(PANEL, n - j), depth, k0 > 0,
+            )  # fmt: skip

@@ -21,9 +21,9 @@ from .jit import jit
 from .mathfun import exp, exponentials
 from .threads import meet
 
-TOKENS = 128
+TOKENS = 120  # no power of two, or the rows of e would fall into the same places of the cache
 WORDS = 96
-GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to this
+GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
 LIMIT = 1e20  # of a sum of exponentials: far from overflow
 
 

@@ -79,7 +79,7 @@ class Errors(NamedTuple):
     WT: np.ndarray  # W^T in panels
     carry: np.ndarray  # (M, slots, rows, S*H): errors on their way back, by age
     scratch: np.ndarray  # (M, rows, G*H)
-    packing: np.ndarray  # (M, gemm.token_sum_size(H))
+    packing: np.ndarray  # (M, gemm.token_sum_size(H, G*H))
 
 
 class Sparse(NamedTuple):
@@ -131,7 +131,7 @@ def allocate(cell, vocab_size, *, members, tokens, steps, sequences, learn, trun
     errors = Errors(
         dh=real(learn * N, H), da=real(learn * N, G * H), WT=real(learn * panel_rows(G * H, H), PANEL),
         carry=real(learn * M, slots, group, S * H), scratch=real(learn * M, group, G * H),
-        packing=real(learn * M, token_sum_size(H)),
+        packing=real(learn * M, token_sum_size(H, G * H)),
     )  # fmt: skip
     sparse = Sparse(np.full(learn * C, -1, np.int32), np.empty(occurring, np.int32), real(occurring, G * H))
     packed = cell._replace(W=real(panel_rows(H, G * H), PANEL))
