@@ -222,7 +222,8 @@ def test_generate_a_sentence_a_line_reproducibly(folder):
     command = ["generate", "m.npz", "-n", 4, "--seed", 3, "--prompt", "The cat", "--temperature", 0.5]
     command += ["--top-k", 9, "--top-p", 0.9, "--min-length", 2, "--max-length", 6, "--exclude", "dog", "mouse"]
     out, err = run(folder, *command)
-    assert err == "" and run(folder, *command)[0] == out
+    assert not err or err.startswith("Compiling the kernels")
+    assert run(folder, *command) == (out, "")
     options = {"temperature": 0.5, "top_k": 9, "top_p": 0.9, "min_length": 2, "max_length": 6, "prompt": "The cat"}
     expected, log_probs = LanguageModel.load(folder / "m.npz").generate(
         4, random_state=3, return_log_probs=True, exclude=["UNKNOWN_TOKEN", "dog", "mouse"], **options
