@@ -13,7 +13,7 @@ ERROR = 2  # exit status after a usage error
 
 # Parameters of the demo, chosen by the perplexity of held-out paragraphs, which further epochs raise: the network
 # learns the manual by heart. Words that occur only once are left out of the vocabulary.
-DEMO = {"vocab_size": 1500, "hidden_dim": 200, "learning_rate": 0.004, "max_epochs": 9}
+DEMO = {"vocab_size": 1500, "hidden_dim": 200, "learning_rate": 0.004, "max_epochs": 4}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -70,10 +70,13 @@ class Network:
         return Model(cell, view["V"], view["c"], dense, starts["W"])
 
     def initialise(self, rng):
-        """U uniform in ±sqrt(1/C), W and V in ±sqrt(1/H), everything else zero (the tutorial's 1/sqrt(inputs))."""
-        C, H = self.vocab_size, self.hidden_dim
+        """U uniform in ±1, W and V in ±sqrt(1/H), everything else zero.
+
+        The tutorial's rule is 1/sqrt(inputs). Of a one-hot x one input alone is not zero, so the bound of U is 1:
+        it makes words about as different at the gates as PyTorch's normal embedding does through its W_ih.
+        """
         self.model.dense[:] = 0
-        for array, inputs in ((self.U, C), (self.model.cell.W, H), (self.model.V, H)):
+        for array, inputs in ((self.U, 1), (self.model.cell.W, self.hidden_dim), (self.model.V, self.hidden_dim)):
             bound = inputs**-0.5
             array[:] = rng.uniform(-bound, bound, array.shape)
 
@@ -205,7 +208,7 @@ class NoOptimizer:
 
     def __init__(self, dtype):
         empty = np.empty(0, dtype)
-        self.rule, self.hyper, self.updates = NONE, np.zeros(7), 0
+        self.rule, self.hyper, self.updates = NONE, np.zeros(8), 0
         self.moments = self.moments_U = (empty, empty)
 
 

@@ -16,6 +16,9 @@ LEARNING_RATES = {"sgd": 0.5, "rmsprop": 0.003, "adam": 0.005}
 SCHEDULES = ("constant", "halve")
 RHO, BETA1, BETA2 = 0.9, 0.9, 0.999
 EPSILON = 1e-8
+# Factor of the learning rate on U, measured at 100 units. Where rates are relative to the gradient's size, one step
+# moves a gate as a dense embedding of H numbers would, through all of them, and not as one number: about sqrt(H) / 2.
+U_RATE = {"sgd": 1.0, "rmsprop": 4.0, "adam": 4.0}
 # Between two looks at the progress bar, and at Ctrl-C.
 SECONDS_PER_RUN = 0.2
 
@@ -38,15 +41,16 @@ class Optimizer:
 
     def __init__(self, name, learning_rate, momentum, clip_norm, network):
         self.rule = {"sgd": MOMENTUM if momentum else SGD, "rmsprop": RMSPROP, "adam": ADAM}[name]
-        self.hyper = np.array([learning_rate, momentum, RHO, BETA1, BETA2, EPSILON, clip_norm or 0.0])
+        self.hyper = np.array([learning_rate, momentum, RHO, BETA1, BETA2, EPSILON, clip_norm or 0.0, U_RATE[name]])
         self.updates = 0
 
-        def moments(size):
-            first = size if self.rule in (MOMENTUM, ADAM) else 0
-            second = size if self.rule in (RMSPROP, ADAM) else 0
+        def moments(rule, size):
+            first = size if rule in (MOMENTUM, ADAM) else 0
+            second = size if rule in (RMSPROP, ADAM) else 0
             return np.zeros(first, network.dtype), np.zeros(second, network.dtype)
 
-        self.moments, self.moments_U = moments(network.model.dense.size), moments(network.U.size)
+        self.moments = moments(self.rule, network.model.dense.size)
+        self.moments_U = moments(RMSPROP if self.rule == ADAM else self.rule, network.U.size)
 
     @property
     def learning_rate(self):

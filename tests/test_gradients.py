@@ -287,7 +287,10 @@ def test_one_step_of_gradient_descent(cell, dtype, bias, k, threads, way):
 
 
 class Formula:
-    """The optimisers in plain NumPy. Columns of U move, and their moments too, only when their word occurs."""
+    """The optimisers in plain NumPy. Columns of U move, and their moments too, only when their word occurs.
+
+    RMSProp and Adam move them at four times the rate, and Adam's first moment is the gradient there.
+    """
 
     def __init__(self, name, rate, momentum):
         self.name, self.rate, self.momentum, self.step = name, rate, momentum, 0
@@ -298,18 +301,20 @@ class Formula:
         for name, p in params.items():
             m, v = self.m.setdefault(name, np.zeros_like(p)), self.v.setdefault(name, np.zeros_like(p))
             where = (slice(None), np.unique(words)) if name == "layer0.U" else ...
-            g = gradient[name][where]
+            g, rate, beta1 = gradient[name][where], self.rate, 0.9
+            if name == "layer0.U" and self.name != "sgd":
+                rate, beta1 = 4 * rate, 0.0
             if self.name == "sgd":
                 m[where] = self.momentum * m[where] + g
-                p[where] -= self.rate * m[where]
+                p[where] -= rate * m[where]
             elif self.name == "rmsprop":
                 v[where] = 0.9 * v[where] + 0.1 * g**2
-                p[where] -= self.rate * g / (np.sqrt(v[where]) + 1e-8)
+                p[where] -= rate * g / (np.sqrt(v[where]) + 1e-8)
             else:
-                m[where] = 0.9 * m[where] + 0.1 * g
+                m[where] = beta1 * m[where] + (1 - beta1) * g
                 v[where] = 0.999 * v[where] + 0.001 * g**2
-                m_hat, v_hat = m[where] / (1 - 0.9**self.step), v[where] / (1 - 0.999**self.step)
-                p[where] -= self.rate * m_hat / (np.sqrt(v_hat) + 1e-8)
+                m_hat, v_hat = m[where] / (1 - beta1**self.step), v[where] / (1 - 0.999**self.step)
+                p[where] -= rate * m_hat / (np.sqrt(v_hat) + 1e-8)
 
 
 OPTIMIZERS = [("sgd", 0.0, 0.1), ("sgd", 0.9, 0.1), ("rmsprop", 0.0, 0.01), ("adam", 0.0, 0.01)]

@@ -12,7 +12,7 @@ from .jit import jit
 from .output import TOKENS, output_layer, probabilities
 from .recurrence import backward, forward, pack, token_count
 from .threads import meet, share
-from .update import NONE, SGD, constants, squared_norm, update
+from .update import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
 
 # Elements that are divided among members in whole cache lines.
 GRAIN = 16
@@ -35,8 +35,9 @@ def train_pass(
         First and second moments of the dense parameters and of U, empty where the rule has none; overwritten.
     rule : int
         Of update.py; NONE computes the gradient and leaves the parameters alone.
-    hyper : float64[7]
-        learning rate, momentum, rho, beta1, beta2, epsilon, largest norm of the gradient (0: no clipping).
+    hyper : float64[8]
+        learning rate, momentum, rho, beta1, beta2, epsilon, largest norm of the gradient (0: no clipping), factor
+        of the learning rate on U.
     truncate : int
         k of truncated back-propagation, negative for none.
     scale : float
@@ -170,10 +171,11 @@ def _norm(member, size, barrier, dense, dU, count_U, partial):
 def _update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
     """This member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = share(member, size, len(dense) - start, GRAIN)
-    update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own)
+    update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own[0])
+    rule = RMSPROP if rule == ADAM else rule
     columns, U, dU = U.shape[1], U.ravel(), sparse.dU.ravel()
     for i in range(occurring * member // size, occurring * (member + 1) // size):
-        update(rule, U, sparse.words[i] * columns, dU, i * columns, columns, moments_U[0], moments_U[1], own)
+        update(rule, U, sparse.words[i] * columns, dU, i * columns, columns, moments_U[0], moments_U[1], own[1])
 
 
 @jit

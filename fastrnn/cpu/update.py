@@ -8,8 +8,12 @@ With g the gradient, already clipped, and r the learning rate:
     Adam        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= r' m / (sqrt(v) + eps')
                 with r', eps' holding the corrections of the moments' bias (Kingma & Ba 2015, section 2)
 
-Rows of U are visited only when their word occurs ("lazy" moments): a word's moments rest while it is not
-seen.
+Rows of U are visited only when their word occurs: a word's moments rest while it is not seen. Under Adam such a
+row has no m: by the time m has passed most of a gradient on, a rare word is not there any more to be moved. Its step is
+
+    Adam on U   v = b2 v + (1 - b2) g^2;  p -= f r'' g / (sqrt(v) + eps')    r'' without the correction of m's bias
+
+and RMSProp and Adam move U by f times their rate, see `training.U_RATE`.
 """
 
 import math
@@ -36,27 +40,34 @@ def squared_norm(g, start, stop):
 
 @jit
 def constants(rule, hyper, clip, step, out):
-    """Fill `out` (6,), of the parameters' dtype, with the rule's constants b1, a1, b2, a2, rate, eps for `update`.
+    """Fill `out` (2, 8), of the parameters' dtype, with the rule's constants b1, a1, b2, a2, rate, eps for `update`.
 
-    `hyper` is as in `passes.train_pass`; `clip` is the factor of the gradient, `step` the number of the
-    update, from 1.
+    The first row is for the dense parameters, the second for U, where Adam has RMSProp's form. `hyper` is as in
+    `passes.train_pass`; `clip` is the factor of the gradient, `step` the number of the update, from 1.
     """
     rate, momentum, rho, beta1, beta2, epsilon = (hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5])
     b1, a1, b2, a2 = 0.0, clip, 0.0, 0.0
+    rate_U = rate * hyper[7]
     if rule == SGD:
         rate *= clip
+        rate_U *= clip
     elif rule == MOMENTUM:
         b1 = momentum
     elif rule == RMSPROP:
         b2, a2 = rho, (1 - rho) * clip * clip
         rate *= clip
+        rate_U *= clip
     elif rule == ADAM:
         b1, a1 = beta1, (1 - beta1) * clip
         b2, a2 = beta2, (1 - beta2) * clip * clip
         correction = math.sqrt(1 - beta2**step)
         rate *= correction / (1 - beta1**step)
+        rate_U *= correction * clip
         epsilon *= correction
-    out[0], out[1], out[2], out[3], out[4], out[5] = b1, a1, b2, a2, rate, epsilon
+    for which in range(2):
+        row = out[which]
+        row[0], row[1], row[2], row[3], row[4], row[5] = b1, a1, b2, a2, rate, epsilon
+    out[1, 4] = rate_U
 
 
 @jit

@@ -100,7 +100,7 @@ class Work(NamedTuple):
     errors: Errors
     sparse: Sparse
     partial: np.ndarray  # float64[M, 8]: each member's part of a sum
-    constants: np.ndarray  # (M, 8): constants of the optimiser
+    constants: np.ndarray  # (M, 2, 8): constants of the optimiser, for the dense parameters and for U
 
 
 def allocate(cell, vocab_size, *, members, tokens, steps, sequences, learn, truncate=-1, states=0):
@@ -135,4 +135,4 @@ def allocate(cell, vocab_size, *, members, tokens, steps, sequences, learn, trun
     )  # fmt: skip
     sparse = Sparse(np.full(learn * C, -1, np.int32), np.empty(occurring, np.int32), real(occurring, G * H))
     packed = cell._replace(W=real(panel_rows(H, G * H), PANEL))
-    return Work(packed, rows, flow, softmax, errors, sparse, np.zeros((M, 8)), real(M, 8))
+    return Work(packed, rows, flow, softmax, errors, sparse, np.zeros((M, 8)), real(M, 2, 8))
