@@ -17,7 +17,7 @@ WORDS, PIECE = 8000, 100
 QUICK_PART, QUICK_EPOCHS = 0.05, 2
 AFTER = 3  # epochs of PyTorch, whose perplexity is to be reached
 TARGET = 0.25  # of its time
-STARTS = {False: "as PyTorch starts it, normal with variance 1", True: "uniform in ±sqrt(1/C), as our U does"}
+STARTS = {False: "as PyTorch starts it, normal with variance 1", True: "uniform in ±sqrt(1/C)"}
 FILES = {"movie_reviews": "movie_reviews/movie_reviews.zip", "tinyshakespeare": "tinyshakespeare/input.txt"}
 
 
@@ -148,7 +148,8 @@ on the same batches with the same recipe:
 {recipe}.
 PyTorch's model is Embedding (C, H), its cell, Linear; V, biases and, where the cells are the same, W start equal. Its
 embedding starts {start}.
-It has a matrix more, W_ih, where our U holds the gates' inputs themselves. Our LSTM has peepholes and our GRU resets
+It has a matrix more, W_ih, where our U holds the gates' inputs themselves, starts in ±1 and is moved by Adam at four
+times the rate, without a first moment. Our LSTM has peepholes and our GRU resets
 before the product, which PyTorch's do not.
 """.strip()
 

@@ -486,14 +486,14 @@ def test_a_kernel_serves_python_and_other_kernels():
 def test_a_fit_compiles_training_only(tmp_path):
     script = """
 from fastrnn import FastRNN
-from fastrnn.cpu import passes
+from fastrnn.cpu import decode, passes
 from fastrnn.cpu.jit import compilations
 with compilations() as compiled:
     FastRNN("rnn", 2, max_epochs=1).fit([[0, 1]], [[1, 0]])
-kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, passes.advance]
+kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, decode.draw, decode.advance]
 print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
 """
-    assert run_python(script, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True [1, 0, 0, 0]\n"
+    assert run_python(script, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True [1, 0, 0, 0, 0]\n"
 
 
 HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx,+avx2,+fma"
