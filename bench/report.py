@@ -63,7 +63,7 @@ def machine_line(machine):
     words = [machine[name] for name in ("date", "CPU", "system", "versions", "settings")]
     words.append(f"threads for both: {machine['threads']}")
     if machine["load"] is not None:
-        words.append(f"load average at the start {machine['load']}")
+        words.append(f"cores in use before the start {machine['load']}")
     warnings = [QUICK] if machine["quick"] else []
     if "torch" not in machine["versions"]:
         warnings.append(ALONE)

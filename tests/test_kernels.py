@@ -133,6 +133,11 @@ def apply_slopes(x, y, z):
         z[i] = mathfun.sigmoid_slope(x[i])
 
 
+@numba.njit
+def apply_exponentials(z, length, n, words, c, c0, reference, total):
+    mathfun.exponentials(z, 3, length, n, words, c, c0, reference, total)
+
+
 def mapped(function, x, dtype):
     x = np.asarray(x, dtype)
     y = np.empty_like(x)
@@ -178,6 +183,41 @@ class TestMathematics:
     def test_nan_stays(self, function, dtype):
         y = mapped(function, [0.5, np.nan, -0.5] * 11, dtype)  # in a vector, and in the loop's tail
         assert np.isnan(y).tolist() == [False, True, False] * 11
+
+    @pytest.mark.parametrize("biased", [True, False])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_exponentials_of_a_block(self, dtype, biased):
+        rng = np.random.default_rng(0)
+        for n in (1, 7, 8, 9, 16, 17, 24, 25, 40, 120):
+            length, words = -(-n // 8) * 8, 5
+            z = rng.normal(0, 20, 3 + words * length + 3).astype(dtype)
+            c, reference = rng.normal(0, 1, words + 2).astype(dtype), rng.normal(0, 1, length).astype(dtype)
+            total, c = rng.uniform(0, 1, length).astype(dtype), c if biased else c[:0]
+            block = z[3:-3].reshape(words, length).astype(float)
+            shifted = block + (c[2:, None].astype(float) if biased else 0) - reference
+            expected, before, around = np.exp(shifted)[:, :n], total.astype(float)[:n], z[[0, 1, 2, -3, -2, -1]].copy()
+            apply_exponentials(z, length, n, words, c, 2, reference, total)
+            found = z[3:-3].reshape(words, length)[:, :n]
+            rtol = {"float32": 2e-5, "float64": 1e-13}[dtype]  # of the sum z + c - reference, up to 80 in size
+            np.testing.assert_allclose(found, expected, rtol=rtol)
+            np.testing.assert_allclose(total[:n], before + expected.sum(0), rtol=rtol)
+            np.testing.assert_array_equal(z[[0, 1, 2, -3, -2, -1]], around)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_exponential_is_exact_to_its_last_digits(self, dtype):
+        low, high = {"float32": (-85.9, 87.9), "float64": (-700, 700)}[dtype]
+        z = np.concatenate([np.zeros(3), np.linspace(low, high, 4000), np.linspace(-1, 1, 4000)]).astype(dtype)
+        expected, zero = np.exp(z[3:].astype(float)), np.zeros(8000, dtype)
+        apply_exponentials(z, 8000, 8000, 1, zero[:0], 0, zero, zero.copy())
+        np.testing.assert_allclose(z[3:], expected, rtol=self.RELATIVE[dtype])
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_exponentials_of_nan_infinity_and_far_numbers(self, dtype):
+        z = np.array([0, 0, 0, np.nan, 1, -np.inf, np.inf, -1e30, 1e30, 0, np.nan], dtype)
+        zero, total = np.zeros(8, dtype), np.zeros(8, dtype)
+        apply_exponentials(z, 8, 8, 1, zero[:0], 0, zero, total)
+        assert np.isnan(z[3:]).tolist() == np.isnan(total).tolist() == [True] + [False] * 6 + [True]
+        assert z[5] < 1e-37 and z[7] < 1e-37 and z[6] > 1e37 and z[8] > 1e37 and z[9] == 1
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_slopes(self, dtype):

@@ -7,13 +7,12 @@ they are: its own vectoriser leaves the end of every row to scalar code.
 """
 
 import numba
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import jit
-from .vector import VECTOR_BYTES
+from .vector import I64, Vectors, constant, lanes_of
 
 ROWS = 4
 
@@ -32,73 +31,46 @@ def _dots(typingctx, A, row, rows, x, out):
         row, rows = args[1], args[2]
         depth = cgutils.unpack_tuple(builder, matrix.shape)[1]
         first = builder.gep(matrix.data, [builder.mul(row, depth)])
-        _emit_dots(
-            builder, context.get_data_type(kind), VECTOR_BYTES * 8 // kind.bitwidth, first, rows, depth, vector.data,
-            builder.gep(result.data, [row]),
-        )  # fmt: skip
+        vectors = Vectors(builder, context.get_data_type(kind), kind.bitwidth // 8, lanes_of(kind.bitwidth))
+        _emit_dots(builder, vectors, first, rows, depth, vector.data, builder.gep(result.data, [row]))
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _emit_dots(builder, scalar, lanes, a, rows, depth, x, out):
+def _emit_dots(builder, vectors, a, rows, depth, x, out):
     """Emit the loop over whole vectors, then the masked rest, then the sums across and the stores."""
-    size = VECTOR_BYTES // lanes
-    vector, i64, i32 = ir.VectorType(scalar, lanes), ir.IntType(64), ir.IntType(32)
-    counts, mask_type = ir.VectorType(i32, lanes), ir.VectorType(ir.IntType(1), lanes)
-    pointer, name, zero = vector.as_pointer(), f"v{lanes}f{8 * size}", ir.Constant(vector, [0.0] * lanes)
-
-    def constant(value):
-        return ir.Constant(i64, value)
-
-    def declare(what, result, *arguments):
-        return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), what)
-
-    fma = declare(f"llvm.fmuladd.{name}", vector, vector, vector, vector)
-    masked_load = declare(f"llvm.masked.load.{name}.p0", vector, pointer, i32, mask_type, vector)
-    across = declare(f"llvm.vector.reduce.fadd.{name}", scalar, scalar, vector)
-
     last = builder.sub(rows, constant(1))
     starts = []
     for r in range(ROWS):
         row = builder.select(builder.icmp_signed("<", constant(r), rows), constant(r), last)
         starts.append(builder.gep(a, [builder.mul(row, depth)]))
-    whole = builder.and_(depth, constant(-lanes))
-    rest = builder.insert_element(
-        ir.Constant(counts, ir.Undefined), builder.trunc(builder.sub(depth, whole), i32), ir.Constant(i32, 0)
-    )
-    rest = builder.shuffle_vector(rest, ir.Constant(counts, ir.Undefined), ir.Constant(counts, [0] * lanes))
-    mask = builder.icmp_signed("<", ir.Constant(counts, list(range(lanes))), rest)
+    whole = builder.and_(depth, constant(-vectors.lanes))
+    mask = vectors.first(builder.sub(depth, whole))
 
     entry = builder.block
     head, body, end = (builder.append_basic_block(f"dots.{part}") for part in ("head", "body", "end"))
     builder.branch(head)
     builder.position_at_end(head)
-    k = builder.phi(i64)
+    k = builder.phi(I64)
     k.add_incoming(constant(0), entry)
-    sums = [builder.phi(vector) for _ in range(ROWS)]
+    sums = [builder.phi(vectors.type) for _ in range(ROWS)]
     builder.cbranch(builder.icmp_signed("<", k, whole), body, end)
 
-    def load(base, masked):
-        address = builder.bitcast(builder.gep(base, [k]), pointer)
-        if masked:
-            return builder.call(masked_load, [address, ir.Constant(i32, size), mask, zero])
-        value = builder.load(address)
-        value.align = size
-        return value
+    def load(base, mask=None):
+        return vectors.load(builder.gep(base, [k]), 0, mask)
 
     builder.position_at_end(body)
-    x_vector = load(x, masked=False)
+    piece = load(x)
     for r in range(ROWS):
-        sums[r].add_incoming(zero, entry)
-        sums[r].add_incoming(builder.call(fma, [load(starts[r], masked=False), x_vector, sums[r]]), body)
-    k.add_incoming(builder.add(k, constant(lanes)), body)
+        sums[r].add_incoming(vectors.zero, entry)
+        sums[r].add_incoming(vectors.fma(load(starts[r]), piece, sums[r]), body)
+    k.add_incoming(builder.add(k, constant(vectors.lanes)), body)
     builder.branch(head)
     builder.position_at_end(end)
-    x_vector = load(x, masked=True)
+    piece = load(x, mask)
     for r in range(ROWS):
-        total = builder.call(fma, [load(starts[r], masked=True), x_vector, sums[r]])
-        total = builder.call(across, [ir.Constant(scalar, 0.0), total], fastmath=("reassoc",))
+        total = vectors.sum(vectors.fma(load(starts[r], mask), piece, sums[r]))
         with builder.if_then(builder.icmp_signed("<", constant(r), rows)):
             builder.store(total, builder.gep(out, [constant(r)]))
 

@@ -159,10 +159,12 @@ def exponentials(z, z0, length, n, words, c, c0, reference, total):
         A number for every token; `total` is overwritten.
     """
     for word in range(words):
-        bias = c[c0 + word] if len(c) > 0 else z[z0] * 0
         row = z[z0 + word * length : z0 + word * length + n]
+        if len(c) > 0:
+            for i in range(n):
+                row[i] += c[c0 + word]
         for i in range(n):
-            row[i] = exp(row[i] + bias - reference[i])
+            row[i] = exp(row[i] - reference[i])
         for i in range(n):
             total[i] += row[i]
 

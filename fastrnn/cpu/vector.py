@@ -69,13 +69,18 @@ class Vectors:
         count = self._splat(self.builder.trunc(count, I32), kind)
         return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), count)
 
-    def _call(self, name, result, *arguments):
+    def _call(self, name, result, *arguments, fastmath=()):
         kinds = [a.type for a in arguments]
         function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, kinds), name)
-        return self.builder.call(function, arguments)
+        return self.builder.call(function, arguments, fastmath=fastmath)
 
     def fma(self, a, b, c):
         return self._call(f"llvm.fmuladd.{self._name}", self.type, a, b, c)
+
+    def sum(self, x):
+        """The sum of all lanes, a scalar."""
+        zero = ir.Constant(self.type.element, 0.0)
+        return self._call(f"llvm.vector.reduce.fadd.{self._name}", zero.type, zero, x, fastmath=("reassoc",))
 
     def load(self, base, offset=0, mask=None):
         """The numbers at `base` + `offset`; with a mask, zero where it is not set."""
@@ -127,11 +132,7 @@ class Vectors:
     def prefetch(self, base, offset):
         """Ask for the cache line at `base` + `offset` elements."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
-        kinds = [address.type, I32, I32, I32]
-        function = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0"
-        )
-        self.builder.call(function, [address, *(ir.Constant(I32, k) for k in (0, 3, 1))])
+        self._call("llvm.prefetch.p0", ir.VoidType(), address, *(ir.Constant(I32, k) for k in (0, 3, 1)))
 
 
 def opaque(builder, value):
