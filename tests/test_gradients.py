@@ -240,12 +240,12 @@ def oracle_gradient(model, params, x, y):
     return loss, {name: array * (tokens / len(x)) for name, array in gradients.items()}
 
 
-# One batch: at most 64 tokens without clipping is the fused path, where V is updated inside the kernel.
-FUSED = ([20, 12, 9, 9, 9, 4, 1], None)
+# One batch: at most 120 tokens without clipping is the fused path, where V is updated inside the kernel.
+FUSED = ([20, 20, 20, 20, 18, 12, 9, 1], None)
 STEPS = {
     "fused": FUSED,
     "fused, one sentence": ([17], None),
-    "more than 64 tokens": ([20, 12, 9, 9, 9, 5, 1], None),
+    "more than 120 tokens": ([20, 20, 20, 20, 18, 12, 9, 2], None),
     "huge clip_norm": (FUSED[0], 1e9),
 }
 
@@ -394,7 +394,7 @@ def test_clip_norm_limits_the_gradient(optimizer, momentum, rate, threads, share
     ([3, 1, 4, 1, 5, 2, 3], 1),
     ([3, 1, 4, 1, 5, 2, 3], 2),
     ([3, 1, 4, 1, 5, 2, 3], 3),
-    ([20, 19, 18, 17, 3, 2, 2, 1] * 2, 4),  # more than 64 tokens, then fewer: the fused path after the other one
+    ([40, 39, 38, 37, 3, 2, 2, 1] * 2, 4),  # more than 120 tokens, then fewer: the fused path after the other one
 ])  # fmt: skip
 def test_batches_are_trained_in_their_order(lengths, batch_size):
     C = 8
