@@ -42,7 +42,7 @@ def parse():
     recipe.add_argument("--cell", choices=CELLS)
     recipe.add_argument("--hidden-dim", type=int)
     recipe.add_argument("--optimizer", choices=tuple(OPTIMIZERS))
-    recipe.add_argument("--equal-start", action="store_true", help="PyTorch's embedding starts in our U's range")
+    recipe.add_argument("--equal-start", action="store_true", help="PyTorch's embedding starts uniform in ±sqrt(1/C)")
     options = parser.parse_args()
     unknown = set(options.tables) - {*TABLES, "all"}
     if unknown:
