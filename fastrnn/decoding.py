@@ -109,27 +109,24 @@ class Decoder:
 
     Attributes
     ----------
-    state : array (count, S*H)
+    state : array (L, count, S*H)
     logits : array (count, C)
     streams : fastrnn.cpu.decode.Streams
     """
 
     def __init__(self, network, team, count):
         self._network, self._team = network, team
-        self._model = network.model._replace(cell=network.packed_cell())
+        self._model = network.packed_model()
         self._allocate(count)
         self.logits[:] = 0
 
     def _allocate(self, count):
-        network = self._network
-        self.streams, self._scratch = allocate(
-            network.cell_class, network.vocab_size, network.hidden_dim, network.dtype, self._team.size, count
-        )
+        self.streams, self._scratch = allocate(self._network.model, self._team.size, count)
         self.state, self.logits = self.streams.state, self._scratch.words.z
 
     def select(self, streams):
         """Go on with the named streams only; a stream may be named several times."""
-        state, logits = self.state[streams], self.logits[streams]
+        state, logits = self.state[:, streams], self.logits[streams]
         self._allocate(len(streams))
         self.state[:], self.logits[:] = state, logits
 

@@ -49,6 +49,20 @@ class FastRNN(Estimator):
         and the learning rate halved if it rose.
     evaluate_every : int
         Epochs between these evaluations.
+    num_layers : int
+        Recurrent layers, each fed by the one below.
+    dropout : float in [0, 1)
+        Share of what an embedding or a layer hands up, to the next layer or the output, that is set to zero in
+        training (Zaremba et al. 2014, arXiv 1409.2329); never from step to step.
+    embedding_dim : int, optional
+        Numbers E of an embedding of the indices below the first layer. None: an index has a row of U for itself.
+    tie_weights : bool
+        The embedding is V too (Press & Wolf 2017, arXiv 1608.05859); embedding_dim must be hidden_dim.
+    chunk_len : int, optional
+        For long sequences: train in chunks of so many steps; the state is carried from chunk to chunk, the gradient
+        is not, and every chunk is followed by an update. Fewer sequences than batch_size are cut into as many streams.
+    init_scale : float, optional
+        Initial weights are uniform in ± this (Sutskever et al. 2014: 0.08); by default they depend on the array.
     dtype : {"float32", "float64"}
     n_threads : int, optional
         By default the cores this process may use.
@@ -97,6 +111,12 @@ class FastRNN(Estimator):
         clip_norm=5.0,
         lr_schedule="constant",
         evaluate_every=5,
+        num_layers=1,
+        dropout=0.0,
+        embedding_dim=None,
+        tie_weights=False,
+        chunk_len=None,
+        init_scale=None,
         dtype="float32",
         n_threads=None,
         random_state=None,
@@ -115,6 +135,12 @@ class FastRNN(Estimator):
         self.clip_norm = clip_norm
         self.lr_schedule = lr_schedule
         self.evaluate_every = evaluate_every
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.embedding_dim = embedding_dim
+        self.tie_weights = tie_weights
+        self.chunk_len = chunk_len
+        self.init_scale = init_scale
         self.dtype = dtype
         self.n_threads = n_threads
         self.random_state = random_state
@@ -232,7 +258,7 @@ class FastRNN(Estimator):
         check_real("step", step, 0)
         rng = as_generator(random_state)
         own = self.network_
-        twin = Network(own.cell_class.NAME, own.vocab_size, own.hidden_dim, own.bias, "float64")
+        twin = own.twin("float64")
         for name, array in self.params_.items():
             twin.params[name] = array
         threads = self._threads()
@@ -241,8 +267,10 @@ class FastRNN(Estimator):
         for name, array in twin.params.items():
             errors[name], largest = 0.0, abs(gradients[name]).max()
             entries = np.arange(array.size)
-            if name == "layer0.U":  # the rows of other words have no part in the loss
+            if name == "layer0.U" and not own.embedding_dim:  # the rows of other words have no part in the loss
                 entries = entries.reshape(array.shape)[:, np.unique(x.values)].ravel()
+            elif name == "embedding" and not own.tie_weights:
+                entries = entries.reshape(array.shape)[np.unique(x.values)].ravel()
             for flat in rng.choice(entries, min(n_entries, len(entries)), replace=False):
                 index, quotient = np.unravel_index(flat, array.shape), 0.0
                 value = array[index]
@@ -381,7 +409,8 @@ class FastRNN(Estimator):
         network = self.network_  # set_params may have asked for another one since
         parameters = self.get_params() | {
             "cell": network.cell_class.NAME, "hidden_dim": network.hidden_dim, "bias": network.bias,
-            "dtype": network.dtype.name,
+            "dtype": network.dtype.name, "num_layers": network.num_layers, "embedding_dim": network.embedding_dim,
+            "tie_weights": network.tie_weights,
         }  # fmt: skip
         parameters = {n: v.item() if isinstance(v, np.generic) else v for n, v in parameters.items()}
         if not isinstance(parameters["random_state"], (int, type(None))):
@@ -440,16 +469,22 @@ class FastRNN(Estimator):
 
     def _initialise(self, vocab_size):
         self.rng_ = as_generator(self.random_state)
-        self.network_ = Network(self.cell, vocab_size, self.hidden_dim, bool(self.bias), self.dtype)
-        self.network_.initialise(self.rng_)
+        self.network_ = Network(
+            self.cell, vocab_size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
+            bool(self.tie_weights),
+        )  # fmt: skip
+        self.network_.initialise(self.rng_, self.init_scale)
         rate = self.learning_rate or LEARNING_RATES[self.optimizer]
-        self.optimizer_ = Optimizer(self.optimizer, rate, self.momentum, self.clip_norm, self.network_)
+        seed = int(self.rng_.integers(1 << 32)) if self.dropout else 0
+        self.optimizer_ = Optimizer(
+            self.optimizer, rate, self.momentum, self.clip_norm, self.network_, self.dropout, seed
+        )
         self.history_ = History()
 
     def _train(self, x, y, epochs):
         train(
             self.network_, self.optimizer_, self.history_, x, y, epochs=epochs, batch_size=self.batch_size,
-            truncate=self._truncation(), schedule=self.lr_schedule, evaluate_every=self.evaluate_every,
+            chunk_len=self.chunk_len, truncate=self._truncation(), schedule=self.lr_schedule, evaluate_every=self.evaluate_every,
             rng=self.rng_, n_threads=self._threads(), verbose=self.verbose,
         )  # fmt: skip
 
@@ -468,6 +503,17 @@ class FastRNN(Estimator):
         check_real("clip_norm", self.clip_norm, 0, none=True)
         check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
         check_integer("evaluate_every", self.evaluate_every, 1)
+        check_integer("num_layers", self.num_layers, 1)
+        check_real("dropout", self.dropout, 0, 1, low_open=False)
+        check_integer("embedding_dim", self.embedding_dim, 1, none=True)
+        check_bool("tie_weights", self.tie_weights)
+        if self.tie_weights and self.embedding_dim != self.hidden_dim:
+            raise ValueError(
+                f"tie_weights: found embedding_dim {self.embedding_dim} and hidden_dim {self.hidden_dim}, expected them"
+                " to be equal"
+            )
+        check_integer("chunk_len", self.chunk_len, 1, none=True)
+        check_real("init_scale", self.init_scale, 0, none=True)
         try:
             name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
         except TypeError:

@@ -3,16 +3,17 @@
 The one place where arrays of the kernels (cpu/) meet the names and shapes of the public contract.
 """
 
-from collections.abc import MutableMapping
-
 import numpy as np
 
+from .batches import Batches
 from .cells import CELLS
 from .cpu import passes
-from .cpu.gemm import PANEL, load_product, pack_weights, panel_rows
+from .cpu.gemm import load_product
+from .cpu.stack import pack_forward
 from .cpu.threads import Team
 from .cpu.update import NONE
-from .cpu.workspace import Model, Segments, allocate
+from .cpu.workspace import CARRIED, Model, Sizes, allocate, panels_like
+from .parameters import Parameters
 from .ragged import minibatches
 
 # Scoring and predicting go in batches of sequences and, with the state carried, in pieces of steps.
@@ -21,7 +22,7 @@ SCORE_STEPS = 128
 
 
 class Network:
-    """A recurrent layer between an embedding U and an output layer V.
+    """Recurrent layers between words, or their embedding, and an output layer V.
 
     Parameters
     ----------
@@ -33,33 +34,56 @@ class Network:
         With or without b and c.
     dtype : numpy dtype
         float32 or float64.
+    num_layers : int
+        L.
+    embedding_dim : int or None
+        E of an embedding below layer 0; None: a word's row of U enters the gates.
+    tie_weights : bool
+        The embedding is V; E must be H.
+    output : bool
+        With the output layer, or without: an encoder.
     """
 
-    def __init__(self, cell, vocab_size, hidden_dim, bias, dtype):
+    def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
+                 output=True):  # fmt: skip
+        self._arguments = (cell, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output)
         self.cell_class = CELLS[cell]
         self.vocab_size, self.hidden_dim, self.bias, self.dtype = (vocab_size, hidden_dim, bias, np.dtype(dtype))
+        self.num_layers, self.embedding_dim, self.tie_weights, self.output = (
+            num_layers, embedding_dim, tie_weights, output
+        )  # fmt: skip
         load_product(self.dtype.name)
         self.model = self.dense_like()
-        self.U = np.zeros((vocab_size, self.cell_class.GATES * hidden_dim), self.dtype)
-        self.params = Parameters(self)
+        width = embedding_dim or self.cell_class.GATES * hidden_dim
+        self.U = self.model.V if tie_weights else np.zeros((vocab_size, width), self.dtype)
+        self.params = Parameters(lambda: self.layout(self.model, self.U))
 
     def __getstate__(self):  # views do not survive a copy: rebuild them
-        return {
-            "arguments": (self.cell_class.NAME, self.vocab_size, self.hidden_dim, self.bias, self.dtype),
-            "dense": self.model.dense.copy(),
-            "U": self.U,
-        }
+        return {"arguments": self._arguments, "dense": self.model.dense.copy(), "U": self.U}
 
     def __setstate__(self, state):
         self.__init__(*state["arguments"])
         self.model.dense[:] = state["dense"]
         self.U[:] = state["U"]
 
+    def twin(self, dtype):
+        """A network of zeros like this one, of another dtype."""
+        cell, vocab_size, hidden_dim, bias, _, *others = self._arguments
+        return Network(cell, vocab_size, hidden_dim, bias, dtype, *others)
+
+    @property
+    def state_size(self):
+        """Numbers in the state of a layer: S*H, h first."""
+        return self.cell_class.STATES * self.hidden_dim
+
     def dense_like(self):
         """A zeroed `Model`: all parameters but U, or their gradients."""
-        C, H, G = self.vocab_size, self.hidden_dim, self.cell_class.GATES
+        L, H, G = self.num_layers, self.hidden_dim, self.cell_class.GATES
+        C = self.vocab_size if self.output else 0
+        own = {name: (L, *shape) for name, shape in self.cell_class.own_shapes(H).items()}
         shapes = {"V": (C, H), "c": (C if self.bias else 0,)}
-        shapes |= {"W": (H, G * H), "b": (G * H if self.bias else 0,)} | self.cell_class.own_shapes(H)
+        shapes |= {"W": (L, H, G * H), "b": (L, G * H if self.bias else 0)} | own
+        shapes["inputs"] = ((self.embedding_dim or 0) + (L - 1) * H, G * H)
         line = 64 // self.dtype.itemsize  # arrays start on a cache line
         starts, end = {}, 0
         for name, shape in shapes.items():
@@ -67,25 +91,45 @@ class Network:
         dense = np.zeros(end, self.dtype)
         view = {n: dense[starts[n] : starts[n] + int(np.prod(s))].reshape(s) for n, s in shapes.items()}
         cell = self.cell_class(**{field: view[field] for field in self.cell_class._fields})
-        return Model(cell, view["V"], view["c"], dense, starts["W"])
+        return Model(cell, view["inputs"], view["V"], view["c"], dense, starts["W"])
 
-    def initialise(self, rng):
-        """U uniform in ±1, W and V in ±sqrt(1/H), everything else zero.
+    def initialise(self, rng, scale=None):
+        """U and an embedding uniform in ±1, all other matrices in ±sqrt(1/inputs), everything else zero.
 
         The tutorial's rule is 1/sqrt(inputs). Of a one-hot x one input alone is not zero, so the bound of U is 1:
-        it makes words about as different at the gates as PyTorch's normal embedding does through its W_ih.
+        it makes words about as different at the gates as PyTorch's normal embedding does through its W_ih. With `scale`
+        everything is uniform in ±scale (Sutskever et al. 2014: 0.08).
         """
         self.model.dense[:] = 0
-        for array, inputs in ((self.U, 1), (self.model.cell.W, self.hidden_dim), (self.model.V, self.hidden_dim)):
-            bound = inputs**-0.5
-            array[:] = rng.uniform(-bound, bound, array.shape)
+        if scale is not None:
+            for array in self.params.values():
+                array[:] = rng.uniform(-scale, scale, array.shape)
+            return
+        narrow = self.hidden_dim**-0.5
+        if not self.tie_weights:
+            self.U[:] = rng.uniform(-1, 1, self.U.shape)
+        for array in (self.model.cell.W, self.model.V):
+            array[:] = rng.uniform(-narrow, narrow, array.shape)
+        for l in range(self.num_layers):
+            matrix = self._own_matrix(self.model, l)
+            if matrix.size:
+                bound = len(matrix) ** -0.5
+                matrix[:] = rng.uniform(-bound, bound, matrix.shape)
+
+    def _own_matrix(self, model, l):
+        """Layer l's own matrix (E or H, G*H), which has no rows where a word's row of U enters the gates."""
+        E, H = self.embedding_dim or 0, self.hidden_dim
+        return model.inputs[:E] if l == 0 else model.inputs[E + (l - 1) * H : E + l * H]
 
     def layout(self, model, U):
         """{public name: array in the tutorial's orientation}, as views of `model` and `U`."""
-        named = {"layer0.U": U.T}
-        for field, array in zip(model.cell._fields, model.cell, strict=True):
-            named[f"layer0.{field}"] = array.T if field == "W" else array
-        named |= {"V": model.V, "c": model.c}
+        named = {"embedding": U} if self.embedding_dim else {"layer0.U": U.T}
+        for l in range(self.num_layers):
+            matrix = self._own_matrix(model, l)
+            named |= {f"layer{l}.U": matrix.T} if matrix.size else {}
+            for field, array in zip(model.cell._fields, model.cell, strict=True):
+                named[f"layer{l}.{field}"] = array[l].T if field == "W" else array[l]
+        named |= {"c": model.c} if self.tie_weights else {"V": model.V, "c": model.c}
         return {name: array for name, array in named.items() if array.size}
 
     def is_finite(self):
@@ -101,64 +145,94 @@ class Network:
         self.model.dense[:], self.U[:] = snapshot
 
     def workspace(self, members, **sizes):
-        """Memory for the kernels, see `fastrnn.cpu.workspace.allocate`."""
-        return allocate(self.model.cell, self.vocab_size, members=members, **sizes)
+        """Memory for the kernels; `sizes` are those of `fastrnn.cpu.workspace.Sizes`."""
+        work = allocate(self.model, self.U, Sizes(members, **sizes))
+        if self.tie_weights:  # U's gradient joins V's
+            work = work._replace(sparse=work.sparse._replace(dU=work.sparse.dU[:0]))
+        return work
 
-    def packed_cell(self):
-        """The cell with W in panels, as its steps take it."""
-        W = np.zeros((panel_rows(*self.model.cell.W.shape), PANEL), self.dtype)
-        pack_weights(0, 1, self.model.cell.W, W)
-        return self.model.cell._replace(W=W)
+    def packed_model(self):
+        """The model with its weights in panels, as steps take it."""
+        cell, inputs = panels_like(self.model)
+        pack_forward(0, 1, self.model, cell, inputs)
+        return self.model._replace(cell=cell, inputs=inputs)
 
-    def token_losses(self, x, y, n_threads):
-        """Cross-entropy of every token, nats, in the corpus' order: array (N,) of the network's dtype."""
+    def token_losses(self, x, y, n_threads, states=None):
+        """Cross-entropy of every token, nats, in the corpus' order: array (N,) of the network's dtype.
+
+        `states` (L, B, S*H), here and in the other passes: what the sequences start from, overwritten with their
+        last states; None for zeros.
+        """
         nll = np.empty(len(x.values), self.dtype)
-        self._in_pieces(passes.score_pass, x, y, n_threads, nll)
+        self._in_pieces(passes.score_pass, x, y, n_threads, states, nll)
         return nll
 
-    def predictions(self, x, n_threads):
+    def predictions(self, x, n_threads, states=None):
         """Most probable next index after every token: int32 (N,)."""
         best = np.empty(len(x.values), np.int32)
-        self._in_pieces(passes.predict_pass, x, x, n_threads, best, np.empty((0, self.vocab_size), self.dtype))
+        nothing = np.empty((0, self.vocab_size), self.dtype)
+        self._in_pieces(passes.predict_pass, x, x, n_threads, states, best, nothing)
         return best
 
-    def probabilities(self, x, n_threads):
+    def probabilities(self, x, n_threads, states=None):
         """Probabilities of every index after every token: (N, C)."""
         best = np.empty(len(x.values), np.int32)
         proba = np.empty((len(x.values), self.vocab_size), self.dtype)
-        self._in_pieces(passes.predict_pass, x, x, n_threads, best, proba)
+        self._in_pieces(passes.predict_pass, x, x, n_threads, states, best, proba)
         return proba
 
-    def _in_pieces(self, kernel, x, y, n_threads, *out):
+    def _in_pieces(self, kernel, x, y, n_threads, states, *out):
         """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
         lengths = x.lengths[order]
         longest = int(lengths[0])
         steps, sequences = min(longest, SCORE_STEPS), min(len(order), SCORE_SEQUENCES)
+        whole = longest <= steps and states is None
         sizes = {"tokens": steps * sequences, "steps": steps, "sequences": sequences, "learn": False}
         with Team(n_threads) as team:
-            work = self.workspace(team.size, states=sequences if longest > steps else 0, **sizes)
-            if longest <= steps:
-                segments = Segments(x.values, y.values, x.offsets[:-1], x.lengths)
-                team.run(kernel, self.model, self.U, segments, order, bounds, work, *out)
+            work = self.workspace(team.size, carried=0 if whole else sequences, **sizes)
+            if whole:
+                team.run(kernel, self.model, self.U, *Batches.whole(x, y, order, bounds), work, *out)
                 return
             for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-                work.states.initial[:] = 0
+                chosen, start = order[first:last], work.states.initial[:, : last - first]
+                start[:] = 0 if states is None else states[:, chosen]
                 for t in range(0, int(lengths[first]), steps):
-                    active = order[first:last][lengths[first:last] > t]
-                    pieces = Segments(x.values, y.values, x.offsets[:-1] + t, np.minimum(x.lengths - t, steps))
-                    team.run(kernel, self.model, self.U, pieces, active, np.array([0, len(active)]), work, *out)
+                    active = chosen[lengths[first:last] > t]
+                    pieces = Batches.whole(x, y, active, np.array([0, len(active)]), given=True).piece(t, steps)
+                    team.run(kernel, self.model, self.U, *pieces, work, *out)
                     work.states.initial[:] = work.states.final
+                if states is not None:
+                    states[:, chosen] = start
 
-    def training_workspace(self, members, x, order, bounds, truncate):
+    def activations(self, x):
+        """What the layers compute: for every sequence, layers of {"h" and other parts of the state, gates: (T, H)}."""
+        found, H, names = [], self.hidden_dim, (self.cell_class.STATE_NAMES, self.cell_class.GATE_NAMES)
+        with Team(1) as team:
+            for i in range(len(x)):
+                one = x[i : i + 1]
+                sizes = {"tokens": len(one.values), "steps": len(one.values), "sequences": 1, "learn": False}
+                work = self.workspace(1, **sizes)
+                segments, ids, _ = Batches.whole(one, one, np.array([0]), np.array([0, 1]))
+                team.run(passes.run_pass, self.model, self.U, segments, ids, work)
+                found.append([
+                    {
+                        name: part[:, j * H : (j + 1) * H].copy()
+                        for named, part in zip(names, (work.states.state[l], work.states.gates[l]), strict=True)
+                        for j, name in enumerate(named)
+                    }
+                    for l in range(self.num_layers)
+                ])  # fmt: skip
+        return found
+
+    def training_workspace(self, members, batches, truncate, dropout=False):
         """Memory for training on the given batches."""
-        lengths = x.lengths[order]
+        carried = batches.sizes()["sequences"] if (batches.segments.start == CARRIED).any() else 0
         return self.workspace(
-            members, tokens=int(np.add.reduceat(lengths, bounds[:-1]).max()), steps=int(lengths.max()),
-            sequences=int(np.diff(bounds).max()), learn=True, truncate=truncate,
+            members, **batches.sizes(), learn=True, truncate=truncate, carried=carried, dropout=dropout
         )  # fmt: skip
 
-    def train(self, team, x, y, order, bounds, work, gradient, optimizer, truncate, scale=0.0):
+    def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):
         """Train on batches, see `fastrnn.cpu.passes.train_pass`.
 
         Returns
@@ -167,39 +241,52 @@ class Network:
             Summed cross-entropy of each batch done, nats, and the norm of its gradient (NaN where none was
             needed). Shorter than the batches if a loss or gradient was not finite.
         """
-        batches = len(bounds) - 1
-        losses, norms = np.empty(batches), np.full(batches, np.nan)
-        status = np.array([0, optimizer.updates], np.int64)
-        segments = Segments(x.values, y.values, x.offsets[:-1], x.lengths)
+        losses, norms = np.empty(batches.count), np.full(batches.count, np.nan)
+        status = np.array([0, optimizer.updates, optimizer.seed], np.int64)
         try:
             team.run(
-                passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, segments,
-                order, bounds, work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
+                passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, *batches,
+                work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
             )  # fmt: skip
         finally:  # a Ctrl-C comes after the batches: they count
             done, optimizer.updates = int(status[0]), int(status[1])
         return losses[:done], norms[:done]
 
-    def gradients(self, x, y, truncate, n_threads):
-        """Mean cross-entropy a token, and its gradients: (float, {public name: array in its public shape})."""
+    def gradients(self, x, y, truncate, n_threads, states=None):
+        """Mean cross-entropy a token, and its gradients: (float, {public name: array in its public shape}).
+
+        With initial `states` (L, B, S*H), their gradient too, under the name "initial_state".
+        """
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
-        gradient, total, dU, loss = self.dense_like(), self.dense_like(), np.zeros_like(self.U), 0.0
-        nothing = NoOptimizer(self.dtype)
+        batches = Batches.whole(x, y, order, bounds, given=states is not None)
+        gradient, total, loss = self.dense_like(), self.dense_like(), 0.0
+        dU = total.V if self.tie_weights else np.zeros_like(self.U)
+        d_states, nothing = None if states is None else np.zeros_like(states), NoOptimizer(self.dtype)
+        carried = 0 if states is None else batches.sizes()["sequences"]
         with Team(n_threads) as team:
-            work = self.training_workspace(team.size, x, order, bounds, truncate)
-            for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-                batch = order[first:last]
-                losses, _ = self.train(
-                    team, x, y, batch, np.array([0, len(batch)]), work, gradient, nothing, truncate, 1 / len(x.values)
-                )
+            work = self.workspace(
+                team.size, **batches.sizes(), learn=True, truncate=truncate, carried=carried, carried_errors=carried
+            )
+            for b in range(batches.count):
+                chosen = order[bounds[b] : bounds[b + 1]]
+                if states is not None:
+                    work.states.initial[:, : len(chosen)] = states[:, chosen]
+                work.errors.final[:] = 0
+                one = batches[b : b + 1]
+                losses, _ = self.train(team, one, work, gradient, nothing, truncate, 1 / len(x.values))
                 if len(losses) == 0:  # not finite, and so left off before the gradients
                     loss, total.dense[:], dU[:] = np.nan, np.nan, np.nan
+                    if states is not None:
+                        d_states[:] = np.nan
                     break
                 loss += losses.sum()
                 total.dense[:] += gradient.dense
-                occurring = len(np.unique(x[batch].values))
-                dU[work.sparse.words[:occurring]] += work.sparse.dU[:occurring]
-        named = self.layout(total, dU)
+                if not self.tie_weights:
+                    occurring = len(np.unique(x[chosen].values))
+                    dU[work.sparse.words[:occurring]] += work.sparse.dU[:occurring]
+                if states is not None:
+                    d_states[:, chosen] = work.errors.initial[:, : len(chosen)]
+        named = self.layout(total, dU) | ({} if states is None else {"initial_state": d_states})
         return loss / len(x.values), {name: np.ascontiguousarray(array) for name, array in named.items()}
 
 
@@ -208,49 +295,5 @@ class NoOptimizer:
 
     def __init__(self, dtype):
         empty = np.empty(0, dtype)
-        self.rule, self.hyper, self.updates = NONE, np.zeros(8), 0
+        self.rule, self.hyper, self.updates, self.seed = NONE, np.zeros(9), 0, 0
         self.moments = self.moments_U = (empty, empty)
-
-
-class Parameters(MutableMapping):
-    """The parameters by name, in the tutorial's orientation: views that may be written to, or assigned.
-
-    ``params["V"] = array`` copies, after a check of shape and of finiteness; names can be neither added nor
-    removed.
-    """
-
-    def __init__(self, network):
-        self._network = network
-
-    def _arrays(self):
-        return self._network.layout(self._network.model, self._network.U)
-
-    def __getitem__(self, name):
-        return self._arrays()[name]
-
-    def __setitem__(self, name, value):
-        arrays = self._arrays()
-        if name not in arrays:
-            raise KeyError(f"no parameter {name!r}, expected one of {', '.join(arrays)}")
-        value = np.asarray(value)
-        if value.dtype.kind not in "fiu":
-            raise TypeError(f"{name}: found dtype {value.dtype}, expected numbers")
-        if value.shape != arrays[name].shape:
-            raise ValueError(f"{name}: found shape {value.shape}, expected {arrays[name].shape}")
-        with np.errstate(over="ignore"):
-            value = value.astype(arrays[name].dtype)
-        if not np.isfinite(value).all():
-            raise ValueError(f"{name}: found NaN or infinity, expected finite numbers of {value.dtype}")
-        arrays[name][...] = value
-
-    def __delitem__(self, name):
-        raise TypeError("parameters cannot be removed")
-
-    def __iter__(self):
-        return iter(self._arrays())
-
-    def __len__(self):
-        return len(self._arrays())
-
-    def __repr__(self):
-        return "{" + ", ".join(f"{name!r}: {array.dtype}{list(array.shape)}" for name, array in self.items()) + "}"

@@ -220,6 +220,34 @@ def minibatches(lengths, batch_size, rng=None):
     return order.astype(np.int64, copy=False), _offsets(sizes)
 
 
+def streams(offsets, count, least):
+    """Cut sequences into streams, so that there are at least about `count`: long ones into equal parts.
+
+    Parameters
+    ----------
+    offsets : int64 array (B + 1,)
+        Of a `Ragged`.
+    count : int
+        Streams wanted; B or more of them leave every sequence whole.
+    least : int
+        No part is shorter, unless its sequence is.
+
+    Returns
+    -------
+    begin, length : int64 arrays
+        Where each stream begins among the values, and how many it has.
+    """
+    lengths = np.diff(offsets)
+    if len(lengths) >= count:
+        return offsets[:-1], lengths
+    share = max(least, -(-int(lengths.sum()) // count))
+    parts = np.maximum(1, np.round(lengths / share).astype(np.int64))
+    cuts = [np.linspace(first, last, n + 1).astype(np.int64)
+            for first, last, n in zip(offsets[:-1], offsets[1:], parts, strict=True)]  # fmt: skip
+    begin = np.concatenate([cut[:-1] for cut in cuts])
+    return begin, np.concatenate([np.diff(cut) for cut in cuts])
+
+
 def _offsets(lengths):
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 

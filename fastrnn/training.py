@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 
+from .batches import Batches
 from .cpu.threads import Team
 from .cpu.update import ADAM, MOMENTUM, RMSPROP, SGD
 from .errors import DivergenceError
-from .ragged import minibatches
+from .ragged import minibatches, streams
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
 LEARNING_RATES = {"sgd": 0.5, "rmsprop": 0.003, "adam": 0.005}
@@ -37,12 +38,18 @@ class Optimizer:
         Largest Euclidean norm of the gradient.
     network : Network
         Whose parameters it will update; the moments lie like these.
+    dropout : float
+        Share of what layers hand up that is dropped in training.
+    seed : int
+        Of dropout's masks.
     """
 
-    def __init__(self, name, learning_rate, momentum, clip_norm, network):
+    def __init__(self, name, learning_rate, momentum, clip_norm, network, dropout=0.0, seed=0):
         self.rule = {"sgd": MOMENTUM if momentum else SGD, "rmsprop": RMSPROP, "adam": ADAM}[name]
-        self.hyper = np.array([learning_rate, momentum, RHO, BETA1, BETA2, EPSILON, clip_norm or 0.0, U_RATE[name]])
-        self.updates = 0
+        self.hyper = np.array([learning_rate, momentum, RHO, BETA1, BETA2, EPSILON, clip_norm or 0.0, 1.0, dropout])
+        if not network.embedding_dim:
+            self.hyper[7] = U_RATE[name]
+        self.updates, self.seed = 0, seed
 
         def moments(rule, size):
             first = size if rule in (MOMENTUM, ADAM) else 0
@@ -50,7 +57,8 @@ class Optimizer:
             return np.zeros(first, network.dtype), np.zeros(second, network.dtype)
 
         self.moments = moments(self.rule, network.model.dense.size)
-        self.moments_U = moments(RMSPROP if self.rule == ADAM else self.rule, network.U.size)
+        rule_U = RMSPROP if self.rule == ADAM else self.rule
+        self.moments_U = moments(rule_U, 0 if network.tie_weights else network.U.size)
 
     @property
     def learning_rate(self):
@@ -76,7 +84,7 @@ class History:
         self.losses, self.evaluations = [], []
 
 
-def train(network, optimizer, history, x, y, *, epochs, batch_size, truncate, schedule, evaluate_every, rng,
+def train(network, optimizer, history, x, y, *, epochs, batch_size, chunk_len, truncate, schedule, evaluate_every, rng,
           n_threads, verbose):  # fmt: skip
     """Train for a number of epochs; appends to `history`.
 
@@ -93,7 +101,7 @@ def train(network, optimizer, history, x, y, *, epochs, batch_size, truncate, sc
             for _ in range(epochs):
                 if schedule == "halve" and len(history.losses) % evaluate_every == 0:
                     _halve_if_risen(network, optimizer, history, x, y, n_threads)
-                _epoch(network, optimizer, history, x, y, team, gradient, batch_size, truncate, rng, verbose)
+                _epoch(network, optimizer, history, x, y, team, gradient, batch_size, chunk_len, truncate, rng, verbose)
         except KeyboardInterrupt:
             logger.warning(
                 "interrupted after %d full epochs and %d updates: the model keeps what it has learned",
@@ -109,18 +117,26 @@ def _halve_if_risen(network, optimizer, history, x, y, n_threads):
     history.evaluations.append((len(history.losses), loss))
 
 
-def _epoch(network, optimizer, history, x, y, team, gradient, batch_size, truncate, rng, verbose):
-    order, bounds = minibatches(x.lengths, batch_size, rng)
-    tokens = np.add.reduceat(x.lengths[order], bounds[:-1])
-    work = network.training_workspace(team.size, x, order, bounds, truncate)
+def training_batches(x, y, batch_size, chunk_len, rng):
+    """An epoch's batches in random order, of whole sequences, or of chunks of streams."""
+    if chunk_len is None:
+        return Batches.whole(x, y, *minibatches(x.lengths, batch_size, rng))
+    begin, length = streams(x.offsets, batch_size, chunk_len)
+    return Batches.chunked(x, y, begin, length, *minibatches(length, batch_size, rng), chunk_len)
+
+
+def _epoch(network, optimizer, history, x, y, team, gradient, batch_size, chunk_len, truncate, rng, verbose):
+    batches = training_batches(x, y, batch_size, chunk_len, rng)
+    tokens, dropout = batches.tokens, bool(optimizer.hyper[8])
+    work = network.training_workspace(team.size, batches, truncate, dropout)
     before = network.snapshot()
     epoch, total, seen = len(history.losses) + 1, 0.0, 0
     with _progress(f"epoch {epoch}", len(x.values), verbose) as bar:
-        first, batches, count = 0, len(bounds) - 1, 1
-        while first < batches:
-            last = min(batches, first + count)
+        first, count = 0, 1
+        while first < batches.count:
+            last = min(batches.count, first + count)
             start = time.perf_counter()
-            losses, _ = network.train(team, x, y, order, bounds[first : last + 1], work, gradient, optimizer, truncate)
+            losses, _ = network.train(team, batches[first:last], work, gradient, optimizer, truncate)
             seconds = time.perf_counter() - start
             if len(losses) < last - first:
                 network.restore(before)

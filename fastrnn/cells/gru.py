@@ -39,14 +39,21 @@ class GRU(NamedTuple):
     b: np.ndarray
 
     NAME = "gru"
-    GATES = 3  # G: z, r, g
-    STATES = 1  # S: h
+    GATES = 3  # G
+    GATE_NAMES = ("z", "r", "g")
+    STATES = 1  # S
+    STATE_NAMES = ("h",)
     AUX = 1  # A: q
 
     @staticmethod
     def own_shapes(hidden_dim):
         """Shapes of the parameters besides W and b."""
         return {}
+
+
+@jit
+def layer(cell, index):
+    return GRU(cell.W[index], cell.b[index])
 
 
 @jit
@@ -102,4 +109,4 @@ def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
         token_sum(aux.ravel(), 0, H, d, middle, 3 * H, n, dW, middle, 3 * H, H, last - middle, scratch)
 
 
-implement(GRU, forward, backward, gradients)
+implement(GRU, layer, forward, backward, gradients)

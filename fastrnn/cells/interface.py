@@ -1,8 +1,8 @@
 """What the time loops ask of a cell: one step forward, one step backward, the gradients of its own weights.
 
-A cell is a NamedTuple of its recurrent parameters (see rnn.py, the shortest). The loops in cpu/ know no
-cell by name: they call the three functions below, and the type of the tuple decides, when a loop is
-compiled, whose code is called.
+A cell is a NamedTuple of its recurrent parameters (see rnn.py, the shortest), of one layer, or of all with the
+layers along the first axis of each array. The loops in cpu/ know no cell by name: they call the functions
+below, and the type of the tuple decides, when a loop is compiled, whose code is called.
 
 Letters, for one time step of n sequences; H units, G gates, S parts of the state (h first):
 
@@ -26,7 +26,12 @@ import numba
 
 from ..cpu.jit import overload
 
-_forward, _backward, _gradients = {}, {}, {}
+_layer, _forward, _backward, _gradients = {}, {}, {}, {}
+
+
+def layer_of(cell, index):
+    """The parameters of one layer: views of those of all."""
+    return _layer[type(cell)](cell, index)
 
 
 def forward_step(cell, prev, gates, aux, state):
@@ -47,14 +52,19 @@ def weight_gradients(cell, gradient, prev, aux, state, da, first, last, scratch)
     _gradients[type(cell)](cell, gradient, prev, aux, state, da, first, last, scratch)
 
 
-def implement(cell_class, forward, backward, gradients):
-    """Say which kernels do the three things for `cell_class`."""
+def implement(cell_class, layer, forward, backward, gradients):
+    """Say which kernels do these things for `cell_class`."""
+    _layer[cell_class] = layer
     _forward[cell_class], _backward[cell_class], _gradients[cell_class] = (forward, backward, gradients)
     if numba.config.DISABLE_JIT:
         return
 
     def ours(cell):
         return getattr(cell, "instance_class", None) is cell_class
+
+    @overload(layer_of)
+    def _(cell, index):
+        return layer.py_func if ours(cell) else None
 
     @overload(forward_step)
     def _(cell, prev, gates, aux, state):

@@ -43,14 +43,21 @@ class LSTM(NamedTuple):
     p: np.ndarray
 
     NAME = "lstm"
-    GATES = 4  # G: i, f, o, g
-    STATES = 2  # S: h, c
+    GATES = 4  # G
+    GATE_NAMES = ("i", "f", "o", "g")
+    STATES = 2  # S
+    STATE_NAMES = ("h", "c")
     AUX = 1  # A: tanh(c)
 
     @staticmethod
     def own_shapes(hidden_dim):
         """Shapes of the parameters besides W and b."""
         return {"p": (3, hidden_dim)}
+
+
+@jit
+def layer(cell, index):
+    return LSTM(cell.W[index], cell.b[index], cell.p[index])
 
 
 @jit
@@ -120,4 +127,4 @@ def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
             dp[column] += da[row, column] * c[column - 2 * H]
 
 
-implement(LSTM, forward, backward, gradients)
+implement(LSTM, layer, forward, backward, gradients)

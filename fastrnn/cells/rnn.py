@@ -32,13 +32,20 @@ class RNN(NamedTuple):
 
     NAME = "rnn"
     GATES = 1  # G
-    STATES = 1  # S: h
+    GATE_NAMES = ("h",)
+    STATES = 1  # S
+    STATE_NAMES = ("h",)
     AUX = 0  # A
 
     @staticmethod
     def own_shapes(hidden_dim):
         """Shapes of the parameters besides W and b."""
         return {}
+
+
+@jit
+def layer(cell, index):
+    return RNN(cell.W[index], cell.b[index])
 
 
 @jit
@@ -67,4 +74,4 @@ def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     token_sum(prev.ravel(), 0, H, da.ravel(), first, H, n, gradient.W.ravel(), first, H, H, last - first, scratch)
 
 
-implement(RNN, forward, backward, gradients)
+implement(RNN, layer, forward, backward, gradients)

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..cells.interface import forward_step
-from .gemm import product
+from ..cells.interface import forward_step, layer_of
+from .gemm import panel_product, product
 from .gemv import matvec
 from .jit import jit
 from .mathfun import exp
-from .recurrence import embed
+from .recurrence import copy, embed
+from .stack import panels_of
 from .threads import meet, share
 
 # Words whose weights are summed together: the choice looks at the sums first, then into one block.
@@ -38,7 +39,7 @@ PARTIAL = 4096
 class Streams(NamedTuple):
     """What a group of n streams carries from step to step."""
 
-    state: np.ndarray  # (n, S*H): after the last token, h first
+    state: np.ndarray  # (L, n, S*H): of every layer after the last token, h first
     token: np.ndarray  # int32[n]: the last token
     ended: np.ndarray  # bool[n]
     lengths: np.ndarray  # int64[n]: tokens drawn
@@ -48,8 +49,9 @@ class Streams(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What the cell's step works on."""
+    """What the steps of the cells work on, one layer after the other."""
 
+    words: np.ndarray  # (n, E): embeddings
     prev: np.ndarray  # (n, S*H)
     gates: np.ndarray  # (n, G*H)
     aux: np.ndarray  # (n, A*H)
@@ -91,17 +93,20 @@ class Rule(NamedTuple):
     top_p: float  # 1 for none
 
 
-def allocate(cell_class, vocab_size, hidden_dim, dtype, members, n):
+def allocate(model, members, n):
     """A group of n fresh streams and the memory of their steps."""
-    C, H, M = vocab_size, hidden_dim, members
-    G, S, A = cell_class.GATES, cell_class.STATES, cell_class.AUX
+    L, H, columns = model.cell.W.shape
+    C, M, E, dtype = len(model.V), members, len(model.inputs) - (L - 1) * H, model.V.dtype
+    S, A = model.cell.STATES, model.cell.AUX
 
     def real(*shape):
         return np.empty(shape, dtype)
 
     bound = real(M, 1)
-    streams = Streams(np.zeros((n, S * H), dtype), np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int64))
-    flow = Flow(real(n, S * H), real(n, G * H), real(n, A * H), real(n, S * H))
+    streams = Streams(
+        np.zeros((L, n, S * H), dtype), np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int64)
+    )
+    flow = Flow(real(n, E), real(n, S * H), real(n, columns), real(n, A * H), real(n, S * H))
     words = Words(
         z=real(n, C), weights=real(n, C), sums=np.empty((n, -(-C // BLOCK))),
         total=np.empty((M, n)), top=real(M, n, 2),
@@ -129,7 +134,7 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
         active[0] = 0
         for token in prompt:
             streams.token[0] = token
-            _feed(model.cell, U, streams, scratch.flow, active, member, member + 1)
+            _feed(model, U, streams, scratch.flow, active, member, member + 1)
     meet(barrier, size)
     for step in range(len(uniforms)):
         n = _list_active(streams.ended, active)
@@ -138,8 +143,9 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
         allowed = rule.allowed[0 if streams.lengths[active[0]] + 1 < rule.min_length else 1]
         first, last = share(member, size, len(model.V), BLOCK)
         _logits(
-            model.V, model.c, first, last, streams.state, active[:n], words.z, scratch.hT[member], scratch.tile[member]
-        )
+            model.V, model.c, first, last, streams.state[len(streams.state) - 1], active[:n], words.z,
+            scratch.hT[member], scratch.tile[member],
+        )  # fmt: skip
         for a in range(n):
             _largest(words.z[a, first:last], allowed[first:last], scratch.lanes[member], words.top[member, a])
         meet(barrier, size)
@@ -157,7 +163,7 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
             drawn[s, streams.lengths[s]], log_p[s, streams.lengths[s]] = token, score
             streams.lengths[s] += 1
             streams.ended[s] = token == rule.end
-        _feed(model.cell, U, streams, scratch.flow, active, first, last)
+        _feed(model, U, streams, scratch.flow, active, first, last)
         meet(barrier, size)
 
 
@@ -166,12 +172,13 @@ def advance(member, size, barrier, model, U, streams, scratch):
     """Feed every stream its streams.token; scratch.z (n, C) is then the logits of what may come next."""
     n = _list_active(streams.ended, scratch.active[member])
     active = scratch.active[member, :n]
-    _feed(model.cell, U, streams, scratch.flow, active, n * member // size, n * (member + 1) // size)
+    _feed(model, U, streams, scratch.flow, active, n * member // size, n * (member + 1) // size)
     meet(barrier, size)
     first, last = share(member, size, len(model.V), BLOCK)
     _logits(
-        model.V, model.c, first, last, streams.state, active, scratch.words.z, scratch.hT[member], scratch.tile[member]
-    )
+        model.V, model.c, first, last, streams.state[len(streams.state) - 1], active, scratch.words.z,
+        scratch.hT[member], scratch.tile[member],
+    )  # fmt: skip
     meet(barrier, size)
 
 
@@ -186,24 +193,38 @@ def _list_active(ended, active):
 
 
 @jit
-def _feed(cell, U, streams, flow, active, first, last):
-    """The cell's step of rows first..last with their streams' tokens."""
+def _feed(model, U, streams, flow, active, first, last):
+    """All layers' steps of rows first..last with their streams' tokens; the model's weights are in panels."""
     if first == last:
         return
-    prev, gates, state = flow.prev, flow.gates, flow.state
-    for a in range(first, last):
-        s = active[a]
-        embed(U, cell.b, streams.token[s], gates[a])
-        _copy(streams.state[s], prev[a])
-    forward_step(cell, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
-    for a in range(first, last):
-        _copy(state[a], streams.state[active[a]])
-
-
-@jit
-def _copy(source, target):
-    for j in range(len(source)):
-        target[j] = source[j]
+    L, columns, E, H = len(streams.state), flow.gates.shape[1], flow.words.shape[1], model.V.shape[1]
+    prev, gates, state, width = flow.prev, flow.gates, flow.state, flow.state.shape[1]
+    for l in range(L):
+        b = model.cell.b[l]
+        for a in range(first, last):
+            s = active[a]
+            copy(streams.state[l, s], prev[a])
+            if l > 0 or E > 0:
+                if len(b) > 0:
+                    copy(b, gates[a])
+                if l == 0:
+                    copy(U[streams.token[s]], flow.words[a])
+            else:
+                embed(U, b, streams.token[s], gates[a])
+        if l > 0 or E > 0:
+            below, stride, depth = (
+                state.ravel() if l > 0 else flow.words.ravel(),
+                width if l > 0 else E,
+                H if l > 0 else E,
+            )
+            panel_product(
+                below, first * stride, stride, panels_of(model.inputs, l, E, H, columns), depth, 0, depth, 0, columns,
+                gates.ravel(), first * columns, columns, last - first, len(b) > 0,
+            )  # fmt: skip
+        own = layer_of(model.cell, l)
+        forward_step(own, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
+        for a in range(first, last):
+            copy(state[a], streams.state[l, active[a]])
 
 
 @jit

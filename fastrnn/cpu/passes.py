@@ -1,4 +1,4 @@
-"""Passes over batches, each run by a whole team: training, scoring, predicting.
+"""Passes over batches, each run by a whole team: training, scoring, predicting, and running a network for its states.
 
 `ids` (int64) names the segments of all batches, each batch's longest first; batch b takes those from bounds[b] to
 bounds[b + 1] - 1.
@@ -6,16 +6,14 @@ bounds[b + 1] - 1.
 
 import numpy as np
 
-from ..cells.interface import weight_gradients
-from .gemm import pack_transposed, pack_weights
+from .dropout import batch_key
 from .jit import jit
 from .output import TOKENS, output_layer, probabilities
-from .recurrence import backward, forward, pack, token_count
+from .recurrence import copy, pack, token_count
+from .stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
 from .threads import meet, share
 from .update import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
-
-# Elements that are divided among members in whole cache lines.
-GRAIN = 16
+from .workspace import CARRIED, GIVEN
 
 
 @jit
@@ -27,87 +25,96 @@ def train_pass(
 
     Parameters
     ----------
-    model, U : Model and array (C, G*H)
+    model, U : Model and array (C, D)
         The parameters; overwritten.
     gradient : Model
-        Overwritten with the gradient of the last batch (dense arrays; U's is work.dU, by rows of work.words).
+        Overwritten with the gradient of the last batch (dense arrays; U's is work.sparse.dU, by rows of
+        work.sparse.words, or added to V's where dU has no rows: U is then V).
     moments, moments_U : pairs of flat arrays
         First and second moments of the dense parameters and of U, empty where the rule has none; overwritten.
     rule : int
         Of update.py; NONE computes the gradient and leaves the parameters alone.
-    hyper : float64[8]
+    hyper : float64[9]
         learning rate, momentum, rho, beta1, beta2, epsilon, largest norm of the gradient (0: no clipping), factor
-        of the learning rate on U.
+        of the learning rate on U, dropout.
     truncate : int
         k of truncated back-propagation, negative for none.
     scale : float
         Factor of the gradient of the summed cross-entropy; 0: one over the batch's sequences.
-    status : int64[2]
-        [0] batches done, [1] updates done so far; overwritten.
+    status : int64[3]
+        [0] batches done, [1] updates done so far; overwritten. [2] seed of dropout.
     losses, norms : float64[batches]
         Summed cross-entropy of each batch before its update, nats; norm of its gradient, where one was
         needed.
     """
-    rows, errors = work.rows, work.errors
-    starts = rows.starts[member]
+    rows, states, errors, sparse, rate = work.rows, work.states, work.errors, work.sparse, hyper[8]
+    L, tied = len(states.prev), len(sparse.dU) == 0
     for batch in range(len(bounds) - 1):
-        chosen = ids[bounds[batch] : bounds[batch + 1]]
+        chosen, key = ids[bounds[batch] : bounds[batch + 1]], batch_key(status[2], status[1])
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        pack_weights(member, size, model.cell.W, work.cell.W)
-        pack_transposed(member, size, model.cell.W, errors.WT)
+        _begin(member, size, segments.start[batch], len(chosen), states)
+        pack_forward(member, size, model, work.cell, work.inputs)
+        pack_backward(member, size, model, errors)
         meet(barrier, size)
-        forward(member, size, work.cell, U, steps, starts, rows.tokens, work.states)
+        run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, rate, key)
         meet(barrier, size)
         dscale = scale if scale > 0 else 1.0 / len(chosen)
         dh_scale, dV, dc = 1.0, gradient.V, gradient.c
         # Plain SGD in one block needs no gradient of V: its step goes straight into V.
-        direct = rule == SGD and hyper[6] == 0 and count <= TOKENS
+        direct = rule == SGD and hyper[6] == 0 and count <= TOKENS and not tied
         if direct:
             dscale, dh_scale, dV, dc = -hyper[0] * dscale, -1 / hyper[0], model.V, model.c
+        top = states.x[L - 1] if rate > 0 else states.state[L - 1]
         if not output_layer(
-            member, size, barrier, model.V, model.c, count, work.states.state, rows.targets, work.softmax,
+            member, size, barrier, model.V, model.c, count, top, rows.targets, work.softmax,
             dV, dc, errors.dh, dscale, dh_scale, direct,
         ):  # fmt: skip
             return
         meet(barrier, size)
-        backward(
-            work.cell, steps, truncate, starts, work.states, errors.dh, errors.da, errors.WT,
-            errors.carry[member], errors.scratch[member],
-        )  # fmt: skip
+        run_backward(member, size, work.cell, truncate, steps, rows, states, errors, rate, key)
         if member == 0:
             losses[batch] = _sum(work.softmax.nll, count)
-            work.partial[0, 1] = _assign_slots(rows.tokens, count, work.sparse.slot, work.sparse.words)
+            _assign_slots(rows.tokens, count, sparse, work.partial)
         meet(barrier, size)
-        occurring = int(work.partial[0, 1])
-        _gradients(
-            member, size, model.cell, gradient.cell, work.states, errors.da[:count], rows.tokens, occurring,
-            work.sparse, errors.packing[member],
-        )  # fmt: skip
+        occurring, clip = int(work.partial[0, 1]), 1.0
+        weights_gradients(member, size, work.cell, gradient, count, states, errors)
+        _rows_gradient(member, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
         meet(barrier, size)
-        clip = 1.0
         if hyper[6] > 0:
-            norm = _norm(
-                member, size, barrier, gradient.dense, work.sparse.dU.ravel(), occurring * U.shape[1], work.partial
-            )
+            _squares(member, size, gradient.dense, sparse.dU, occurring, work.partial, 0)
+            meet(barrier, size)
+            norm = _norm(size, work.partial, 1)
             if not np.isfinite(norm):
                 return
             norms[batch] = norm
             clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
         if rule != NONE:
-            start = model.cell_start if direct else 0
             constants(rule, hyper, clip, status[1] + 1, work.constants[member])
             _update(
-                member, size, rule, start, model.dense, gradient.dense, moments, U, work.sparse, occurring, moments_U,
-                work.constants[member],
+                member, size, rule, model.cell_start if direct else 0, model.dense, gradient.dense, moments, U, sparse,
+                occurring, moments_U, work.constants[member],
             )  # fmt: skip
-        for i in range(occurring * member // size, occurring * (member + 1) // size):
-            work.sparse.slot[work.sparse.words[i]] = -1
+        _free_slots(member, size, sparse, occurring)
         meet(barrier, size)
         if member == 0:
             status[0] += 1
             status[1] += 1
         meet(barrier, size)
+
+
+@jit
+def _begin(member, size, start, sequences, states):
+    """What this member's sequences start from, where states are carried."""
+    initial, final = states.initial, states.final
+    if start == GIVEN or initial.shape[1] == 0:
+        return
+    for l in range(len(initial)):
+        for i in range(member, sequences, size):
+            if start == CARRIED:
+                copy(final[l, i], initial[l, i])
+            else:
+                initial[l, i, :] = 0
 
 
 @jit
@@ -119,51 +126,53 @@ def _sum(values, count):
 
 
 @jit
-def _assign_slots(tokens, count, slot, words):
-    """Give every word that occurs a row of dU; returns their number."""
-    occurring = 0
-    for row in range(count):
+def _assign_slots(tokens, count, sparse, partial):
+    """Give every word that occurs a row of dU, if dU has rows; leaves their number in partial[0, 1]."""
+    slot, words, occurring = sparse.slot, sparse.words, 0
+    for row in range(count if len(sparse.dU) > 0 else 0):
         word = tokens[row]
         if slot[word] < 0:
             slot[word] = occurring
             words[occurring] = word
             occurring += 1
-    return occurring
+    partial[0, 1] = occurring
 
 
 @jit
-def _gradients(member, size, cell, d_cell, states, da, tokens, occurring, sparse, scratch):
-    """This member's columns of the gradients of W, b, whatever else the cell owns, and of the rows of U that occur."""
-    first, last = share(member, size, da.shape[1], GRAIN)
-    if first == last:
-        return
-    count, slot, dU, db = len(da), sparse.slot, sparse.dU, d_cell.b
-    weight_gradients(
-        cell, d_cell, states.prev[:count], states.aux[:count], states.state[:count], da, first, last, scratch
-    )
-    if len(db) > 0:
-        db[first:last] = 0
-        for row in range(count):
-            d = da[row]
-            for j in range(first, last):
-                db[j] += d[j]
+def _free_slots(member, size, sparse, occurring):
+    for i in range(occurring * member // size, occurring * (member + 1) // size):
+        sparse.slot[sparse.words[i]] = -1
+
+
+@jit
+def _rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
+    """This member's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
+    slot, dU = sparse.slot, sparse.dU
+    rows = errors.dwords if errors.dwords.shape[1] > 0 else errors.da[0]
+    first, last = share(member, size, rows.shape[1], GRAIN)
     dU[:occurring, first:last] = 0
     for row in range(count):
-        total, d = dU[slot[tokens[row]]], da[row]
+        total, d = dU[slot[tokens[row]]] if len(dU) > 0 else dV[tokens[row]], rows[row]
         for j in range(first, last):
             total[j] += d[j]
 
 
 @jit
-def _norm(member, size, barrier, dense, dU, count_U, partial):
-    """Euclidean norm of the whole gradient."""
+def _squares(member, size, dense, dU, occurring, partial, place):
+    """This member's part of the squared norm of a gradient into partial[member, place]."""
     first, last = share(member, size, len(dense), GRAIN)
-    first_U, last_U = share(member, size, count_U, GRAIN)
-    partial[member, 0] = squared_norm(dense, first, last) + squared_norm(dU, first_U, last_U)
-    meet(barrier, size)
+    flat = dU.ravel()
+    first_U, last_U = share(member, size, occurring * dU.shape[1], GRAIN)
+    partial[member, place] = squared_norm(dense, first, last) + squared_norm(flat, first_U, last_U)
+
+
+@jit
+def _norm(size, partial, places):
+    """Euclidean norm of the gradients whose squares stand in the first places of `partial`."""
     total = 0.0
     for other in range(size):
-        total += partial[other, 0]
+        for place in range(places):
+            total += partial[other, place]
     return np.sqrt(total)
 
 
@@ -181,18 +190,19 @@ def _update(member, size, rule, start, dense, gradient, moments, U, sparse, occu
 @jit
 def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll):
     """nll[t], nats: the cross-entropy of every token t of the segments, in the corpus' order."""
-    rows, nothing = work.rows, model.V[:0]
-    pack_weights(member, size, model.cell.W, work.cell.W)
+    rows, states, nothing = work.rows, work.states, model.V[:0]
+    pack_forward(member, size, model, work.cell, work.inputs)
     meet(barrier, size)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        forward(member, size, work.cell, U, steps, rows.starts[member], rows.tokens, work.states)
+        _begin(member, size, segments.start[batch], len(chosen), states)
+        run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, 0.0, 0)
         meet(barrier, size)
         output_layer(
-            member, size, barrier, model.V, model.c, count, work.states.state, rows.targets, work.softmax,
-            nothing, model.c[:0], work.errors.dh, 1.0, 1.0, len(nothing) > 0,
+            member, size, barrier, model.V, model.c, count, states.state[len(states.state) - 1], rows.targets,
+            work.softmax, nothing, model.c[:0], work.errors.dh, 1.0, 1.0, len(nothing) > 0,
         )  # fmt: skip
         for row in range(count * member // size, count * (member + 1) // size):
             nll[rows.origin[row]] = work.softmax.nll[row]
@@ -202,16 +212,29 @@ def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll
 @jit
 def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, best, proba):
     """best[t]: the most probable word after every token t of the segments; proba[t] (N or 0, C): all probabilities."""
-    rows = work.rows
-    pack_weights(member, size, model.cell.W, work.cell.W)
+    rows, states = work.rows, work.states
+    pack_forward(member, size, model, work.cell, work.inputs)
     meet(barrier, size)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        forward(member, size, work.cell, U, steps, rows.starts[member], rows.tokens, work.states)
+        _begin(member, size, segments.start[batch], len(chosen), states)
+        run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, 0.0, 0)
         meet(barrier, size)
         probabilities(
-            member, size, barrier, model.V, model.c, count, work.states.state, rows.origin, work.softmax,
-            best, proba,
+            member, size, barrier, model.V, model.c, count, states.state[len(states.state) - 1], rows.origin,
+            work.softmax, best, proba,
         )  # fmt: skip
+
+
+@jit
+def run_pass(member, size, barrier, model, U, segments, ids, work):
+    """Run one batch forward: what it leaves behind is in work.states, its last states in work.states.final."""
+    rows = work.rows
+    pack_forward(member, size, model, work.cell, work.inputs)
+    meet(barrier, size)
+    steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, ids, rows)
+    _begin(member, size, segments.start[0], len(ids), work.states)
+    run_forward(member, size, work.cell, work.inputs, U, steps, rows, work.states, 0.0, 0)
+    meet(barrier, size)

@@ -1,4 +1,4 @@
-"""Time loops: a group of sequences through all of its steps, forward and back.
+"""Time loops of one layer: a group of sequences through all of its steps, forward and back.
 
 Sequences are independent, so each member of the team takes a group of them, sorted by length, through all
 steps by itself: no barrier in the loop. The group's tokens stand in packed rows, step after step, and
@@ -8,7 +8,7 @@ padded.
     rows of step t:  starts[t] ... starts[t+1] - 1;   sequence b of the group at step t:  row starts[t] + b
 """
 
-from ..cells.interface import backward_step, forward_step
+from ..cells.interface import backward_step, forward_step, layer_of
 from .jit import jit
 
 
@@ -45,35 +45,39 @@ def pack(member, size, x, y, begin, length, ids, rows):
 
 
 @jit
-def forward(member, size, cell, U, steps, starts, tokens, states):
-    """Run the group forward; fills this member's rows of `states`.
+def forward(member, size, cell, l, U, steps, starts, tokens, states):
+    """Run the group forward through layer l; fills this member's rows of `states`, in that layer.
 
-    `starts` is the member's own. A sequence starts from its row of states.initial (in the order of `ids`;
-    zeros where that has no rows) and leaves its last state in states.final, if that has rows.
+    `starts` is the member's own. Where U has rows (C, G*H) a word's row enters the gates; where it has none,
+    states.gates already holds all that enters from below. A sequence starts from its row of states.initial (in the
+    order of `ids`; zeros where that has no rows) and leaves its last state in states.final, if that has rows.
     """
-    prev, gates, aux, state = states.prev, states.gates, states.aux, states.state
-    initial, final = states.initial, states.final
+    own = layer_of(cell, l)
+    prev, gates, aux, state = states.prev[l], states.gates[l], states.aux[l], states.state[l]
+    initial, final = states.initial[l], states.final[l]
     for t in range(steps):
         first, last = starts[t], starts[t + 1]
         for row in range(first, last):
-            embed(U, cell.b, tokens[row], gates[row])
+            if len(U) > 0:
+                embed(U, own.b, tokens[row], gates[row])
             b = row - first
             if t > 0:
-                _copy(state[starts[t - 1] + b], prev[row])
+                copy(state[starts[t - 1] + b], prev[row])
             elif len(initial) > 0:
-                _copy(initial[member + b * size], prev[row])
+                copy(initial[member + b * size], prev[row])
             else:
                 prev[row, :] = 0
-        forward_step(cell, prev[first:last], gates[first:last], aux[first:last], state[first:last])
+        forward_step(own, prev[first:last], gates[first:last], aux[first:last], state[first:last])
         if len(final) > 0:
             staying = starts[t + 2] - last if t + 1 < steps else 0
             for row in range(first + staying, last):
-                _copy(state[row], final[member + (row - first) * size])
+                copy(state[row], final[member + (row - first) * size])
 
 
 @jit
-def _copy(source, target):
-    for j in range(len(source)):
+def copy(source, target):
+    """target = source, two rows; `source` may be longer."""
+    for j in range(len(target)):
         target[j] = source[j]
 
 
@@ -85,41 +89,59 @@ def embed(U, b, token, gates):
         for j in range(len(row)):
             gates[j] = row[j] + b[j]
     else:
-        _copy(row, gates)
+        copy(row, gates)
 
 
 @jit
-def backward(cell, steps, truncate, starts, states, dh, da, WT, carry, scratch):
-    """Run the group back from dh, the output layer's errors; fills this member's rows of da.
+def add(source, target):
+    """target += source, two rows; `target` may be longer."""
+    for j in range(len(source)):
+        target[j] += source[j]
 
-    `starts`, `carry` and `scratch` are the member's own. `truncate` is k of truncated back-propagation
-    through time, negative for none: the error of output t then reaches steps t ... t-k and no further.
-    Being linear in the errors, one sweep does it that carries each output's error by itself, in a ring of k
-    + 1 slots; without truncation one slot takes the sum of all.
+
+@jit
+def backward(member, size, cell, l, steps, starts, states, errors):
+    """Run the group back through layer l from errors.dh; fills this member's rows of errors.da, in that layer.
+
+    The errors of the last states, errors.final, join where sequences end, if there are any; those of the initial
+    states are left in errors.initial, if it has rows.
     """
-    H, width = dh.shape[1], states.state.shape[1]
-    truncated = 0 <= truncate < steps - 1
-    slots = truncate + 1 if truncated else 1
-    for slot in range(slots):
-        carry[slot, :, :] = 0
+    own, WT, da, carry = layer_of(cell, l), errors.WT[l], errors.da[l], errors.carry[member, l, 0]
+    prev, gates, aux, state = states.prev[l], states.gates[l], states.aux[l], states.state[l]
+    final, initial = errors.final[l], errors.initial[l]
+    sequences = starts[1] - starts[0] if steps > 0 else 0
+    for b in range(sequences):
+        if len(final) > 0:
+            copy(final[member + b * size], carry[b])
+        else:
+            carry[b, :] = 0
     for t in range(steps - 1, -1, -1):
         first, last = starts[t], starts[t + 1]
-        n = last - first
-        prev, gates = states.prev[first:last], states.gates[first:last]
-        aux, state, d_gates = states.aux[first:last], states.state[first:last], da[first:last]
-        newest = carry[t % slots]
-        for b in range(n):
-            error, d = dh[first + b], newest[b]
-            if truncated:
-                for j in range(width):
-                    d[j] = 0
-            for j in range(H):
-                d[j] += error[j]
-        backward_step(cell, WT, prev, gates, aux, state, newest[:n], d_gates)
-        if truncated:
-            for age in range(1, min(slots, steps - t)):
-                backward_step(cell, WT, prev, gates, aux, state, carry[(t + age) % slots][:n], scratch[:n])
-                for b in range(n):
-                    total, part = d_gates[b], scratch[b]
-                    for j in range(len(part)):
-                        total[j] += part[j]
+        for b in range(last - first):
+            add(errors.dh[first + b], carry[b])
+        backward_step(
+            own, WT, prev[first:last], gates[first:last], aux[first:last], state[first:last], carry[: last - first],
+            da[first:last],
+        )  # fmt: skip
+    if len(initial) > 0:
+        for b in range(sequences):
+            copy(carry[b], initial[member + b * size])
+
+
+@jit
+def backward_by_age(cell, l, t, age, slot, starts, states, errors, carry, d_gates):
+    """One step back through layer l of the errors of the outputs `age` steps later, which wait in carry[slot].
+
+    Their da is left in d_gates (rows, G*H), and added to what errors.da holds; for `age` 0 it is the first.
+    """
+    first, last = starts[t], starts[t + 1]
+    n, da = last - first, errors.da[l]
+    backward_step(
+        layer_of(cell, l), errors.WT[l], states.prev[l, first:last], states.gates[l, first:last],
+        states.aux[l, first:last], states.state[l, first:last], carry[slot, :n], d_gates[:n],
+    )  # fmt: skip
+    for b in range(n):
+        if age == 0:
+            copy(d_gates[b], da[first + b])
+        else:
+            add(d_gates[b], da[first + b])

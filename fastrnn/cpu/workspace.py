@@ -9,13 +9,15 @@ from .output import TOKENS
 
 
 class Model(NamedTuple):
-    """Parameters of a network, or their gradients. C words, H units, G gates.
+    """Parameters of a network, or their gradients. C words, H units, G gates, L layers, E numbers of an embedding, or 0.
 
-    `dense` is one flat array of which V, c and the cell's arrays are views: V and c first, the cell's from
-    `cell_start` on.
+    `dense` is one flat array of which all others are views: V and c first, the rest from `cell_start` on. An
+    encoder has no output layer, so C is 0 there. What a word names is not in it: U (words, D), whose rows enter the
+    gates of layer 0, D = G*H, or are the embedding, D = E.
     """
 
-    cell: tuple  # a cell's own tuple: W (H, G*H), b, ...
+    cell: tuple  # a cell's own tuple, of all layers: W (L, H, G*H), b (L, G*H) or (L, 0), ...
+    inputs: np.ndarray  # (E + (L - 1) H, G*H): the layers' own matrices, see stack.py
     V: np.ndarray  # (C, H)
     c: np.ndarray  # (C,), or (0,) without bias
     dense: np.ndarray
@@ -29,10 +31,15 @@ class Segments(NamedTuple):
     y: np.ndarray  # int32[N]
     begin: np.ndarray  # int64[B]
     length: np.ndarray  # int64[B], at least 1
+    start: np.ndarray  # int8[batches]: what each batch's sequences start from: ZEROS, CARRIED or GIVEN
 
 
-# Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, S parts of a state,
-# A of aux.
+# What a batch's sequences start from: zeros, the last states of those of the batch before, what stands in
+# States.initial.
+ZEROS, CARRIED, GIVEN = range(3)
+
+# Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, L layers, S parts of a
+# state, A of aux, E numbers of an embedding, or 0.
 
 
 class Rows(NamedTuple):
@@ -47,12 +54,14 @@ class Rows(NamedTuple):
 class States(NamedTuple):
     """What the forward pass leaves behind."""
 
-    prev: np.ndarray  # (N, S*H): state before the step
-    gates: np.ndarray  # (N, G*H)
-    aux: np.ndarray  # (N, A*H)
-    state: np.ndarray  # (N, S*H): state after the step, h first
-    initial: np.ndarray  # (B or 0, S*H): states that the sequences start from
-    final: np.ndarray  # (B or 0, S*H): states that they end in
+    words: np.ndarray  # (N, E): embeddings
+    prev: np.ndarray  # (L, N, S*H): state before the step
+    gates: np.ndarray  # (L, N, G*H)
+    aux: np.ndarray  # (L, N, A*H)
+    state: np.ndarray  # (L, N, S*H): state after the step, h first
+    x: np.ndarray  # (L - 1 or L, N, H): h of each layer as the one above sees it; the last one's only with dropout
+    initial: np.ndarray  # (L, B or 0, S*H): states that the sequences start from
+    final: np.ndarray  # (L, B or 0, S*H): states that they end in
 
 
 class Softmax(NamedTuple):
@@ -72,28 +81,35 @@ class Softmax(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """What the backward pass works in; no rows where nothing is learned."""
+    """What the backward pass works in; no rows where nothing is learned. `slots` are the ages of truncated errors."""
 
-    dh: np.ndarray  # (N, H): dL/dh as the output layer sees it
-    da: np.ndarray  # (N, G*H): dL/d(gates before their nonlinearities)
-    WT: np.ndarray  # W^T in panels
-    carry: np.ndarray  # (M, slots, rows, S*H): errors on their way back, by age
+    dh: np.ndarray  # (N, H): dL/dh as the output layer sees it, then as each layer above does
+    dwords: np.ndarray  # (N, E): dL/d(embeddings)
+    da: np.ndarray  # (L, N, G*H): dL/d(gates before their nonlinearities)
+    WT: np.ndarray  # (L, rows, PANEL): W^T in panels
+    inputsT: np.ndarray  # (rows, PANEL): the transposes of the layers' own matrices, likewise
+    carry: np.ndarray  # (M, L, slots, rows, S*H): errors on their way back, by age
     scratch: np.ndarray  # (M, rows, G*H)
-    packing: np.ndarray  # (M, gemm.token_sum_size(H, G*H))
+    dx: np.ndarray  # (M, rows, H)
+    dx_words: np.ndarray  # (M, rows, E)
+    packing: np.ndarray  # (M, gemm.token_sum_size(H or E, G*H))
+    final: np.ndarray  # (L, B or 0, S*H): errors of the last states
+    initial: np.ndarray  # (L, B or 0, S*H): those of the states that the sequences start from
 
 
 class Sparse(NamedTuple):
     """The gradient of U, in the rows of the words that occur."""
 
-    slot: np.ndarray  # int32[C]: row of dU that belongs to a word, -1 for none
+    slot: np.ndarray  # int32[words]: row of dU that belongs to a word, -1 for none
     words: np.ndarray  # int32[<= N]: the words that occur, by row of dU
-    dU: np.ndarray  # (<= N, G*H)
+    dU: np.ndarray  # (<= N, D)
 
 
 class Work(NamedTuple):
     """Scratch memory of the kernels, all overwritten. In small groups: every array passed on costs compile time."""
 
     cell: tuple  # the model's, with W in panels
+    inputs: np.ndarray  # the model's, in panels
     rows: Rows
     states: States
     softmax: Softmax
@@ -103,36 +119,64 @@ class Work(NamedTuple):
     constants: np.ndarray  # (M, 2, 8): constants of the optimiser, for the dense parameters and for U
 
 
-def allocate(cell, vocab_size, *, members, tokens, steps, sequences, learn, truncate=-1, states=0):
-    """Memory for batches of at most the given size, with `learn` for gradients too, and for `states` carried states.
+class Sizes(NamedTuple):
+    """How much memory a network's kernels need."""
 
-    `cell` is the model's tuple: its W is copied into panels by the kernels, the rest is shared.
+    members: int
+    tokens: int  # at most in a batch
+    steps: int  # at most of a sequence
+    sequences: int  # at most in a batch
+    learn: bool  # gradients too
+    truncate: int = -1
+    carried: int = 0  # sequences that start from states, or whose last states are asked for
+    carried_errors: int = 0  # sequences whose states' errors come from elsewhere, or are asked for
+    dropout: bool = False
+
+
+def allocate(model, U, sizes):
+    """A `Work` for batches of at most the given sizes.
+
+    The arrays of `model.cell` but W are shared, W and `model.inputs` are copied into panels by the kernels.
     """
-    C, H, N, M, dtype = vocab_size, len(cell.W), tokens, members, cell.W.dtype
-    G, S, A = cell.GATES, cell.STATES, cell.AUX
-    group = -(-sequences // M)
-    slots = min(truncate + 1, steps) if truncate >= 0 else 1
-    # learn: 1 or 0 times a size
-    occurring = learn * min(N, C)
+    L, H, columns = model.cell.W.shape
+    C, D, N, M, dtype = len(model.V), U.shape[1], sizes.tokens, sizes.members, model.V.dtype
+    S, A, E = model.cell.STATES, model.cell.AUX, len(model.inputs) - (L - 1) * H
+    group, learn = -(-sizes.sequences // M), int(sizes.learn)  # learn times a size is that size, or 0
+    slots = min(sizes.truncate + 1, sizes.steps) if sizes.truncate >= 0 else 1
+    occurring = learn * min(N, len(U))
 
     def real(*shape):
         return np.empty(shape, dtype)
 
-    rows = Rows(np.empty(N, np.int64), np.empty(N, np.int32), np.empty(N, np.int32), np.empty((M, steps + 1), np.int64))
-    flow = States(
-        prev=real(N, S * H), gates=real(N, G * H), aux=real(N, A * H), state=real(N, S * H),
-        initial=real(states, S * H), final=real(states, S * H),
+    rows = Rows(
+        np.empty(N, np.int64), np.empty(N, np.int32), np.empty(N, np.int32), np.empty((M, sizes.steps + 1), np.int64)
+    )
+    states = States(
+        words=real(N, E), prev=real(L, N, S * H), gates=real(L, N, columns), aux=real(L, N, A * H),
+        state=real(L, N, S * H), x=real(L - 1 + sizes.dropout, N, H), initial=real(L, sizes.carried, S * H),
+        final=real(L, sizes.carried, S * H),
     )  # fmt: skip
     softmax = Softmax(
         nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(M, TOKENS), total=real(M, TOKENS),
         log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS), scaled=real(learn * M, TOKENS, H),
         part=real(learn * M, TOKENS, H), best=np.empty((M, TOKENS), np.int32),
     )  # fmt: skip
+    inputs_T = panel_rows(columns, E) + (L - 1) * panel_rows(columns, H)
     errors = Errors(
-        dh=real(learn * N, H), da=real(learn * N, G * H), WT=real(learn * panel_rows(G * H, H), PANEL),
-        carry=real(learn * M, slots, group, S * H), scratch=real(learn * M, group, G * H),
-        packing=real(learn * M, token_sum_size(H, G * H)),
+        dh=real(learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
+        WT=real(L, learn * panel_rows(columns, H), PANEL), inputsT=real(learn * inputs_T, PANEL),
+        carry=real(learn * M, L, slots, group, S * H), scratch=real(learn * M, group, columns),
+        dx=real(learn * M, group, H), dx_words=real(learn * M, group, E),
+        packing=real(learn * M, token_sum_size(max(H, E), columns)),
+        final=real(L, sizes.carried_errors, S * H), initial=real(L, sizes.carried_errors, S * H),
     )  # fmt: skip
-    sparse = Sparse(np.full(learn * C, -1, np.int32), np.empty(occurring, np.int32), real(occurring, G * H))
-    packed = cell._replace(W=real(panel_rows(H, G * H), PANEL))
-    return Work(packed, rows, flow, softmax, errors, sparse, np.zeros((M, 8)), real(M, 2, 8))
+    sparse = Sparse(np.full(learn * len(U), -1, np.int32), np.empty(occurring, np.int32), real(occurring, D))
+    cell, inputs = panels_like(model)
+    return Work(cell, inputs, rows, states, softmax, errors, sparse, np.zeros((M, 8)), real(M, 2, 8))
+
+
+def panels_like(model):
+    """Memory for W, in a cell's tuple, and `inputs` in panels."""
+    L, H, columns = model.cell.W.shape
+    W = np.empty((L, panel_rows(H, columns), PANEL), model.V.dtype)
+    return model.cell._replace(W=W), np.empty((panel_rows(len(model.inputs), columns), PANEL), model.V.dtype)
