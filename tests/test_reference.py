@@ -4,7 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from reference import finite_difference, forward, gradients, init_params, log_probabilities, loss, windowed_loss
+from reference import (
+    STATES,
+    count_layers,
+    finite_difference,
+    forward,
+    gradients,
+    init_params,
+    log_probabilities,
+    loss,
+    windowed_loss,
+)
 
 CELLS = ["rnn", "lstm", "gru"]
 VOCAB_SIZE, HIDDEN_DIM = 4, 2
@@ -12,12 +22,37 @@ X = [[0, 2, 1, 1, 2], [2, 0]]  # the word 3 is never read
 Y = [[2, 1, 1, 2, 3], [0, 1]]
 
 
-def make_params(cell, bias=True, seed=0):
-    return init_params(cell, VOCAB_SIZE, HIDDEN_DIM, bias, np.random.default_rng(seed))
+def make_params(cell, bias=True, seed=0, **model):
+    return init_params(cell, VOCAB_SIZE, HIDDEN_DIM, bias, np.random.default_rng(seed), **model)
 
 
 def logistic(a):
     return 1 / (1 + math.exp(-a))
+
+
+def make_masks(params, x, rng, p=0.4):
+    """Masks of a batch: for every sequence and connection (T, width) multipliers, 0 or 1/(1−p)."""
+    widths = [params["embedding"].shape[1]] if "embedding" in params else []
+    widths += [HIDDEN_DIM] * count_layers(params)
+    return [[(rng.random((len(xs), width)) >= p) / (1 - p) for width in widths] for xs in x]
+
+
+def make_initial(cell, params, x, rng):
+    width = HIDDEN_DIM * len(STATES[cell])
+    return rng.uniform(-1, 1, (count_layers(params), len(x), width))
+
+
+def check_every_entry(function, point, grads):
+    """Compare every entry of every gradient with the finite difference of function at the point."""
+    assert grads.keys() == point.keys()
+    for name, grad in grads.items():
+        before = point[name].copy()
+        assert grad.shape == before.shape
+        expected = np.empty_like(grad)
+        for index in np.ndindex(grad.shape):
+            expected[index] = finite_difference(function, point, name, index)
+        np.testing.assert_allclose(grad, expected, rtol=1e-8, atol=1e-9, err_msg=name)
+        np.testing.assert_array_equal(point[name], before)
 
 
 @pytest.mark.parametrize("bptt_truncate", [None, 0, 1, 3, 100])
@@ -34,18 +69,46 @@ def test_every_entry_of_every_gradient_is_the_finite_difference(cell, bias, bptt
 
     value, grads = gradients(cell, params, X, Y, bptt_truncate)
     assert value == pytest.approx(function(params), rel=1e-14)
-    assert grads.keys() == params.keys()
+    check_every_entry(function, params, grads)
     for name, grad in grads.items():
-        assert grad.shape == params[name].shape
-        expected = np.empty_like(grad)
-        for index in np.ndindex(grad.shape):
-            expected[index] = finite_difference(function, params, name, index)
-        np.testing.assert_allclose(grad, expected, rtol=1e-8, atol=1e-9, err_msg=name)
         if name == "layer0.U":
             assert np.all(grad[:, 3] == 0)
             grad = grad[:, :3]
         assert np.all(np.abs(grad) > 1e-7), name
-        np.testing.assert_array_equal(params[name], frozen[name])
+
+
+DEEP = {
+    "one layer over an embedding": {"embedding_dim": 3},
+    "one layer, tied": {"embedding_dim": 2, "tie_weights": True},
+    "two layers": {"num_layers": 2},
+    "two layers without bias, tied": {"num_layers": 2, "bias": False, "embedding_dim": 2, "tie_weights": True},
+    "three layers over an embedding": {"num_layers": 3, "embedding_dim": 3},
+    "three layers without bias": {"num_layers": 3, "bias": False},
+}
+
+
+@pytest.mark.parametrize("bptt_truncate", [None, 0, 2])
+@pytest.mark.parametrize("model", DEEP)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_entry_in_deep_models_with_masks_from_given_states(cell, model, bptt_truncate):
+    rng = np.random.default_rng(2)
+    params = make_params(cell, **DEEP[model])
+    masks, initial = make_masks(params, X, rng), make_initial(cell, params, X, rng)
+    point = params | {"initial_state": initial}
+    frozen, frozen_initial = {name: array.copy() for name, array in params.items()}, initial.copy()
+
+    def function(point):
+        params = {name: array for name, array in point.items() if name != "initial_state"}
+        first = point["initial_state"]
+        if bptt_truncate is None:
+            return loss(cell, params, X, Y, masks, first)
+        return windowed_loss(cell, params, frozen, X, Y, bptt_truncate, masks, first, frozen_initial)
+
+    value, grads = gradients(cell, params, X, Y, bptt_truncate, masks, initial)
+    assert value == pytest.approx(function(point), rel=1e-14)
+    check_every_entry(function, point, grads)
+    for name, grad in grads.items():
+        assert np.any(grad != 0) or (name == "initial_state" and bptt_truncate == 0), name
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -142,7 +205,7 @@ def test_a_record_is_the_state_to_go_on_from(cell):
     first, head = forward(cell, params, X[0][:2])
     second, tail = forward(cell, params, X[0][2:], state=first[-1])
     np.testing.assert_array_equal(np.concatenate([head, tail]), logits)
-    np.testing.assert_array_equal(second[-1]["h"], records[-1]["h"])
+    np.testing.assert_array_equal(second[-1][0]["h"], records[-1][0]["h"])
     assert np.abs(forward(cell, params, X[0][2:])[1] - tail).max() > 1e-3
     assert forward(cell, params, [])[1].shape == (0, VOCAB_SIZE)
 
@@ -172,7 +235,7 @@ def test_tanh_with_one_unit_worked_by_hand():
     h_0 = (math.e - 1) / (math.e + 1)  # tanh ½
     h_1 = math.tanh(-1 + 2 * h_0)
     records, logits = forward("rnn", params, x[0])
-    np.testing.assert_allclose([record["h"][0] for record in records], [h_0, h_1], rtol=1e-14)
+    np.testing.assert_allclose([record["h"][0] for (record,) in records], [h_0, h_1], rtol=1e-14)
     np.testing.assert_allclose(logits, [[h_0, -h_0], [h_1, -h_1]], rtol=1e-14)
 
     # Two words with logits ±h: the word 0 has probability σ(2h), so L = −½ Σ ln σ(2h_t).
@@ -196,7 +259,7 @@ def test_lstm_with_zero_peepholes_is_the_plain_lstm():
     table = np.hstack([params["layer0.U"], params["layer0.W"], params["layer0.b"][:, np.newaxis]])
     h, c = [0.0, 0.0], [0.0, 0.0]
     records, _ = forward("lstm", params, X[0])
-    for record, word in zip(records, X[0], strict=True):
+    for (record,), word in zip(records, X[0], strict=True):
         column = [float(word == j) for j in range(VOCAB_SIZE)] + h + [1.0]
         a = [math.fsum(w * v for w, v in zip(row, column, strict=True)) for row in table]
         for j in range(2):
@@ -221,8 +284,8 @@ def test_lstm_peepholes_with_one_unit_worked_by_hand():
     c_1 = f * c_0 + i * math.tanh(0.4 - 0.8 * h_0)
     h_1 = logistic(0.3 + 0.7 * h_0 + 3 * c_1) * math.tanh(c_1)
     records, _ = forward("lstm", params, [0, 0])
-    np.testing.assert_allclose([r["c"][0] for r in records], [c_0, c_1], rtol=1e-14)
-    np.testing.assert_allclose([r["h"][0] for r in records], [h_0, h_1], rtol=1e-14)
+    np.testing.assert_allclose([r["c"][0] for (r,) in records], [c_0, c_1], rtol=1e-14)
+    np.testing.assert_allclose([r["h"][0] for (r,) in records], [h_0, h_1], rtol=1e-14)
 
 
 def test_gru_update_gate_weighs_the_new_state():
@@ -231,7 +294,7 @@ def test_gru_update_gate_weighs_the_new_state():
     state = {"h": np.array([0.3, -0.7])}
     for saturation, expected in [(100.0, "g"), (-100.0, "previous")]:
         params["layer0.b"][z_rows] = saturation
-        (record,), _ = forward("gru", params, [2], state)
+        ((record,),), _ = forward("gru", params, [2], [state])
         h = record["g"] if expected == "g" else state["h"]
         np.testing.assert_allclose(record["h"], h, rtol=1e-14)
 
@@ -241,7 +304,7 @@ def test_gru_reset_gate_acts_before_the_product():
     state = {"h": np.array([0.3, -0.7])}
     params["layer0.b"][:] = [100, 100, 100, -100, 0, 0]  # z = (1, 1), r = (1, 0)
     params["layer0.W"][4:] = [[0, 1], [1, 0]]  # W_g exchanges the units
-    (record,), _ = forward("gru", params, [2], state)
+    ((record,),), _ = forward("gru", params, [2], [state])
     a = params["layer0.U"][4:, 2]
     np.testing.assert_allclose(record["h"], np.tanh(a + [0, 0.3]), rtol=1e-14)
 
@@ -256,7 +319,7 @@ def test_gru_with_one_unit_worked_by_hand():
     z, r = logistic(0.1 + 0.5 * h_0), logistic(-0.2 - 0.6 * h_0)
     h_1 = (1 - z) * h_0 + z * math.tanh(0.9 + 0.7 * r * h_0)
     records, _ = forward("gru", params, [0, 0])
-    np.testing.assert_allclose([r["h"][0] for r in records], [h_0, h_1], rtol=1e-14)
+    np.testing.assert_allclose([r["h"][0] for (r,) in records], [h_0, h_1], rtol=1e-14)
 
 
 def test_finite_difference_of_a_known_function():
