@@ -26,7 +26,7 @@ class Batches(NamedTuple):
 
     @classmethod
     def whole(cls, x, y, order, bounds, given=False):
-        """Sequences of x and y (`Ragged`) as `ragged.minibatches` orders them; `given`: they start from given states."""
+        """Sequences of x and y (`Ragged`) in the order of `ragged.minibatches`; `given`: from given states."""
         start = np.full(len(bounds) - 1, GIVEN if given else ZEROS, np.int8)
         return cls(Segments(x.values, y.values, x.offsets[:-1], x.lengths, start), order, bounds)
 

@@ -186,15 +186,48 @@ class FastRNN(Estimator):
         self._train(x, y, 1)
         return self
 
-    def predict(self, x):
-        """Most probable next index at every step: a list of int32 arrays, one a sequence."""
-        x = self._inputs(x)
-        return list(Ragged(self.network_.predictions(x, self._threads()), x.offsets))
+    def predict(self, x, *, initial_state=None, return_state=False):
+        """Most probable next index at every step.
 
-    def predict_proba(self, x):
-        """Probabilities of the next index at every step: a list of (T, C) arrays, one a sequence."""
+        Parameters
+        ----------
+        x : Ragged, or a list of sequences of int
+        initial_state : array (num_layers, len(x), S*H), optional
+            What each sequence starts from, by default zeros; h first, then c (LSTM, where S is 2).
+        return_state : bool
+            Return the last states too, from which the sequences may be gone on with.
+
+        Returns
+        -------
+        predictions : list of int32 arrays, one a sequence
+        state : array (num_layers, len(x), S*H)
+            Only with `return_state`.
+        """
         x = self._inputs(x)
-        return np.split(self.network_.probabilities(x, self._threads()), x.offsets[1:-1])
+        states = self._states(x, initial_state, return_state)
+        found = list(Ragged(self.network_.predictions(x, self._threads(), states), x.offsets))
+        return (found, states) if return_state else found
+
+    def predict_proba(self, x, *, initial_state=None, return_state=False):
+        """Probabilities of the next index at every step: a list of (T, C) arrays, one a sequence.
+
+        The states are as in `predict`.
+        """
+        x = self._inputs(x)
+        states = self._states(x, initial_state, return_state)
+        found = np.split(self.network_.probabilities(x, self._threads(), states), x.offsets[1:-1])
+        return (found, states) if return_state else found
+
+    def activations(self, x):
+        """What the layers compute.
+
+        Returns
+        -------
+        list, one a sequence, of lists, one a layer, of dict of str to array (T, H)
+            Hidden units "h", cells "c" (LSTM), and the gates after their nonlinearities: "i", "f", "o", "g" (LSTM),
+            "z", "r", "g" (GRU).
+        """
+        return self.network_.activations(self._inputs(x))
 
     def loss(self, x, y):
         """Mean cross-entropy a token, nats."""
@@ -208,28 +241,33 @@ class FastRNN(Estimator):
         """exp(loss)."""
         return float(np.exp(self.loss(x, y)))
 
-    def score_samples(self, x, y):
-        """ln p of every sequence of targets: float64 (B,), nats."""
-        losses, x = self.token_losses(x, y)
-        return -np.add.reduceat(losses.astype(np.float64), x.offsets[:-1])
+    def score_samples(self, x, y, *, initial_state=None, return_state=False):
+        """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
+        x, y = self._inputs(x, y)
+        states = self._states(x, initial_state, return_state)
+        losses = self.network_.token_losses(x, y, self._threads(), states)
+        found = -np.add.reduceat(losses.astype(np.float64), x.offsets[:-1])
+        return (found, states) if return_state else found
 
     def token_losses(self, x, y):
         """Cross-entropy of every token, nats: an array over all tokens of x in order, and x as a `Ragged`."""
         x, y = self._inputs(x, y)
         return self.network_.token_losses(x, y, self._threads()), x
 
-    def gradients(self, x, y):
-        """Loss and its gradient.
+    def gradients(self, x, y, *, initial_state=None):
+        """Loss, without dropout, and its gradient.
 
         Returns
         -------
         loss : float
             As `loss`.
         gradients : dict of str to array
-            In the names and shapes of `params_`; truncated if `bptt_truncate` says so.
+            In the names and shapes of `params_`; truncated if `bptt_truncate` says so. With an `initial_state`, as
+            in `predict`, its gradient too: "initial_state".
         """
         x, y = self._inputs(x, y)
-        return self.network_.gradients(x, y, self._truncation(), self._threads())
+        states = self._states(x, initial_state)
+        return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
 
     def check_gradients(self, x, y, n_entries=20, step=5e-3, random_state=0):
         """Compare gradients with finite differences, as the tutorial's `gradient_check`.
@@ -467,6 +505,22 @@ class FastRNN(Estimator):
         y.check_below(self.vocab_size_, "y")
         return x, y
 
+    def _states(self, x, initial_state, wanted=False):
+        """A copy of the states that the sequences start from; None if they are zeros and nobody wants the last ones."""
+        network = self.network_
+        shape = (network.num_layers, len(x), network.state_size)
+        if initial_state is None:
+            return np.zeros(shape, network.dtype) if wanted else None
+        states = np.array(initial_state)
+        if states.dtype.kind not in "fiu":
+            raise TypeError(f"initial_state: found dtype {states.dtype}, expected numbers")
+        if states.shape != shape:
+            raise ValueError(f"initial_state: found shape {states.shape}, expected (layers, sequences, S*H) {shape}")
+        states = states.astype(network.dtype)
+        if not np.isfinite(states).all():
+            raise ValueError("initial_state: found NaN or infinity, expected finite numbers")
+        return states
+
     def _initialise(self, vocab_size):
         self.rng_ = as_generator(self.random_state)
         self.network_ = Network(
@@ -484,8 +538,8 @@ class FastRNN(Estimator):
     def _train(self, x, y, epochs):
         train(
             self.network_, self.optimizer_, self.history_, x, y, epochs=epochs, batch_size=self.batch_size,
-            chunk_len=self.chunk_len, truncate=self._truncation(), schedule=self.lr_schedule, evaluate_every=self.evaluate_every,
-            rng=self.rng_, n_threads=self._threads(), verbose=self.verbose,
+            chunk_len=self.chunk_len, truncate=self._truncation(), schedule=self.lr_schedule,
+            evaluate_every=self.evaluate_every, rng=self.rng_, n_threads=self._threads(), verbose=self.verbose,
         )  # fmt: skip
 
     def check_parameters(self):

@@ -110,25 +110,25 @@ class Network:
             self.U[:] = rng.uniform(-1, 1, self.U.shape)
         for array in (self.model.cell.W, self.model.V):
             array[:] = rng.uniform(-narrow, narrow, array.shape)
-        for l in range(self.num_layers):
-            matrix = self._own_matrix(self.model, l)
+        for layer in range(self.num_layers):
+            matrix = self._own_matrix(self.model, layer)
             if matrix.size:
                 bound = len(matrix) ** -0.5
                 matrix[:] = rng.uniform(-bound, bound, matrix.shape)
 
-    def _own_matrix(self, model, l):
-        """Layer l's own matrix (E or H, G*H), which has no rows where a word's row of U enters the gates."""
+    def _own_matrix(self, model, layer):
+        """Layer layer's own matrix (E or H, G*H), which has no rows where a word's row of U enters the gates."""
         E, H = self.embedding_dim or 0, self.hidden_dim
-        return model.inputs[:E] if l == 0 else model.inputs[E + (l - 1) * H : E + l * H]
+        return model.inputs[:E] if layer == 0 else model.inputs[E + (layer - 1) * H : E + layer * H]
 
     def layout(self, model, U):
         """{public name: array in the tutorial's orientation}, as views of `model` and `U`."""
         named = {"embedding": U} if self.embedding_dim else {"layer0.U": U.T}
-        for l in range(self.num_layers):
-            matrix = self._own_matrix(model, l)
-            named |= {f"layer{l}.U": matrix.T} if matrix.size else {}
+        for layer in range(self.num_layers):
+            matrix = self._own_matrix(model, layer)
+            named |= {f"layer{layer}.U": matrix.T} if matrix.size else {}
             for field, array in zip(model.cell._fields, model.cell, strict=True):
-                named[f"layer{l}.{field}"] = array[l].T if field == "W" else array[l]
+                named[f"layer{layer}.{field}"] = array[layer].T if field == "W" else array[layer]
         named |= {"c": model.c} if self.tie_weights else {"V": model.V, "c": model.c}
         return {name: array for name, array in named.items() if array.size}
 
@@ -218,10 +218,10 @@ class Network:
                 found.append([
                     {
                         name: part[:, j * H : (j + 1) * H].copy()
-                        for named, part in zip(names, (work.states.state[l], work.states.gates[l]), strict=True)
+                        for named, part in zip(names, (work.states.state[layer], work.states.gates[layer]), strict=True)
                         for j, name in enumerate(named)
                     }
-                    for l in range(self.num_layers)
+                    for layer in range(self.num_layers)
                 ])  # fmt: skip
         return found
 

@@ -48,7 +48,8 @@ def make_model(cell="gru", vocab_size=7, hidden_dim=5, seed=0, scale=1.5, **para
     model = FastRNN(cell, hidden_dim, vocab_size, **{"max_epochs": 0, "n_threads": 1, "random_state": 0} | parameters)
     model.fit([[0]], [[0]])
     rng = np.random.default_rng(seed)
-    for name, array in init_params(cell, vocab_size, hidden_dim, model.bias, rng, scale).items():
+    deep = {name: getattr(model, name) for name in ("num_layers", "embedding_dim", "tie_weights")}
+    for name, array in init_params(cell, vocab_size, hidden_dim, model.bias, rng, scale, **deep).items():
         model.params_[name] = array
     return model
 

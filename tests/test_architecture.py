@@ -17,8 +17,9 @@ ORDER = [
     "errors", "base", "ragged", "files", "text", "vocabulary", "corpora",
     "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads",
     "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
-    "cpu.recurrence", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode",
-    "network", "training", "decoding", "storage", "estimator", "compilation", "language_model", "arguments", "cli",
+    "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
+    "cpu.decode", "batches", "parameters", "network", "training", "decoding", "storage", "estimator", "compilation",
+    "language_model", "arguments", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 

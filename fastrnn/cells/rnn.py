@@ -32,7 +32,7 @@ class RNN(NamedTuple):
 
     NAME = "rnn"
     GATES = 1  # G
-    GATE_NAMES = ("h",)
+    GATE_NAMES = ()
     STATES = 1  # S
     STATE_NAMES = ("h",)
     AUX = 0  # A

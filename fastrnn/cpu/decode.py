@@ -199,32 +199,28 @@ def _feed(model, U, streams, flow, active, first, last):
         return
     L, columns, E, H = len(streams.state), flow.gates.shape[1], flow.words.shape[1], model.V.shape[1]
     prev, gates, state, width = flow.prev, flow.gates, flow.state, flow.state.shape[1]
-    for l in range(L):
-        b = model.cell.b[l]
+    for layer in range(L):
+        b = model.cell.b[layer]
         for a in range(first, last):
             s = active[a]
-            copy(streams.state[l, s], prev[a])
-            if l > 0 or E > 0:
+            copy(streams.state[layer, s], prev[a])
+            if layer > 0 or E > 0:
                 if len(b) > 0:
                     copy(b, gates[a])
-                if l == 0:
+                if layer == 0:
                     copy(U[streams.token[s]], flow.words[a])
             else:
                 embed(U, b, streams.token[s], gates[a])
-        if l > 0 or E > 0:
-            below, stride, depth = (
-                state.ravel() if l > 0 else flow.words.ravel(),
-                width if l > 0 else E,
-                H if l > 0 else E,
-            )
+        if layer > 0 or E > 0:
+            below, stride, depth = (state.ravel(), width, H) if layer > 0 else (flow.words.ravel(), E, E)
             panel_product(
-                below, first * stride, stride, panels_of(model.inputs, l, E, H, columns), depth, 0, depth, 0, columns,
-                gates.ravel(), first * columns, columns, last - first, len(b) > 0,
+                below, first * stride, stride, panels_of(model.inputs, layer, E, H, columns), depth, 0, depth, 0,
+                columns, gates.ravel(), first * columns, columns, last - first, len(b) > 0,
             )  # fmt: skip
-        own = layer_of(model.cell, l)
+        own = layer_of(model.cell, layer)
         forward_step(own, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
         for a in range(first, last):
-            copy(state[a], streams.state[l, active[a]])
+            copy(state[a], streams.state[layer, active[a]])
 
 
 @jit

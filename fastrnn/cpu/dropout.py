@@ -1,4 +1,4 @@
-"""Dropout's masks: a hash of what is dropped, so that no random numbers are kept and every number of threads drops the same.
+"""Dropout's masks: a hash of what is dropped. No mask is kept, and any number of threads drops the same.
 
 Whether unit j of a token is dropped depends on (seed, update, connection, place of the token in the corpus, j)
 alone; the backward pass asks again.

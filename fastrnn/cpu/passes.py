@@ -109,12 +109,12 @@ def _begin(member, size, start, sequences, states):
     initial, final = states.initial, states.final
     if start == GIVEN or initial.shape[1] == 0:
         return
-    for l in range(len(initial)):
+    for layer in range(len(initial)):
         for i in range(member, sequences, size):
             if start == CARRIED:
-                copy(final[l, i], initial[l, i])
+                copy(final[layer, i], initial[layer, i])
             else:
-                initial[l, i, :] = 0
+                initial[layer, i, :] = 0
 
 
 @jit

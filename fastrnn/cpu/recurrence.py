@@ -45,16 +45,16 @@ def pack(member, size, x, y, begin, length, ids, rows):
 
 
 @jit
-def forward(member, size, cell, l, U, steps, starts, tokens, states):
-    """Run the group forward through layer l; fills this member's rows of `states`, in that layer.
+def forward(member, size, cell, layer, U, steps, starts, tokens, states):
+    """Run the group forward through one layer; fills this member's rows of `states`, in that layer.
 
     `starts` is the member's own. Where U has rows (C, G*H) a word's row enters the gates; where it has none,
     states.gates already holds all that enters from below. A sequence starts from its row of states.initial (in the
     order of `ids`; zeros where that has no rows) and leaves its last state in states.final, if that has rows.
     """
-    own = layer_of(cell, l)
-    prev, gates, aux, state = states.prev[l], states.gates[l], states.aux[l], states.state[l]
-    initial, final = states.initial[l], states.final[l]
+    own = layer_of(cell, layer)
+    prev, gates, aux, state = states.prev[layer], states.gates[layer], states.aux[layer], states.state[layer]
+    initial, final = states.initial[layer], states.final[layer]
     for t in range(steps):
         first, last = starts[t], starts[t + 1]
         for row in range(first, last):
@@ -100,15 +100,15 @@ def add(source, target):
 
 
 @jit
-def backward(member, size, cell, l, steps, starts, states, errors):
-    """Run the group back through layer l from errors.dh; fills this member's rows of errors.da, in that layer.
+def backward(member, size, cell, layer, steps, starts, states, errors):
+    """Run the group back through one layer from errors.dh; fills this member's rows of errors.da, in that layer.
 
     The errors of the last states, errors.final, join where sequences end, if there are any; those of the initial
     states are left in errors.initial, if it has rows.
     """
-    own, WT, da, carry = layer_of(cell, l), errors.WT[l], errors.da[l], errors.carry[member, l, 0]
-    prev, gates, aux, state = states.prev[l], states.gates[l], states.aux[l], states.state[l]
-    final, initial = errors.final[l], errors.initial[l]
+    own, WT, da, carry = layer_of(cell, layer), errors.WT[layer], errors.da[layer], errors.carry[member, layer, 0]
+    prev, gates, aux, state = states.prev[layer], states.gates[layer], states.aux[layer], states.state[layer]
+    final, initial = errors.final[layer], errors.initial[layer]
     sequences = starts[1] - starts[0] if steps > 0 else 0
     for b in range(sequences):
         if len(final) > 0:
@@ -129,16 +129,16 @@ def backward(member, size, cell, l, steps, starts, states, errors):
 
 
 @jit
-def backward_by_age(cell, l, t, age, slot, starts, states, errors, carry, d_gates):
-    """One step back through layer l of the errors of the outputs `age` steps later, which wait in carry[slot].
+def backward_by_age(cell, layer, t, age, slot, starts, states, errors, carry, d_gates):
+    """One step back through one layer of the errors of the outputs `age` steps later, which wait in carry[slot].
 
     Their da is left in d_gates (rows, G*H), and added to what errors.da holds; for `age` 0 it is the first.
     """
     first, last = starts[t], starts[t + 1]
-    n, da = last - first, errors.da[l]
+    n, da = last - first, errors.da[layer]
     backward_step(
-        layer_of(cell, l), errors.WT[l], states.prev[l, first:last], states.gates[l, first:last],
-        states.aux[l, first:last], states.state[l, first:last], carry[slot, :n], d_gates[:n],
+        layer_of(cell, layer), errors.WT[layer], states.prev[layer, first:last], states.gates[layer, first:last],
+        states.aux[layer, first:last], states.state[layer, first:last], carry[slot, :n], d_gates[:n],
     )  # fmt: skip
     for b in range(n):
         if age == 0:

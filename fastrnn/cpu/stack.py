@@ -1,8 +1,8 @@
 """The stack of layers: what enters each layer from below, and the way of errors down through all of them.
 
-    layer 0      a word's row of U enters its gates; or, where there is an embedding, that row times layer 0's own matrix
-    layer l      h of layer l - 1 times layer l's own matrix
-    the output   h of the last layer
+    layer 0             the row of U that a word names; or, if that is an embedding, the row times layer 0's own matrix
+    every other layer   h of the layer below, times its own matrix
+    the output          h of the last layer
 
 A member takes its group of sequences through one whole layer after the other: what enters a layer is then one
 product for all steps, and no barrier is needed. Only truncated errors go down all layers step by step.
@@ -26,23 +26,23 @@ GRAIN = 16
 
 
 @jit
-def place(l, E, H):
-    """First row of layer l's own matrix in `inputs`."""
-    return 0 if l == 0 else E + (l - 1) * H
+def place(layer, E, H):
+    """First row of a layer's own matrix in `inputs`."""
+    return 0 if layer == 0 else E + (layer - 1) * H
 
 
 @jit
-def panels_of(panels, l, E, H, columns):
-    """Layer l's own matrix (width, columns) among those that stand in panels one below the other."""
+def panels_of(panels, layer, E, H, columns):
+    """A layer's own matrix (width, columns) among those that stand in panels one below the other."""
     strips = (columns + PANEL - 1) // PANEL
-    return panels[strips * place(l, E, H) : strips * place(l + 1, E, H)]
+    return panels[strips * place(layer, E, H) : strips * place(layer + 1, E, H)]
 
 
 @jit
-def transposed_panels_of(panels, l, E, H, rows):
-    """The transpose of layer l's own matrix (width, rows) among such transposes."""
+def transposed_panels_of(panels, layer, E, H, rows):
+    """The transpose of a layer's own matrix (width, rows) among such transposes."""
     below, strips = (E + PANEL - 1) // PANEL, (H + PANEL - 1) // PANEL
-    return panels[rows * place(l, below, strips) : rows * place(l + 1, below, strips)]
+    return panels[rows * place(layer, below, strips) : rows * place(layer + 1, below, strips)]
 
 
 @jit
@@ -50,11 +50,11 @@ def pack_forward(member, size, model, cell, inputs):
     """This member's share of all weights in panels: into the arrays W of `cell`, and `inputs`."""
     L, H, columns = model.cell.W.shape
     E = len(model.inputs) - (L - 1) * H
-    for l in range(L):
-        pack_weights(member, size, model.cell.W[l], cell.W[l])
-        if l > 0 or E > 0:
-            matrix = model.inputs[place(l, E, H) : place(l + 1, E, H)]
-            pack_weights(member, size, matrix, panels_of(inputs, l, E, H, columns))
+    for layer in range(L):
+        pack_weights(member, size, model.cell.W[layer], cell.W[layer])
+        if layer > 0 or E > 0:
+            matrix = model.inputs[place(layer, E, H) : place(layer + 1, E, H)]
+            pack_weights(member, size, matrix, panels_of(inputs, layer, E, H, columns))
 
 
 @jit
@@ -62,11 +62,11 @@ def pack_backward(member, size, model, errors):
     """The same of their transposes, into errors.WT and errors.inputsT."""
     L, H, columns = model.cell.W.shape
     E = len(model.inputs) - (L - 1) * H
-    for l in range(L):
-        pack_transposed(member, size, model.cell.W[l], errors.WT[l])
-        if l > 0 or E > 0:
-            matrix = model.inputs[place(l, E, H) : place(l + 1, E, H)]
-            pack_transposed(member, size, matrix, transposed_panels_of(errors.inputsT, l, E, H, columns))
+    for layer in range(L):
+        pack_transposed(member, size, model.cell.W[layer], errors.WT[layer])
+        if layer > 0 or E > 0:
+            matrix = model.inputs[place(layer, E, H) : place(layer + 1, E, H)]
+            pack_transposed(member, size, matrix, transposed_panels_of(errors.inputsT, layer, E, H, columns))
 
 
 @jit
@@ -77,18 +77,20 @@ def run_forward(member, size, cell, inputs, U, steps, rows, states, rate, key):
     """
     L, E, H, starts = len(states.prev), states.words.shape[1], states.x.shape[2], rows.starts[member]
     first, last = starts[0], starts[steps]
-    for l in range(L):
-        fed = l > 0 or E > 0
+    for layer in range(L):
+        fed = layer > 0 or E > 0
         if fed:
-            below = states.words if l == 0 else states.x[l - 1]
-            if l == 0:
+            below = states.words if layer == 0 else states.x[layer - 1]
+            if layer == 0:
                 for row in range(first, last):
                     copy(U[rows.tokens[row]], below[row])
-            if l > 0 or rate > 0:
-                _hand_up(below if l == 0 else states.state[l - 1], below, first, last, rate, key, l, rows.origin)
-            panels = panels_of(inputs, l, E, H, states.gates.shape[2])
-            _enter(below, cell.b[l], panels, states.gates[l], first, last)
-        forward(member, size, cell, l, U[: 0 if fed else len(U)], steps, starts, rows.tokens, states)
+            if layer > 0 or rate > 0:
+                _hand_up(
+                    below if layer == 0 else states.state[layer - 1], below, first, last, rate, key, layer, rows.origin
+                )
+            panels = panels_of(inputs, layer, E, H, states.gates.shape[2])
+            _enter(below, cell.b[layer], panels, states.gates[layer], first, last)
+        forward(member, size, cell, layer, U[: 0 if fed else len(U)], steps, starts, rows.tokens, states)
     if rate > 0:
         _hand_up(states.state[L - 1], states.x[L - 1], first, last, rate, key, L, rows.origin)
 
@@ -117,10 +119,10 @@ def _enter(below, b, panels, gates, first, last):
 
 @jit
 def run_backward(member, size, cell, truncate, steps, rows, states, errors, rate, key):
-    """Run this member's group back through all layers from errors.dh, which is overwritten; fills its rows of errors.da.
+    """Run this member's group back through all layers: from its rows of errors.dh, overwritten, to those of errors.da.
 
-    And of errors.dwords, the errors of the embedding, if there is one. `truncate` is k of truncated back-propagation
-    through time, negative for none: the error of output t then reaches steps t ... t-k and no further.
+    And to those of errors.dwords, if there is an embedding. `truncate` is k of truncated back-propagation through
+    time, negative for none: the error of output t then reaches steps t ... t-k and no further.
     """
     L, E, H, starts = len(states.prev), states.words.shape[1], states.x.shape[2], rows.starts[member]
     first, last = starts[0], starts[steps]
@@ -130,21 +132,21 @@ def run_backward(member, size, cell, truncate, steps, rows, states, errors, rate
     if 0 <= truncate < steps - (1 if len(errors.initial[0]) == 0 else 0):
         _run_truncated(member, size, cell, truncate, steps, rows, states, errors, rate, key)
         return
-    for l in range(L - 1, -1, -1):
-        backward(member, size, cell, l, steps, starts, states, errors)
-        if l > 0 or E > 0:
-            below = errors.dh if l > 0 else errors.dwords
-            _leave(errors.da[l], first, errors.inputsT, l, E, H, below, first, last - first)
+    for layer in range(L - 1, -1, -1):
+        backward(member, size, cell, layer, steps, starts, states, errors)
+        if layer > 0 or E > 0:
+            below = errors.dh if layer > 0 else errors.dwords
+            _leave(errors.da[layer], first, errors.inputsT, layer, E, H, below, first, last - first)
             if rate > 0:
-                _hand_up(below, below, first, last, rate, key, l, rows.origin)
+                _hand_up(below, below, first, last, rate, key, layer, rows.origin)
 
 
 @jit
-def _leave(da, da_row, inputsT, l, E, H, below, row, count):
-    """`count` rows of below, from `row` on: those of da, from da_row on, times the transpose of layer l's own matrix."""
+def _leave(da, da_row, inputsT, layer, E, H, below, row, count):
+    """`count` rows of below, from `row` on: those of da, from da_row on, times the layer's own matrix, transposed."""
     width, columns = below.shape[1], da.shape[1]
     if count > 0:
-        panels = transposed_panels_of(inputsT, l, E, H, columns)
+        panels = transposed_panels_of(inputsT, layer, E, H, columns)
         panel_product(
             da.ravel(), da_row * columns, columns, panels, columns, 0, columns, 0, width, below.ravel(), row * width,
             width, count, False,
@@ -165,34 +167,34 @@ def _run_truncated(member, size, cell, truncate, steps, rows, states, errors, ra
     for t in range(steps - 1, -1, -1):
         first, newest = starts[t], t % slots
         n = starts[t + 1] - first
-        for l in range(L):
-            carry[l, newest, :n] = 0
+        for layer in range(L):
+            carry[layer, newest, :n] = 0
         for b in range(n):
             add(errors.dh[first + b], carry[L - 1, newest, b])
-        for l in range(L - 1, -1, -1):
+        for layer in range(L - 1, -1, -1):
             for age in range(min(slots, steps - t)):
                 slot = (t + age) % slots
-                backward_by_age(cell, l, t, age, slot, starts, states, errors, carry[l], d_gates)
-                if l > 0:
-                    _leave(d_gates, 0, errors.inputsT, l, E, H, dx, 0, n)
-                    _hand_down(dx, n, first, rate, key, l, rows.origin)
+                backward_by_age(cell, layer, t, age, slot, starts, states, errors, carry[layer], d_gates)
+                if layer > 0:
+                    _leave(d_gates, 0, errors.inputsT, layer, E, H, dx, 0, n)
+                    _hand_down(dx, n, first, rate, key, layer, rows.origin)
                     for b in range(n):
-                        add(dx[b], carry[l - 1, slot, b])
+                        add(dx[b], carry[layer - 1, slot, b])
                 elif E > 0:
-                    _leave(d_gates, 0, errors.inputsT, l, E, H, dwords, 0, n)
-                    _hand_down(dwords, n, first, rate, key, l, rows.origin)
+                    _leave(d_gates, 0, errors.inputsT, layer, E, H, dwords, 0, n)
+                    _hand_down(dwords, n, first, rate, key, layer, rows.origin)
                     for b in range(n):
                         if age == 0:
                             copy(dwords[b], errors.dwords[first + b])
                         else:
                             add(dwords[b], errors.dwords[first + b])
     if len(errors.initial[0]) > 0 and steps > 0:
-        for l in range(L):
+        for layer in range(L):
             for b in range(starts[1] - starts[0]):
-                out = errors.initial[l, member + b * size]
+                out = errors.initial[layer, member + b * size]
                 out[:] = 0
                 for age in range(min(truncate, steps)):  # of an older output the initial state is a constant
-                    add(carry[l, age, b], out)
+                    add(carry[layer, age, b], out)
 
 
 @jit
@@ -214,20 +216,20 @@ def weights_gradients(member, size, cell, gradient, count, states, errors):
     if first == last:
         return
     scratch, matrices = errors.packing[member], gradient.inputs.ravel()
-    for l in range(L):
-        da = errors.da[l, :count]
+    for layer in range(L):
+        da = errors.da[layer, :count]
         weight_gradients(
-            layer_of(cell, l), layer_of(gradient.cell, l), states.prev[l, :count], states.aux[l, :count],
-            states.state[l, :count], da, first, last, scratch,
+            layer_of(cell, layer), layer_of(gradient.cell, layer), states.prev[layer, :count],
+            states.aux[layer, :count], states.state[layer, :count], da, first, last, scratch,
         )  # fmt: skip
         if gradient.cell.b.shape[1] > 0:
-            _sum_rows(da, first, last, gradient.cell.b[l])
-        if l > 0 or E > 0:
-            below = states.words if l == 0 else states.x[l - 1]
+            _sum_rows(da, first, last, gradient.cell.b[layer])
+        if layer > 0 or E > 0:
+            below = states.words if layer == 0 else states.x[layer - 1]
             width = below.shape[1]
             token_sum(
                 below.ravel(), 0, width, da.ravel(), first, columns, count, matrices,
-                place(l, E, H) * columns + first, columns, width, last - first, scratch,
+                place(layer, E, H) * columns + first, columns, width, last - first, scratch,
             )  # fmt: skip
 
 

@@ -9,11 +9,11 @@ from .output import TOKENS
 
 
 class Model(NamedTuple):
-    """Parameters of a network, or their gradients. C words, H units, G gates, L layers, E numbers of an embedding, or 0.
+    """Parameters of a network, or their gradients. C words, H units, G gates, L layers.
 
-    `dense` is one flat array of which all others are views: V and c first, the rest from `cell_start` on. An
-    encoder has no output layer, so C is 0 there. What a word names is not in it: U (words, D), whose rows enter the
-    gates of layer 0, D = G*H, or are the embedding, D = E.
+    E is the width of an embedding, or 0. `dense` is one flat array of which all others are views: V and c first, the
+    rest from `cell_start` on. An encoder has no output layer, so C is 0 there. What a word names is not in it: U
+    (words, D), whose rows enter the gates of layer 0, D = G*H, or are the embedding, D = E.
     """
 
     cell: tuple  # a cell's own tuple, of all layers: W (L, H, G*H), b (L, G*H) or (L, 0), ...
