@@ -205,6 +205,12 @@ class Network:
                 if states is not None:
                     states[:, chosen] = start
 
+    def last_states(self, x, n_threads):
+        """The states (L, B, S*H) that the layers end in, from zeros."""
+        states = np.zeros((self.num_layers, len(x), self.state_size), self.dtype)
+        self._in_pieces(passes.run_pass, x, x, n_threads, states)
+        return states
+
     def activations(self, x):
         """What the layers compute: for every sequence, layers of {"h" and other parts of the state, gates: (T, H)}."""
         found, H, names = [], self.hidden_dim, (self.cell_class.STATE_NAMES, self.cell_class.GATE_NAMES)
@@ -213,8 +219,8 @@ class Network:
                 one = x[i : i + 1]
                 sizes = {"tokens": len(one.values), "steps": len(one.values), "sequences": 1, "learn": False}
                 work = self.workspace(1, **sizes)
-                segments, ids, _ = Batches.whole(one, one, np.array([0]), np.array([0, 1]))
-                team.run(passes.run_pass, self.model, self.U, segments, ids, work)
+                batch = Batches.whole(one, one, np.array([0]), np.array([0, 1]))
+                team.run(passes.run_pass, self.model, self.U, *batch, work)
                 found.append([
                     {
                         name: part[:, j * H : (j + 1) * H].copy()

@@ -53,7 +53,7 @@ def train_pass(
         chosen, key = ids[bounds[batch] : bounds[batch + 1]], batch_key(status[2], status[1])
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        _begin(member, size, segments.start[batch], len(chosen), states)
+        begin(member, size, segments.start[batch], len(chosen), states)
         pack_forward(member, size, model, work.cell, work.inputs)
         pack_backward(member, size, model, errors)
         meet(barrier, size)
@@ -74,28 +74,28 @@ def train_pass(
         meet(barrier, size)
         run_backward(member, size, work.cell, truncate, steps, rows, states, errors, rate, key)
         if member == 0:
-            losses[batch] = _sum(work.softmax.nll, count)
-            _assign_slots(rows.tokens, count, sparse, work.partial)
+            losses[batch] = total_of(work.softmax.nll, count)
+            assign_slots(rows.tokens, count, sparse, work.partial)
         meet(barrier, size)
         occurring, clip = int(work.partial[0, 1]), 1.0
         weights_gradients(member, size, work.cell, gradient, count, states, errors)
-        _rows_gradient(member, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
+        rows_gradient(member, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
         meet(barrier, size)
         if hyper[6] > 0:
-            _squares(member, size, gradient.dense, sparse.dU, occurring, work.partial, 0)
+            squares(member, size, gradient.dense, sparse.dU, occurring, work.partial)
             meet(barrier, size)
-            norm = _norm(size, work.partial, 1)
+            norm = np.sqrt(sum_of_squares(size, work.partial))
             if not np.isfinite(norm):
                 return
             norms[batch] = norm
             clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
         if rule != NONE:
             constants(rule, hyper, clip, status[1] + 1, work.constants[member])
-            _update(
+            apply_update(
                 member, size, rule, model.cell_start if direct else 0, model.dense, gradient.dense, moments, U, sparse,
                 occurring, moments_U, work.constants[member],
             )  # fmt: skip
-        _free_slots(member, size, sparse, occurring)
+        free_slots(member, size, sparse, occurring)
         meet(barrier, size)
         if member == 0:
             status[0] += 1
@@ -104,7 +104,7 @@ def train_pass(
 
 
 @jit
-def _begin(member, size, start, sequences, states):
+def begin(member, size, start, sequences, states):
     """What this member's sequences start from, where states are carried."""
     initial, final = states.initial, states.final
     if start == GIVEN or initial.shape[1] == 0:
@@ -118,7 +118,7 @@ def _begin(member, size, start, sequences, states):
 
 
 @jit
-def _sum(values, count):
+def total_of(values, count):
     total = 0.0
     for i in range(count):
         total += values[i]
@@ -126,7 +126,7 @@ def _sum(values, count):
 
 
 @jit
-def _assign_slots(tokens, count, sparse, partial):
+def assign_slots(tokens, count, sparse, partial):
     """Give every word that occurs a row of dU, if dU has rows; leaves their number in partial[0, 1]."""
     slot, words, occurring = sparse.slot, sparse.words, 0
     for row in range(count if len(sparse.dU) > 0 else 0):
@@ -139,13 +139,13 @@ def _assign_slots(tokens, count, sparse, partial):
 
 
 @jit
-def _free_slots(member, size, sparse, occurring):
+def free_slots(member, size, sparse, occurring):
     for i in range(occurring * member // size, occurring * (member + 1) // size):
         sparse.slot[sparse.words[i]] = -1
 
 
 @jit
-def _rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
+def rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
     """This member's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
     slot, dU = sparse.slot, sparse.dU
     rows = errors.dwords if errors.dwords.shape[1] > 0 else errors.da[0]
@@ -158,26 +158,24 @@ def _rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
 
 
 @jit
-def _squares(member, size, dense, dU, occurring, partial, place):
-    """This member's part of the squared norm of a gradient into partial[member, place]."""
+def squares(member, size, dense, dU, occurring, partial):
+    """This member's part of a gradient's squared norm, into partial[member, 0]."""
     first, last = share(member, size, len(dense), GRAIN)
-    flat = dU.ravel()
     first_U, last_U = share(member, size, occurring * dU.shape[1], GRAIN)
-    partial[member, place] = squared_norm(dense, first, last) + squared_norm(flat, first_U, last_U)
+    partial[member, 0] = squared_norm(dense, first, last) + squared_norm(dU.ravel(), first_U, last_U)
 
 
 @jit
-def _norm(size, partial, places):
-    """Euclidean norm of the gradients whose squares stand in the first places of `partial`."""
+def sum_of_squares(size, partial):
+    """The squared norm whose parts `squares` has left; the team must have met since."""
     total = 0.0
     for other in range(size):
-        for place in range(places):
-            total += partial[other, place]
-    return np.sqrt(total)
+        total += partial[other, 0]
+    return total
 
 
 @jit
-def _update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
+def apply_update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
     """This member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = share(member, size, len(dense) - start, GRAIN)
     update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own[0])
@@ -197,7 +195,7 @@ def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        _begin(member, size, segments.start[batch], len(chosen), states)
+        begin(member, size, segments.start[batch], len(chosen), states)
         run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, 0.0, 0)
         meet(barrier, size)
         output_layer(
@@ -219,7 +217,7 @@ def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, b
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
         steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        _begin(member, size, segments.start[batch], len(chosen), states)
+        begin(member, size, segments.start[batch], len(chosen), states)
         run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, 0.0, 0)
         meet(barrier, size)
         probabilities(
@@ -229,12 +227,14 @@ def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, b
 
 
 @jit
-def run_pass(member, size, barrier, model, U, segments, ids, work):
-    """Run one batch forward: what it leaves behind is in work.states, its last states in work.states.final."""
+def run_pass(member, size, barrier, model, U, segments, ids, bounds, work):
+    """Run the layers forward; what the last batch leaves behind is in work.states, its last states in states.final."""
     rows = work.rows
     pack_forward(member, size, model, work.cell, work.inputs)
     meet(barrier, size)
-    steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, ids, rows)
-    _begin(member, size, segments.start[0], len(ids), work.states)
-    run_forward(member, size, work.cell, work.inputs, U, steps, rows, work.states, 0.0, 0)
-    meet(barrier, size)
+    for batch in range(len(bounds) - 1):
+        chosen = ids[bounds[batch] : bounds[batch + 1]]
+        steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
+        begin(member, size, segments.start[batch], len(chosen), work.states)
+        run_forward(member, size, work.cell, work.inputs, U, steps, rows, work.states, 0.0, 0)
+        meet(barrier, size)
