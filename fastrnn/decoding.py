@@ -52,8 +52,7 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     """
     rule = make_rule(network, end, min_length, exclude, temperature, top_k, top_p)
     drawn, scores = [], []
-    work = network.model.V.size * min(n, STREAMS)
-    with Team(max(1, min(n_threads, work // WORTH_A_THREAD))) as team:
+    with Team(team_size(network, min(n, STREAMS), n_threads)) as team:
         for first in range(0, n, STREAMS):
             tokens, log_p, lengths = _sample_streams(
                 network, team, prompt, min(STREAMS, n - first), max_length, rule, rng
@@ -61,6 +60,11 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
             drawn += [tokens[i, :length].copy() for i, length in enumerate(lengths)]
             scores += [log_p[i, :length].copy() for i, length in enumerate(lengths)]
     return drawn, scores
+
+
+def team_size(network, streams, n_threads):
+    """How many threads pay for so many streams: at most n_threads."""
+    return max(1, min(n_threads, network.model.V.size * streams // WORTH_A_THREAD))
 
 
 def make_rule(network, end, min_length, exclude, temperature, top_k, top_p):
@@ -122,7 +126,7 @@ class Decoder:
 
     def _allocate(self, count):
         self.streams, self._scratch = allocate(self._network.model, self._team.size, count)
-        self.state, self.logits = self.streams.state, self._scratch.words.z
+        self.state, self.logits, self._moved = self.streams.state, self._scratch.words.z, None
 
     def select(self, streams):
         """Go on with the named streams only; a stream may be named several times."""
@@ -130,10 +134,15 @@ class Decoder:
         self._allocate(len(streams))
         self.state[:], self.logits[:] = state, logits
 
-    def step(self, tokens):
-        """Feed every stream its next token, int32 (count,)."""
+    def step(self, tokens, parents=None):
+        """Feed every stream its next token, int32 (count,); it goes on from the stream that int64 `parents` names."""
         self.streams.token[:] = tokens
-        self._run(advance)
+        if parents is None:
+            self._run(advance, np.empty(0, np.int64), self.state[:0])
+        else:
+            if self._moved is None:
+                self._moved = np.empty_like(self.state)
+            self._run(advance, parents, self._moved)
 
     def draw(self, rule, prompt, uniforms, drawn, log_p):
         """Draw as many tokens for every stream as `uniforms` has rows, see `fastrnn.cpu.decode.draw`."""

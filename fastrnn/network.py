@@ -265,35 +265,60 @@ class Network:
         """
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
         batches = Batches.whole(x, y, order, bounds, given=states is not None)
-        gradient, total, loss = self.dense_like(), self.dense_like(), 0.0
-        dU = total.V if self.tie_weights else np.zeros_like(self.U)
-        d_states, nothing = None if states is None else np.zeros_like(states), NoOptimizer(self.dtype)
+        total, nothing, loss = GradientSum(self), NoOptimizer(self.dtype), 0.0
+        d_states = None if states is None else np.full_like(states, np.nan)
         carried = 0 if states is None else batches.sizes()["sequences"]
         with Team(n_threads) as team:
             work = self.workspace(
                 team.size, **batches.sizes(), learn=True, truncate=truncate, carried=carried, carried_errors=carried
             )
+            work.errors.final[:] = 0
             for b in range(batches.count):
                 chosen = order[bounds[b] : bounds[b + 1]]
                 if states is not None:
                     work.states.initial[:, : len(chosen)] = states[:, chosen]
-                work.errors.final[:] = 0
-                one = batches[b : b + 1]
-                losses, _ = self.train(team, one, work, gradient, nothing, truncate, 1 / len(x.values))
+                losses, _ = self.train(
+                    team, batches[b : b + 1], work, total.gradient, nothing, truncate, 1 / len(x.values)
+                )
                 if len(losses) == 0:  # not finite, and so left off before the gradients
-                    loss, total.dense[:], dU[:] = np.nan, np.nan, np.nan
-                    if states is not None:
-                        d_states[:] = np.nan
+                    loss = np.nan
+                    total.spoil()
                     break
                 loss += losses.sum()
-                total.dense[:] += gradient.dense
-                if not self.tie_weights:
-                    occurring = len(np.unique(x[chosen].values))
-                    dU[work.sparse.words[:occurring]] += work.sparse.dU[:occurring]
+                total.add(work, x[chosen].values)
                 if states is not None:
                     d_states[:, chosen] = work.errors.initial[:, : len(chosen)]
-        named = self.layout(total, dU) | ({} if states is None else {"initial_state": d_states})
-        return loss / len(x.values), {name: np.ascontiguousarray(array) for name, array in named.items()}
+        return loss / len(x.values), total.named() | ({} if states is None else {"initial_state": d_states})
+
+
+class GradientSum:
+    """The sum of a network's gradients over batches.
+
+    Attributes
+    ----------
+    gradient : fastrnn.cpu.workspace.Model
+        Where the kernels leave that of one batch.
+    """
+
+    def __init__(self, network):
+        self.gradient, self._total, self._network = network.dense_like(), network.dense_like(), network
+        self._dU = self._total.V if network.tie_weights else np.zeros_like(network.U)
+
+    def add(self, work, words):
+        """Add that of the batch that was done last, in which `words` occurred."""
+        self._total.dense[:] += self.gradient.dense
+        if not self._network.tie_weights:
+            occurring = len(np.unique(words))
+            self._dU[work.sparse.words[:occurring]] += work.sparse.dU[:occurring]
+
+    def spoil(self):
+        """Make NaN of all: a loss was not finite."""
+        self._total.dense[:], self._dU[:] = np.nan, np.nan
+
+    def named(self):
+        """{public name: array in its public shape}."""
+        named = self._network.layout(self._total, self._dU)
+        return {name: np.ascontiguousarray(array) for name, array in named.items()}
 
 
 class NoOptimizer:
@@ -303,3 +328,4 @@ class NoOptimizer:
         empty = np.empty(0, dtype)
         self.rule, self.hyper, self.updates, self.seed = NONE, np.zeros(9), 0, 0
         self.moments = self.moments_U = (empty, empty)
+        self.sides = [(self.moments, self.moments_U)] * 2

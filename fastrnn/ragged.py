@@ -220,6 +220,20 @@ def minibatches(lengths, batch_size, rng=None):
     return order.astype(np.int64, copy=False), _offsets(sizes)
 
 
+def reversed_sequences(x):
+    """A `Ragged` of the same sequences, each from its end to its beginning."""
+    ends = np.repeat(x.offsets[1:] + x.offsets[:-1] - 1, x.lengths)
+    return Ragged(x.values[ends - np.arange(x.values.size)], x.offsets)
+
+
+def between(x, start, end):
+    """Inputs and targets of a language model of x: every sequence after `start`, and before `end`; two `Ragged`."""
+    offsets = x.offsets + np.arange(len(x) + 1)
+    inputs = np.insert(x.values, x.offsets[:-1], start)
+    targets = np.insert(x.values, x.offsets[1:], end)
+    return Ragged(inputs, offsets), Ragged(targets, offsets)
+
+
 def streams(offsets, count, least):
     """Cut sequences into streams, so that there are at least about `count`: long ones into equal parts.
 

@@ -147,7 +147,7 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
             scratch.hT[member], scratch.tile[member],
         )  # fmt: skip
         for a in range(n):
-            _largest(words.z[a, first:last], allowed[first:last], scratch.lanes[member], words.top[member, a])
+            largest(words.z[a, first:last], allowed[first:last], scratch.lanes[member], words.top[member, a])
         meet(barrier, size)
         for a in range(n):
             words.total[member, a] = _weigh(
@@ -168,10 +168,23 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
 
 
 @jit
-def advance(member, size, barrier, model, U, streams, scratch):
-    """Feed every stream its streams.token; scratch.z (n, C) is then the logits of what may come next."""
+def advance(member, size, barrier, model, U, streams, scratch, parents, moved):
+    """Feed every stream its streams.token; scratch.words.z (n, C) is then the logits of what may come next.
+
+    Every stream goes on from the state of the one that `parents` (int64[n], or empty) names; `moved` is memory like
+    streams.state.
+    """
     n = _list_active(streams.ended, scratch.active[member])
     active = scratch.active[member, :n]
+    if len(parents) > 0:
+        for layer in range(len(moved)):
+            for a in range(member, n, size):
+                copy(streams.state[layer, parents[active[a]]], moved[layer, active[a]])
+        meet(barrier, size)
+        for layer in range(len(moved)):
+            for a in range(member, n, size):
+                copy(moved[layer, active[a]], streams.state[layer, active[a]])
+        meet(barrier, size)
     _feed(model, U, streams, scratch.flow, active, n * member // size, n * (member + 1) // size)
     meet(barrier, size)
     first, last = share(member, size, len(model.V), BLOCK)
@@ -251,7 +264,7 @@ def _logits(V, c, first, last, state, active, z, hT, tile):
 
 
 @jit
-def _largest(z, allowed, lanes, top):
+def largest(z, allowed, lanes, top):
     """top = (the largest of z, the largest of those allowed). Lane by lane: a maximum of all would be scalar code."""
     every, possible = lanes[0], lanes[1]
     nothing = z.dtype.type(-np.inf)
