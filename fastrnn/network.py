@@ -4,6 +4,7 @@ The one place where arrays of the kernels (cpu/) meet the names and shapes of th
 """
 
 from collections.abc import MutableMapping
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -99,6 +100,23 @@ class Network:
     def restore(self, snapshot):
         """Put back what `snapshot` returned."""
         self.model.dense[:], self.U[:] = snapshot
+
+    @contextmanager
+    def noise(self, words, deviation, rng):
+        """A context in which the weights have Gaussian noise; updates within it count, the noise goes again.
+
+        Of U only the rows of `words` have it: no others are read.
+        """
+        dense, U = self.model.dense, self.U
+        clean = dense.copy(), U[words]
+        noisy = [array + deviation * rng.standard_normal(array.shape, array.dtype) for array in clean]
+        dense[:], U[words] = noisy
+        try:
+            yield
+        finally:
+            with np.errstate(all="ignore"):  # of weights that have diverged
+                dense[:] = clean[0] + (dense - noisy[0])
+                U[words] = clean[1] + (U[words] - noisy[1])
 
     def workspace(self, members, **sizes):
         """Memory for the kernels, see `fastrnn.cpu.workspace.allocate`."""

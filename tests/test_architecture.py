@@ -18,7 +18,8 @@ ORDER = [
     "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads",
     "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
     "cpu.recurrence", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode",
-    "network", "training", "decoding", "storage", "estimator", "compilation", "language_model", "arguments", "cli",
+    "network", "storage", "optimizer", "history", "schedules", "checkpoint", "tasks", "training", "trainable",
+    "decoding", "estimator", "compilation", "language_model", "arguments", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 
