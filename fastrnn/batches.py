@@ -74,6 +74,15 @@ class Batches(NamedTuple):
         """Tokens of every batch: int64 array."""
         return np.add.reduceat(self.segments.length[self.ids], self.bounds[:-1])
 
+    def words(self, batch):
+        """The indices that occur in the inputs of a batch, ascending."""
+        segments = self.segments
+        pieces = self.ids[self.bounds[batch] : self.bounds[batch + 1]]
+        return np.unique(np.concatenate([
+            segments.x[begin : begin + length]
+            for begin, length in zip(segments.begin[pieces], segments.length[pieces], strict=True)
+        ]))  # fmt: skip
+
     def sizes(self):
         """The most tokens, steps and sequences of a batch."""
         lengths = self.segments.length[self.ids]

@@ -8,7 +8,7 @@ from .base import check_choice
 from .cells import CELLS
 from .cpu.jit import compilations
 from .estimator import DTYPES, FastRNN
-from .training import OPTIMIZERS
+from .optimizer import OPTIMIZERS
 
 
 class Warmed(NamedTuple):

@@ -6,4 +6,4 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class DivergenceError(FloatingPointError):
-    """Training met a loss or gradient that is not finite; the model keeps its last finite weights."""
+    """Losses or gradients were not finite, again and again at lower rates; the model has its last good weights."""

@@ -5,18 +5,21 @@ import numbers
 import numpy as np
 
 from . import storage
-from .base import Estimator, as_generator, check_bool, check_choice, check_integer, check_real
+from .base import as_generator, check_bool, check_choice, check_integer, check_real
 from .cells import CELLS
 from .cpu.threads import available_cores
 from .decoding import sample
+from .history import History
 from .network import Network
 from .ragged import Ragged, check_pair
-from .training import LEARNING_RATES, OPTIMIZERS, SCHEDULES, History, Optimizer, train
+from .tasks import LanguageTask
+from .trainable import Trainable, check_fit_arguments
 
 DTYPES = ("float32", "float64")
+_NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 
 
-class FastRNN(Estimator):
+class FastRNN(Trainable):
     """A recurrent language model over sequences of indices.
 
     Parameters
@@ -41,14 +44,36 @@ class FastRNN(Estimator):
     batch_size : int
         Sequences in a minibatch, of similar lengths.
     max_epochs : int
-        Passes over the data; 0 initialises and trains nothing.
+        Passes over the data, at most; 0 initialises and trains nothing.
     clip_norm : float, optional
         Scale the gradient down to this Euclidean norm when it is larger.
-    lr_schedule : {"constant", "halve"}
+    lr_schedule : {"constant", "halve", "plateau", "half-epochs"}
         "halve" is the tutorial's: every `evaluate_every` epochs the loss on the training data is evaluated,
-        and the learning rate halved if it rose.
-    evaluate_every : int
-        Epochs between these evaluations.
+        and the learning rate halved if it rose. "plateau" halves it when the validation loss (the training loss, if
+        nothing is held out) has not improved for `patience` epochs. "half-epochs" is that of Sutskever et al.
+        2014: after `lr_decay_start` epochs it is halved every half epoch.
+    evaluate_every, patience, lr_decay_start : int
+        Epochs, of the schedules "halve", "plateau" and "half-epochs".
+    validation_fraction : float in (0, 1), optional
+        Share of the sequences that `fit` holds out, drawn by the random state, and measures after every epoch.
+        By default none, and 0.1 for early stopping; validation data given to `fit` stand instead of it.
+    early_stopping : bool
+        Stop when the validation loss has not improved for `n_iter_no_change` epochs. The weights of the epoch with
+        the lowest validation loss are put back.
+    n_iter_no_change : int
+        Epochs without improvement.
+    tol : float
+        An improvement is one by more than this, in nats; for early stopping and "plateau".
+    weight_noise : float
+        Standard deviation of Gaussian noise on all weights, drawn anew for every batch: the gradient is that at
+        the noisy weights, the update one of the weights without noise (Graves 2011; Chung et al. 2014 took 0.075).
+    checkpoint : path, optional
+        File that `fit` keeps up to date with all that it needs to go on if it is stopped: see its `resume`.
+    checkpoint_minutes : float, optional
+        None: the checkpoint is written after every epoch; a number: also within epochs, as often as that.
+    warm_start : bool
+        `fit` goes on from the weights, the optimiser and the epochs of the last fit. An optimiser with other parameters
+        than the last one's starts anew.
     num_layers : int
         Recurrent layers, each fed by the one below.
     dropout : float in [0, 1)
@@ -80,10 +105,14 @@ class FastRNN(Estimator):
         (LSTM: i, f, o, g).
     loss_curve_ : list of float
         Mean cross-entropy a token of every epoch, nats, of each batch before its update.
+    validation_losses_ : list of float
+        Mean cross-entropy a token of the validation data after every epoch, nats.
     evaluations_ : list of (int, float)
         Epochs done and loss on all training data, of the schedule "halve".
-    n_epochs_ : int
-        Epochs done.
+    history_ : History
+        These and, by epoch, norms of the gradient, learning rates, seconds and tokens.
+    n_epochs_, n_updates_ : int
+        Epochs and updates done.
     learning_rate_ : float
         The learning rate as the schedule has left it.
     vocab_size_ : int
@@ -117,6 +146,16 @@ class FastRNN(Estimator):
         tie_weights=False,
         chunk_len=None,
         init_scale=None,
+        patience=2,
+        lr_decay_start=5,
+        validation_fraction=None,
+        early_stopping=False,
+        n_iter_no_change=3,
+        tol=1e-4,
+        weight_noise=0.0,
+        checkpoint=None,
+        checkpoint_minutes=None,
+        warm_start=False,
         dtype="float32",
         n_threads=None,
         random_state=None,
@@ -141,18 +180,40 @@ class FastRNN(Estimator):
         self.tie_weights = tie_weights
         self.chunk_len = chunk_len
         self.init_scale = init_scale
+        self.patience = patience
+        self.lr_decay_start = lr_decay_start
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.weight_noise = weight_noise
+        self.checkpoint = checkpoint
+        self.checkpoint_minutes = checkpoint_minutes
+        self.warm_start = warm_start
         self.dtype = dtype
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, x, y):
-        """Train from fresh weights.
+    def fit(self, x, y, *, validation_data=None, callback=None, resume=None):
+        """Train from fresh weights, unless `warm_start` or `resume` say otherwise.
+
+        Ctrl-C ends it early, with a line in the log: the model keeps what it has learned.
 
         Parameters
         ----------
         x, y : Ragged, or lists of sequences of int
             Inputs and targets: y[i][t] is to be predicted from x[i][: t + 1].
+        validation_data : pair (x, y), optional
+            Measured after every epoch, for early stopping and the schedule "plateau".
+        callback : callable, optional
+            Called as ``callback(self)`` after every epoch; training ends if it returns True. Its exceptions end
+            `fit` too, and the model keeps what it has learned.
+        resume : path, optional
+            A checkpoint: training goes on where it was, as if it had never been stopped, and ends with the same weights
+            bit for bit on the same machine and number of threads. Data and parameters must be those of then, but
+            for max_epochs, n_threads, verbose and what concerns checkpoints. It is written on, unless
+            `checkpoint` names another file.
 
         Returns
         -------
@@ -161,29 +222,34 @@ class FastRNN(Estimator):
         Raises
         ------
         TypeError, ValueError
-            Input or a parameter is not usable; nothing has changed then.
+            Input, a parameter or the checkpoint is not usable; nothing has changed then.
         DivergenceError
-            A loss was not finite; the last finite weights are kept.
+            Losses or gradients were not finite, again and again though the learning rate was halved each time; the
+            last good weights are kept.
+        OSError
+            The checkpoint cannot be written at the start. Later that is a warning, and tried again.
         """
         self.check_parameters()
         x, y = check_pair(x, y)
-        size = self.vocab_size or int(max(x.values.max(), y.values.max())) + 1
-        x.check_below(size, "x")
-        y.check_below(size, "y")
-        self._initialise(size)
-        self._train(x, y, self.max_epochs)
+        given = check_fit_arguments(validation_data, callback)
+        data = (x, y, *(given or ()))
+        size = self._check_indices(data, self._size() if self._is_warm(resume) else None)
+        self._fit(x, y, given, size, callback, resume)
         return self
 
     def partial_fit(self, x, y):
-        """Train one epoch more on x and y, from where the model is; like `fit` the first time."""
+        """Train one epoch more on x and y, from where the model is; like `fit` the first time.
+
+        Nothing is held out of the data, and no checkpoint is written.
+        """
         self.check_parameters()
+        if self.early_stopping:
+            raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
         x, y = check_pair(x, y)
-        size = self._size() or self.vocab_size or int(max(x.values.max(), y.values.max())) + 1
-        x.check_below(size, "x")
-        y.check_below(size, "y")
+        size = self._check_indices((x, y), self._size())
         if not hasattr(self, "network_"):
             self._initialise(size)
-        self._train(x, y, 1)
+        self._training(x, y, None).run(1, self._threads())
         return self
 
     def predict(self, x, *, initial_state=None, return_state=False):
@@ -412,25 +478,6 @@ class FastRNN(Estimator):
         self._check_fitted("network_")
         return self.network_.vocab_size
 
-    @property
-    def loss_curve_(self):
-        self._check_fitted("history_")
-        return self.history_.losses
-
-    @property
-    def evaluations_(self):
-        self._check_fitted("history_")
-        return self.history_.evaluations
-
-    @property
-    def n_epochs_(self):
-        return len(self.loss_curve_)
-
-    @property
-    def learning_rate_(self):
-        self._check_fitted("optimizer_")
-        return self.optimizer_.learning_rate
-
     def save(self, path):
         """Write the model to one .npz file, aside first, then renamed. The optimiser's moments are not in it."""
         storage.write(path, {"kind": "FastRNN"} | self._header(), self._arrays())
@@ -444,22 +491,17 @@ class FastRNN(Estimator):
     def _header(self):
         """What a file holds besides arrays."""
         self._check_fitted("network_")
-        network = self.network_  # set_params may have asked for another one since
-        parameters = self.get_params() | {
+        facts = {"vocab_size": self.vocab_size_, "learning_rate": self.learning_rate_}
+        return {"parameters": self._plain_parameters(self._built())} | facts | self.history_.to_header()
+
+    def _built(self):
+        """Parameters that the network was made with: set_params may have asked for others since."""
+        network = self.network_
+        return {
             "cell": network.cell_class.NAME, "hidden_dim": network.hidden_dim, "bias": network.bias,
             "dtype": network.dtype.name, "num_layers": network.num_layers, "embedding_dim": network.embedding_dim,
             "tie_weights": network.tie_weights,
         }  # fmt: skip
-        parameters = {n: v.item() if isinstance(v, np.generic) else v for n, v in parameters.items()}
-        if not isinstance(parameters["random_state"], (int, type(None))):
-            parameters["random_state"] = None
-        return {
-            "parameters": parameters,
-            "vocab_size": self.vocab_size_,
-            "losses": self.history_.losses,
-            "evaluations": self.history_.evaluations,
-            "learning_rate": self.learning_rate_,
-        }
 
     def _arrays(self):
         return {f"params/{name}": array for name, array in self.params_.items()}
@@ -476,8 +518,7 @@ class FastRNN(Estimator):
                 raise ValueError(f"found parameters {sorted(found)}, expected {sorted(names)}")
             for name in names:
                 model.params_[name.removeprefix("params/")] = arrays[name]
-            model.history_.losses = [float(loss) for loss in header["losses"]]
-            model.history_.evaluations = [(int(n), float(loss)) for n, loss in header["evaluations"]]
+            model.history_ = History.from_header(header)
             model.optimizer_.learning_rate = float(header["learning_rate"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: damaged: {error}") from None
@@ -528,18 +569,20 @@ class FastRNN(Estimator):
             bool(self.tie_weights),
         )  # fmt: skip
         self.network_.initialise(self.rng_, self.init_scale)
-        rate = self.learning_rate or LEARNING_RATES[self.optimizer]
-        seed = int(self.rng_.integers(1 << 32)) if self.dropout else 0
-        self.optimizer_ = Optimizer(
-            self.optimizer, rate, self.momentum, self.clip_norm, self.network_, self.dropout, seed
-        )
-        self.history_ = History()
+        self.optimizer_ = self._new_optimizer()
+        self.history_, self._split_seed = History(), None
 
-    def _train(self, x, y, epochs):
-        train(
-            self.network_, self.optimizer_, self.history_, x, y, epochs=epochs, batch_size=self.batch_size,
-            chunk_len=self.chunk_len, truncate=self._truncation(), schedule=self.lr_schedule,
-            evaluate_every=self.evaluate_every, rng=self.rng_, n_threads=self._threads(), verbose=self.verbose,
+    def _check_indices(self, data, size):
+        """The number of indices, checked: `size`, or vocab_size, or one more than the largest of the data."""
+        size = int(size or self.vocab_size or max(ragged.values.max() for ragged in data) + 1)
+        for ragged, name in zip(data, _NAMES, strict=False):
+            ragged.check_below(size, name)
+        return size
+
+    def _task(self, x, y, validation):
+        return LanguageTask(
+            self.network_, x, y, validation, batch_size=self.batch_size, chunk_len=self.chunk_len,
+            truncate=self._truncation(), n_threads=self._threads(), dropout=bool(self.dropout),
         )  # fmt: skip
 
     def check_parameters(self):
@@ -549,14 +592,6 @@ class FastRNN(Estimator):
         check_integer("vocab_size", self.vocab_size, 1, none=True)
         check_bool("bias", self.bias)
         check_integer("bptt_truncate", self.bptt_truncate, 0, none=True)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_real("learning_rate", self.learning_rate, 0, none=True)
-        check_real("momentum", self.momentum, 0, 1, low_open=False)
-        check_integer("batch_size", self.batch_size, 1)
-        check_integer("max_epochs", self.max_epochs, 0)
-        check_real("clip_norm", self.clip_norm, 0, none=True)
-        check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
-        check_integer("evaluate_every", self.evaluate_every, 1)
         check_integer("num_layers", self.num_layers, 1)
         check_real("dropout", self.dropout, 0, 1, low_open=False)
         check_integer("embedding_dim", self.embedding_dim, 1, none=True)
@@ -568,6 +603,7 @@ class FastRNN(Estimator):
             )
         check_integer("chunk_len", self.chunk_len, 1, none=True)
         check_real("init_scale", self.init_scale, 0, none=True)
+        self.check_training_parameters()
         try:
             name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
         except TypeError:

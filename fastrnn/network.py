@@ -3,6 +3,8 @@
 The one place where arrays of the kernels (cpu/) meet the names and shapes of the public contract.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from .batches import Batches
@@ -144,6 +146,24 @@ class Network:
         """Put back what `snapshot` returned."""
         self.model.dense[:], self.U[:] = snapshot
 
+    @contextmanager
+    def noise(self, words, deviation, rng):
+        """A context in which the weights have Gaussian noise; updates within it count, the noise goes again.
+
+        Of U only the rows of `words` have it: no others are read.
+        """
+        dense, U = self.model.dense, self.U
+        words = words[:0] if self.tie_weights else words
+        clean = dense.copy(), U[words]
+        noisy = [array + deviation * rng.standard_normal(array.shape, array.dtype) for array in clean]
+        dense[:], U[words] = noisy
+        try:
+            yield
+        finally:
+            with np.errstate(all="ignore"):  # of weights that have diverged
+                dense[:] = clean[0] + (dense - noisy[0])
+                U[words] = clean[1] + (U[words] - noisy[1])
+
     def workspace(self, members, **sizes):
         """Memory for the kernels; `sizes` are those of `fastrnn.cpu.workspace.Sizes`."""
         work = allocate(self.model, self.U, Sizes(members, **sizes))
@@ -251,7 +271,7 @@ class Network:
         status = np.array([0, optimizer.updates, optimizer.seed], np.int64)
         try:
             team.run(
-                passes.train_pass, self.model, self.U, gradient, optimizer.moments, optimizer.moments_U, *batches,
+                passes.train_pass, self.model, self.U, gradient, *optimizer.sides[0], *batches,
                 work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
             )  # fmt: skip
         finally:  # a Ctrl-C comes after the batches: they count
@@ -327,5 +347,4 @@ class NoOptimizer:
     def __init__(self, dtype):
         empty = np.empty(0, dtype)
         self.rule, self.hyper, self.updates, self.seed = NONE, np.zeros(9), 0, 0
-        self.moments = self.moments_U = (empty, empty)
-        self.sides = [(self.moments, self.moments_U)] * 2
+        self.sides = [((empty, empty), (empty, empty))] * 2

@@ -18,7 +18,7 @@ DAMAGES = (
 )  # fmt: skip
 
 
-def write(path, header, arrays):
+def write(path, header, arrays, aside=None):
     """Write a model file aside, then rename it: what was there stays whole until the new one is.
 
     Parameters
@@ -28,11 +28,16 @@ def write(path, header, arrays):
     header : dict
         What JSON can hold.
     arrays : dict of str to array
+    aside : str or path, optional
+        File of the same folder to write first; by default one of a name of its own.
     """
     path = Path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION} | header)
     header_bytes = np.frombuffer(text.encode(), np.uint8)
-    handle, aside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    if aside is None:
+        handle, aside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    else:
+        handle = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, header=header_bytes, **arrays)

@@ -18,8 +18,9 @@ ORDER = [
     "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads",
     "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
     "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
-    "cpu.decode", "batches", "parameters", "network", "training", "decoding", "storage", "estimator", "compilation",
-    "language_model", "arguments", "cli",
+    "cpu.decode", "cpu.pairs", "cpu.beam", "batches", "parameters", "network", "pair_network", "storage", "optimizer",
+    "history", "schedules", "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search", "estimator",
+    "compilation", "language_model", "arguments", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 

@@ -13,7 +13,7 @@ row has no m: by the time m has passed most of a gradient on, a rare word is not
 
     Adam on U   v = b2 v + (1 - b2) g^2;  p -= f r'' g / (sqrt(v) + eps')    r'' without the correction of m's bias
 
-and RMSProp and Adam move U by f times their rate, see `training.U_RATE`.
+and RMSProp and Adam move U by f times their rate, see `optimizer.U_RATE`.
 """
 
 import math

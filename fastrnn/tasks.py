@@ -1,0 +1,96 @@
+"""What the training loop trains: a network with its data, cut into the batches of an epoch."""
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from .batches import Batches
+from .network import NoOptimizer
+from .ragged import minibatches, streams
+
+
+class LanguageTask:
+    """Predicting the next index of sequences. The training loop needs these methods, whatever the data are.
+
+    Parameters
+    ----------
+    network : Network
+    x, y : Ragged
+        Training data.
+    validation : (Ragged, Ragged) or None
+    batch_size : int
+    chunk_len : int or None
+    truncate : int
+        k of truncated back-propagation, negative for none.
+    n_threads : int
+    dropout : bool
+        Whether the optimizer that is to come drops anything.
+    """
+
+    def __init__(self, network, x, y, validation, *, batch_size, chunk_len, truncate, n_threads, dropout):
+        self.network, self.x, self.y, self.validation = network, x, y, validation
+        self.batch_size, self.chunk_len, self.truncate, self.n_threads = batch_size, chunk_len, truncate, n_threads
+        self.dropout = dropout
+        self._gradient = network.dense_like()
+
+    def begin_epoch(self, rng, members):
+        """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
+        self._batches = self._draw(rng)
+        self._work = self.network.training_workspace(members, self._batches, self.truncate, self.dropout)
+        return self._batches.tokens
+
+    def _draw(self, rng):
+        x, y = self.x, self.y
+        if self.chunk_len is None:
+            return Batches.whole(x, y, *minibatches(x.lengths, self.batch_size, rng))
+        begin, length = streams(x.offsets, self.batch_size, self.chunk_len)
+        return Batches.chunked(x, y, begin, length, *minibatches(length, self.batch_size, rng), self.chunk_len)
+
+    def carried(self):
+        """Arrays that go on from batch to batch within an epoch: states of chunked streams."""
+        return [self._work.states.final]
+
+    def train(self, team, first, last, optimizer):
+        """Train on the epoch's batches from `first` to `last` - 1.
+
+        Returns
+        -------
+        losses, norms : float64 arrays
+            Summed cross-entropy of each batch, nats, and its gradient's norm or NaN. Shorter than the batches if
+            one was not finite.
+        """
+        return self.network.train(team, self._batches[first:last], self._work, self._gradient, optimizer, self.truncate)
+
+    def is_sound(self, team):
+        """Whether the first batch's loss and gradient are finite at the present weights."""
+        nothing = NoOptimizer(self.network.dtype)
+        return len(self.train(team, 0, 1, nothing)[0]) == 1 and self.network.is_finite()
+
+    def noise(self, batch, deviation, rng):
+        """A context in which the weights that batch number `batch` uses have Gaussian noise."""
+        if not deviation:
+            return nullcontext()
+        return self.network.noise(self._batches.words(batch), deviation, rng)
+
+    def training_loss(self):
+        """Mean cross-entropy a token of the training data, nats."""
+        return self._loss(self.x, self.y)
+
+    def validation_loss(self):
+        """The same of the validation data; None if there are none."""
+        return None if self.validation is None else self._loss(*self.validation)
+
+    def _loss(self, x, y):
+        return float(self.network.token_losses(x, y, self.n_threads).mean(dtype=np.float64))
+
+    def is_finite(self):
+        """Whether all weights are."""
+        return self.network.is_finite()
+
+    def snapshot(self):
+        """A copy of the weights: a tuple of arrays, for `restore`."""
+        return self.network.snapshot()
+
+    def restore(self, snapshot):
+        """Put back the weights."""
+        self.network.restore(snapshot)
