@@ -8,6 +8,9 @@ __version__ = "0.1.0"
 _ROOMS = {
     "FastRNN": "estimator",
     "LanguageModel": "language_model",
+    "Seq2Seq": "seq2seq",
+    "Ensemble": "seq2seq",
+    "Translator": "translator",
     "Vocabulary": "vocabulary",
     "Ragged": "ragged",
     "read_texts": "files",

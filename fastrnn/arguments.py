@@ -209,9 +209,9 @@ def _add_parameters(parser, names):
 
 def _parameters_told():
     from .cells import CELLS
-    from .estimator import DTYPES
     from .language_model import LanguageModel
     from .text import LEVELS, SENTENCE_SPLITS
+    from .trainable import DTYPES
     from .training import OPTIMIZERS, SCHEDULES
 
     choices = {

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from .base import check_choice
 from .cells import CELLS
 from .cpu.jit import compilations
-from .estimator import DTYPES, FastRNN
+from .estimator import FastRNN
 from .optimizer import OPTIMIZERS
+from .trainable import DTYPES
 
 
 class Warmed(NamedTuple):

@@ -4,18 +4,13 @@ import numbers
 
 import numpy as np
 
-from . import storage
-from .base import as_generator, check_bool, check_choice, check_integer, check_real
-from .cells import CELLS
-from .cpu.threads import available_cores
+from .base import as_generator, check_integer, check_real
 from .decoding import sample
-from .history import History
 from .network import Network
 from .ragged import Ragged, check_pair
 from .tasks import LanguageTask
 from .trainable import Trainable, check_fit_arguments
 
-DTYPES = ("float32", "float64")
 _NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 
 
@@ -469,67 +464,9 @@ class FastRNN(Trainable):
         return exclude
 
     @property
-    def params_(self):
-        self._check_fitted("network_")
-        return self.network_.params
-
-    @property
     def vocab_size_(self):
         self._check_fitted("network_")
         return self.network_.vocab_size
-
-    def save(self, path):
-        """Write the model to one .npz file, aside first, then renamed. The optimiser's moments are not in it."""
-        storage.write(path, {"kind": "FastRNN"} | self._header(), self._arrays())
-
-    @classmethod
-    def load(cls, path):
-        """Read a model that `save` wrote; ValueError if the file is damaged or foreign."""
-        header, arrays = storage.read(path, "FastRNN")
-        return cls._from_file(path, header, arrays)
-
-    def _header(self):
-        """What a file holds besides arrays."""
-        self._check_fitted("network_")
-        facts = {"vocab_size": self.vocab_size_, "learning_rate": self.learning_rate_}
-        return {"parameters": self._plain_parameters(self._built())} | facts | self.history_.to_header()
-
-    def _built(self):
-        """Parameters that the network was made with: set_params may have asked for others since."""
-        network = self.network_
-        return {
-            "cell": network.cell_class.NAME, "hidden_dim": network.hidden_dim, "bias": network.bias,
-            "dtype": network.dtype.name, "num_layers": network.num_layers, "embedding_dim": network.embedding_dim,
-            "tie_weights": network.tie_weights,
-        }  # fmt: skip
-
-    def _arrays(self):
-        return {f"params/{name}": array for name, array in self.params_.items()}
-
-    @classmethod
-    def _from_file(cls, path, header, arrays):
-        try:
-            model = cls(**header["parameters"])
-            model.check_parameters()
-            model._initialise(header["vocab_size"])
-            names = {f"params/{name}" for name in model.params_}
-            found = {name for name in arrays if name.startswith("params/")}
-            if names != found:
-                raise ValueError(f"found parameters {sorted(found)}, expected {sorted(names)}")
-            for name in names:
-                model.params_[name.removeprefix("params/")] = arrays[name]
-            model.history_ = History.from_header(header)
-            model.optimizer_.learning_rate = float(header["learning_rate"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: damaged: {error}") from None
-        return model
-
-    def _size(self):
-        return self.network_.vocab_size if hasattr(self, "network_") else None
-
-    def _threads(self):
-        check_integer("n_threads", self.n_threads, 1, none=True)
-        return self.n_threads or available_cores()
 
     def _truncation(self):
         return -1 if self.bptt_truncate is None else self.bptt_truncate
@@ -562,15 +499,11 @@ class FastRNN(Trainable):
             raise ValueError("initial_state: found NaN or infinity, expected finite numbers")
         return states
 
-    def _initialise(self, vocab_size):
-        self.rng_ = as_generator(self.random_state)
-        self.network_ = Network(
-            self.cell, vocab_size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
+    def _make_network(self, size):
+        return Network(
+            self.cell, size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
             bool(self.tie_weights),
         )  # fmt: skip
-        self.network_.initialise(self.rng_, self.init_scale)
-        self.optimizer_ = self._new_optimizer()
-        self.history_, self._split_seed = History(), None
 
     def _check_indices(self, data, size):
         """The number of indices, checked: `size`, or vocab_size, or one more than the largest of the data."""
@@ -587,28 +520,8 @@ class FastRNN(Trainable):
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
-        check_choice("cell", self.cell, tuple(CELLS))
-        check_integer("hidden_dim", self.hidden_dim, 1)
-        check_integer("vocab_size", self.vocab_size, 1, none=True)
-        check_bool("bias", self.bias)
-        check_integer("bptt_truncate", self.bptt_truncate, 0, none=True)
-        check_integer("num_layers", self.num_layers, 1)
-        check_real("dropout", self.dropout, 0, 1, low_open=False)
-        check_integer("embedding_dim", self.embedding_dim, 1, none=True)
-        check_bool("tie_weights", self.tie_weights)
-        if self.tie_weights and self.embedding_dim != self.hidden_dim:
-            raise ValueError(
-                f"tie_weights: found embedding_dim {self.embedding_dim} and hidden_dim {self.hidden_dim}, expected them"
-                " to be equal"
-            )
-        check_integer("chunk_len", self.chunk_len, 1, none=True)
-        check_real("init_scale", self.init_scale, 0, none=True)
+        self.check_network_parameters()
         self.check_training_parameters()
-        try:
-            name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
-        except TypeError:
-            name = self.dtype
-        check_choice("dtype", name, DTYPES)
-        self._threads()
-        if not isinstance(self.verbose, (bool, int)):
-            raise TypeError(f"verbose: found {self.verbose!r}, expected an int")
+        check_integer("vocab_size", self.vocab_size, 1, none=True)
+        check_integer("bptt_truncate", self.bptt_truncate, 0, none=True)
+        check_integer("chunk_len", self.chunk_len, 1, none=True)

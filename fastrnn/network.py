@@ -60,6 +60,18 @@ class Network:
         self.U = self.model.V if tie_weights else np.zeros((vocab_size, width), self.dtype)
         self.params = Parameters(lambda: self.layout(self.model, self.U))
 
+    @property
+    def networks(self):
+        """Networks whose parameters are trained together: this one."""
+        return [self]
+
+    def built(self):
+        """Parameters of the estimators with which it was made: {name: value}."""
+        return {
+            "cell": self.cell_class.NAME, "hidden_dim": self.hidden_dim, "bias": self.bias, "dtype": self.dtype.name,
+            "num_layers": self.num_layers, "embedding_dim": self.embedding_dim, "tie_weights": self.tie_weights,
+        }  # fmt: skip
+
     def __getstate__(self):  # views do not survive a copy: rebuild them
         return {"arguments": self._arguments, "dense": self.model.dense.copy(), "U": self.U}
 

@@ -80,6 +80,15 @@ class PairNetwork:
         self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
         self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
 
+    @property
+    def vocab_size(self):
+        """Words of the source's side and of the target's."""
+        return self.encoder.vocab_size, self.decoder.vocab_size
+
+    def built(self):
+        """Parameters of the estimators with which it was made: {name: value}."""
+        return self.decoder.built()
+
     def initialise(self, rng, scale=None):
         """As `Network.initialise`, the encoder first."""
         for network in self.networks:

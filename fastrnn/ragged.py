@@ -234,6 +234,11 @@ def between(x, start, end):
     return Ragged(inputs, offsets), Ragged(targets, offsets)
 
 
+def without_first(x):
+    """The same sequences without the first index of each, which must not be all that one has."""
+    return Ragged(np.delete(x.values, x.offsets[:-1]), x.offsets - np.arange(len(x) + 1))
+
+
 def streams(offsets, count, least):
     """Cut sequences into streams, so that there are at least about `count`: long ones into equal parts.
 

@@ -1,16 +1,42 @@
 """What the training loop trains: a network with its data, cut into the batches of an epoch."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 
 from .batches import Batches
 from .network import NoOptimizer
+from .pair_network import PairBatches
 from .ragged import minibatches, streams
 
 
-class LanguageTask:
-    """Predicting the next index of sequences. The training loop needs these methods, whatever the data are.
+class Task:
+    """What is the same whatever the data are: the state of `self.network`."""
+
+    def is_finite(self):
+        """Whether all weights are."""
+        return self.network.is_finite()
+
+    def is_sound(self, team):
+        """Whether the first batch's loss and gradient are finite at the present weights."""
+        nothing = NoOptimizer(self.network.dtype)
+        return len(self.train(team, 0, 1, nothing)[0]) == 1 and self.network.is_finite()
+
+    def snapshot(self):
+        """A copy of the weights: a tuple of arrays, for `restore`."""
+        return self.network.snapshot()
+
+    def restore(self, snapshot):
+        """Put back the weights."""
+        self.network.restore(snapshot)
+
+    def carried(self):
+        """Arrays that go on from batch to batch within an epoch."""
+        return []
+
+
+class LanguageTask(Task):
+    """Predicting the next index of sequences.
 
     Parameters
     ----------
@@ -61,11 +87,6 @@ class LanguageTask:
         """
         return self.network.train(team, self._batches[first:last], self._work, self._gradient, optimizer, self.truncate)
 
-    def is_sound(self, team):
-        """Whether the first batch's loss and gradient are finite at the present weights."""
-        nothing = NoOptimizer(self.network.dtype)
-        return len(self.train(team, 0, 1, nothing)[0]) == 1 and self.network.is_finite()
-
     def noise(self, batch, deviation, rng):
         """A context in which the weights that batch number `batch` uses have Gaussian noise."""
         if not deviation:
@@ -83,14 +104,53 @@ class LanguageTask:
     def _loss(self, x, y):
         return float(self.network.token_losses(x, y, self.n_threads).mean(dtype=np.float64))
 
-    def is_finite(self):
-        """Whether all weights are."""
-        return self.network.is_finite()
 
-    def snapshot(self):
-        """A copy of the weights: a tuple of arrays, for `restore`."""
-        return self.network.snapshot()
+class PairTask(Task):
+    """Predicting targets from sources, by an encoder and a decoder; for the training loop as `LanguageTask`.
 
-    def restore(self, snapshot):
-        """Put back the weights."""
-        self.network.restore(snapshot)
+    Parameters
+    ----------
+    network : PairNetwork
+    pairs : Pairs
+        Training data.
+    validation : Pairs or None
+    batch_size, n_threads : int
+    dropout : bool
+    """
+
+    def __init__(self, network, pairs, validation, *, batch_size, n_threads, dropout):
+        self.network, self.pairs, self.validation = network, pairs, validation
+        self.batch_size, self.n_threads, self.dropout = batch_size, n_threads, dropout
+        self._gradients = network.gradients_like()
+
+    def begin_epoch(self, rng, members):
+        """Draw the batches of an epoch from `rng`, for a team of `members`; returns the target tokens of each."""
+        self._batches = PairBatches.of(self.pairs, self.batch_size, rng)
+        self._works = self.network.training_workspace(members, self._batches, self.dropout)
+        return self._batches.decoder.tokens
+
+    def train(self, team, first, last, optimizer):
+        """Train on the epoch's batches from `first` to `last` - 1: losses and norms, as `LanguageTask.train`."""
+        return self.network.train(team, self._batches, first, last, self._works, self._gradients, optimizer)
+
+    @contextmanager
+    def noise(self, batch, deviation, rng):
+        """A context in which the weights that batch number `batch` uses have Gaussian noise."""
+        with ExitStack() as stack:
+            if deviation:
+                for network, side in zip(
+                    self.network.networks, (self._batches.encoder, self._batches.decoder), strict=True
+                ):
+                    stack.enter_context(network.noise(side.words(batch), deviation, rng))
+            yield
+
+    def training_loss(self):
+        """Mean cross-entropy a target token of the training data, nats."""
+        return self._loss(self.pairs)
+
+    def validation_loss(self):
+        """The same of the validation data; None if there are none."""
+        return None if self.validation is None else self._loss(self.validation)
+
+    def _loss(self, pairs):
+        return float(self.network.token_losses(pairs, self.n_threads).mean(dtype=np.float64))

@@ -6,13 +6,18 @@ from functools import partial
 
 import numpy as np
 
-from .base import Estimator, check_bool, check_choice, check_integer, check_real
+from . import storage
+from .base import Estimator, as_generator, check_bool, check_choice, check_integer, check_real
+from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
+from .cpu.threads import available_cores
+from .history import History
 from .optimizer import OPTIMIZERS, Optimizer
 from .ragged import check_pair
 from .schedules import SCHEDULES
 from .training import Settings, Training
 
+DTYPES = ("float32", "float64")
 # What is held out for early stopping unless something else is asked for, as scikit-learn's MLPClassifier has it.
 VALIDATION_FRACTION = 0.1
 # Parameters that a run may change when it goes on from a checkpoint.
@@ -75,11 +80,98 @@ class Trainable(Estimator):
         check_real("checkpoint_minutes", self.checkpoint_minutes, 0, none=True)
         check_bool("warm_start", self.warm_start)
 
+    @property
+    def params_(self):
+        self._check_fitted("network_")
+        return self.network_.params
+
+    def save(self, path):
+        """Write the model to one .npz file, aside first, then renamed. The optimiser's moments are not in it."""
+        storage.write(path, {"kind": type(self).__name__} | self._header(), self._arrays())
+
+    @classmethod
+    def load(cls, path):
+        """Read a model that `save` wrote; ValueError if the file is damaged or foreign."""
+        header, arrays = storage.read(path, cls.__name__)
+        return cls._from_file(path, header, arrays)
+
+    def _header(self):
+        """What a file holds besides arrays."""
+        self._check_fitted("network_")
+        facts = {"vocab_size": self._size(), "learning_rate": self.learning_rate_}
+        return {"parameters": self._plain_parameters(self.network_.built())} | facts | self.history_.to_header()
+
+    def _arrays(self):
+        return {f"params/{name}": array for name, array in self.params_.items()}
+
+    @classmethod
+    def _from_file(cls, path, header, arrays):
+        try:
+            model = cls(**header["parameters"])
+            model.check_parameters()
+            model._initialise(header["vocab_size"])
+            names = {f"params/{name}" for name in model.params_}
+            found = {name for name in arrays if name.startswith("params/")}
+            if names != found:
+                raise ValueError(f"found parameters {sorted(found)}, expected {sorted(names)}")
+            for name in names:
+                model.params_[name.removeprefix("params/")] = arrays[name]
+            model.history_ = History.from_header(header)
+            model.optimizer_.learning_rate = float(header["learning_rate"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: damaged: {error}") from None
+        return model
+
+    def _size(self):
+        """Number of indices that the network was made for, None before."""
+        return self.network_.vocab_size if hasattr(self, "network_") else None
+
+    def _threads(self):
+        check_integer("n_threads", self.n_threads, 1, none=True)
+        return self.n_threads or available_cores()
+
+    def _initialise(self, size):
+        """Fresh weights, optimiser and history."""
+        self.rng_ = as_generator(self.random_state)
+        self.network_ = self._make_network(size)
+        self.network_.initialise(self.rng_, self.init_scale)
+        self.optimizer_ = self._new_optimizer()
+        self.history_, self._split_seed = History(), None
+
+    def check_network_parameters(self):
+        """Raise TypeError or ValueError unless the parameters of the network are possible."""
+        check_choice("cell", self.cell, tuple(CELLS))
+        check_integer("hidden_dim", self.hidden_dim, 1)
+        check_bool("bias", self.bias)
+        check_integer("num_layers", self.num_layers, 1)
+        check_real("dropout", self.dropout, 0, 1, low_open=False)
+        check_integer("embedding_dim", self.embedding_dim, 1, none=True)
+        check_bool("tie_weights", self.tie_weights)
+        if self.tie_weights and self.embedding_dim != self.hidden_dim:
+            raise ValueError(
+                f"tie_weights: found embedding_dim {self.embedding_dim} and hidden_dim {self.hidden_dim}, expected them"
+                " to be equal"
+            )
+        check_real("init_scale", self.init_scale, 0, none=True)
+        try:
+            name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
+        except TypeError:
+            name = self.dtype
+        check_choice("dtype", name, DTYPES)
+        self._threads()
+        if not isinstance(self.verbose, (bool, int)):
+            raise TypeError(f"verbose: found {self.verbose!r}, expected an int")
+
     def _new_optimizer(self):
         seed = int(self.rng_.integers(1 << 32)) if self.dropout else 0
-        networks = getattr(self.network_, "networks", [self.network_])
         return Optimizer(
-            self.optimizer, self.learning_rate, self.momentum, self.clip_norm, networks, self.dropout, seed
+            self.optimizer,
+            self.learning_rate,
+            self.momentum,
+            self.clip_norm,
+            self.network_.networks,
+            self.dropout,
+            seed,
         )
 
     def _plain_parameters(self, built=None):
@@ -92,8 +184,7 @@ class Trainable(Estimator):
     def _fit(self, x, y, given, size, callback, resume):
         """What `fit` does when all has been checked but the checkpoint; `given` are validation data or None.
 
-        The subclass has ``_initialise(size)``, ``_built()`` (parameters that the network was made with), ``_threads()``
-        and ``_task(x, y, validation)``.
+        The subclass has ``_make_network(size)`` and ``_task(x, y, validation)``.
         """
         fraction = None if given else self.validation_fraction or (VALIDATION_FRACTION if self.early_stopping else None)
         if fraction is not None:
@@ -130,7 +221,7 @@ class Trainable(Estimator):
 
     def _go_on_warm(self):
         """Take over network and optimiser as they are."""
-        for name, value in self._built().items():
+        for name, value in self.network_.built().items():
             if _plain(name, getattr(self, name)) != _plain(name, value):
                 raise ValueError(
                     f"{name}: found {getattr(self, name)!r}, expected {value!r}, with which the network was made:"
@@ -174,7 +265,7 @@ def _number_held_out(count, fraction):
     return min(count - 1, max(1, round(count * fraction)))
 
 
-def check_fit_arguments(validation_data, callback):
+def check_fit_arguments(validation_data, callback, check_pair=check_pair):
     """The arguments that every `fit` has, checked; returns the validation data as a pair of `Ragged`, or None."""
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: found {callback!r}, expected a function or None")

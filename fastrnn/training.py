@@ -1,7 +1,7 @@
-"""The training loop: epochs of batches, validation, divergence, Ctrl-C, checkpoints. What it trains is a task's affair.
+"""The training loop: epochs of batches, validation, divergence, Ctrl-C, checkpoints. What it trains is a task.
 
-A run that is stopped and goes on from its checkpoint must end with the same bits as one that was not. So nothing that is
-learned depends on the time, or on how many batches one call of a kernel takes: only when progress is shown, when
+A run that is stopped and goes on from its checkpoint must end with the same bits as one that was not. So nothing that
+is learned depends on the time, or on how many batches one call of a kernel takes: only when progress is shown, when
 Ctrl-C is seen, and when a checkpoint is written.
 """
 

@@ -153,6 +153,11 @@ class Vocabulary(Estimator):
             indices = (self.index_.get(self._lower(token), unknown) for token in sentence)
         return np.fromiter(indices, np.int32)
 
+    def tokenize(self, text):
+        """The tokens of one sentence: a list of str, whether the vocabulary has them or not."""
+        self._check_fitted("tokens_")
+        return self._tokenize(text)
+
     def encode_prompt(self, text):
         """Return the indices of the beginning of a sentence, and its unknown words.
 

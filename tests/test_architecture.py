@@ -20,7 +20,7 @@ ORDER = [
     "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
     "cpu.decode", "cpu.pairs", "cpu.beam", "batches", "parameters", "network", "pair_network", "storage", "optimizer",
     "history", "schedules", "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search", "estimator",
-    "compilation", "language_model", "arguments", "cli",
+    "seq2seq", "translator", "compilation", "language_model", "arguments", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 

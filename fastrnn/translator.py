@@ -1,0 +1,272 @@
+"""`Translator`: two vocabularies and a `Seq2Seq` in one, from raw text to text."""
+
+import logging
+
+from . import storage
+from .base import Estimator, check_choice
+from .ragged import Ragged, without_first
+from .seq2seq import Seq2Seq, bleu
+from .vocabulary import Vocabulary
+
+logger = logging.getLogger("fastrnn")
+
+_OWN = {"source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True}
+
+
+class Translator(Estimator):
+    """Texts to texts, one sentence or short text each: a `Seq2Seq` between two vocabularies.
+
+    Parameters
+    ----------
+    source_vocab_size, target_vocab_size : int
+        Largest numbers of different tokens of each side, special ones included; rarer words become UNKNOWN_TOKEN.
+    level : {"word", "char", "whitespace"}
+        What a token is, on both sides, see `Vocabulary`.
+    lowercase : bool
+        Of both sides.
+    **parameters
+        All further parameters of `Seq2Seq`: cell, hidden_dim, num_layers, reverse_source, max_epochs, ...
+
+    Attributes
+    ----------
+    source_vocabulary_, target_vocabulary_ : Vocabulary
+    model_ : Seq2Seq
+
+    Examples
+    --------
+    >>> translator = Translator(max_epochs=10).fit(english, french)  # doctest: +SKIP
+    >>> translator.translate(["i am hungry ."], beam_width=5)  # doctest: +SKIP
+    """
+
+    def __init__(self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, **parameters):
+        own = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size, "level": level}
+        defaults = self._parameter_defaults()
+        for name in parameters:
+            if name not in defaults:
+                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(defaults)}")
+        for name, value in (defaults | own | {"lowercase": lowercase} | parameters).items():
+            setattr(self, name, value)
+
+    @classmethod
+    def _parameter_defaults(cls):
+        return Seq2Seq._parameter_defaults() | _OWN
+
+    def fit(self, source_texts, target_texts, *, validation_texts=None, callback=None, resume=None):
+        """Learn both vocabularies and train from fresh weights; with `warm_start`, in the vocabularies first learned.
+
+        Parameters
+        ----------
+        source_texts, target_texts : iterables of str
+            Text i of each is one sequence, and they belong together.
+        validation_texts : pair of iterables of str, optional
+            Sources and targets that are measured after every epoch.
+        callback, resume
+            As in `FastRNN.fit`; the callback gets this Translator.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            Unlike numbers of texts, an empty text, or a parameter that is not usable.
+        DivergenceError
+            Losses were not finite, again and again; the last good weights are kept.
+        """
+        warm = bool(self.warm_start) and resume is None and hasattr(self, "model_")
+        vocabularies, model = self.new_parts()  # their checks come before the long reading of the texts
+        if warm:
+            vocabularies, model = (self.source_vocabulary_, self.target_vocabulary_), self._again(model)
+        source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
+        _check_counts(source, target)
+        data = [
+            _indices(vocabulary.transform if warm else vocabulary.fit_transform, texts, name)
+            for vocabulary, texts, name in zip(vocabularies, (source, target), ("source", "target"), strict=True)
+        ]
+        validation = None if validation_texts is None else self._validation(vocabularies, validation_texts)
+        model.set_params(source_vocab_size=len(vocabularies[0]), target_vocab_size=len(vocabularies[1]))
+        (self.source_vocabulary_, self.target_vocabulary_), self.model_ = vocabularies, model
+        called = (lambda _: callback(self)) if callable(callback) else callback
+        model.fit(*data, validation_data=validation, callback=called, resume=resume)
+        return self
+
+    def translate(
+        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="error"
+    ):
+        """Translate texts.
+
+        Parameters
+        ----------
+        texts : list of str
+        beam_width, min_length, max_length, length_penalty
+            As in `Seq2Seq.search`, lengths in tokens; a beam_width of 1 is greedy. UNKNOWN_TOKEN is never written.
+        n_best : int, optional
+            Return so many translations of every text, with their scores.
+        unknown : {"error", "token"}
+            What a word that the vocabulary lacks does: raise ValueError, or stand as UNKNOWN_TOKEN.
+
+        Returns
+        -------
+        list of str; with `n_best` a list, one a text, of lists of (str, float)
+            The float is ln p, nats, divided by length ** length_penalty; the best first.
+        """
+        self._check_fitted("model_")
+        check_choice("unknown", unknown, ("error", "token"))
+        source = self._source(_listed(texts, "texts"), "texts", unknown == "error")
+        found = self.model_.search(
+            source, beam_width=beam_width, n_best=n_best, min_length=min_length, max_length=max_length,
+            length_penalty=length_penalty, exclude=(0, len(self.target_vocabulary_) - 1),
+        )  # fmt: skip
+        written = [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
+        return [row[0][0] for row in written] if n_best is None else written
+
+    def score(self, source_texts, references, *, beam_width=1, **options):
+        """BLEU of the translations, by NLTK's `corpus_bleu` over tokens: in [0, 1], higher is better.
+
+        Parameters
+        ----------
+        source_texts : list of str
+        references : list, one a source, of str, or of lists of str where a text has several translations
+        beam_width, **options
+            As in `translate`; unknown words of the sources stand as UNKNOWN_TOKEN.
+        """
+        self._check_fitted("model_")
+        vocabulary = self.target_vocabulary_
+        references = [[row] if isinstance(row, str) else list(row) for row in references]
+        options = {"exclude": (0, len(vocabulary) - 1)} | options
+        source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
+        if len(references) != len(source):
+            raise ValueError(f"references: found {len(references)}, expected {len(source)}, one for every source")
+        found = self.model_.predict(source, beam_width=beam_width, **options)
+        wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
+        return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
+
+    def score_samples(self, source_texts, target_texts):
+        """ln p of every target text given its source, nats: float64 (B,); unknown words count as UNKNOWN_TOKEN."""
+        return self.model_.score_samples(*self._both(source_texts, target_texts))
+
+    def rescore(self, source_texts, candidates):
+        """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
+        self._check_fitted("model_")
+        source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
+        encode = self.target_vocabulary_.encode
+        return self.model_.rescore(source, [[encode(text) for text in row] for row in candidates])
+
+    def loss(self, source_texts, target_texts):
+        """Mean cross-entropy a target token, SENTENCE_END included, nats."""
+        return self.model_.loss(*self._both(source_texts, target_texts))
+
+    def perplexity(self, source_texts, target_texts):
+        """exp(loss)."""
+        return self.model_.perplexity(*self._both(source_texts, target_texts))
+
+    def save(self, path):
+        """Write vocabularies and model to one .npz file, aside first, then renamed."""
+        self._check_fitted("model_")
+        arrays = {
+            f"{side}/{name}": array
+            for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_))
+            for name, array in vocabulary.to_arrays().items()
+        }
+        storage.write(path, {"kind": "Translator"} | self.model_._header(), arrays | self.model_._arrays())
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote; ValueError if the file is damaged or foreign."""
+        header, arrays = storage.read(path, "Translator")
+        vocabularies = []
+        for side in ("source", "target"):
+            stored = {n.removeprefix(f"{side}/"): a for n, a in arrays.items() if n.startswith(f"{side}/")}
+            try:
+                vocabularies.append(Vocabulary.from_arrays(stored))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+        model = Seq2Seq._from_file(path, header, arrays)
+        sizes = tuple(map(len, vocabularies))
+        if model.network_.vocab_size != sizes:
+            raise ValueError(f"{path}: damaged: {sizes} tokens for {model.network_.vocab_size} indices")
+        own = {"level": vocabularies[0].level, "lowercase": vocabularies[0].lowercase}
+        own |= {"source_vocab_size": vocabularies[0].max_size, "target_vocab_size": vocabularies[1].max_size}
+        translator = cls(**model.get_params() | own)
+        (translator.source_vocabulary_, translator.target_vocabulary_), translator.model_ = vocabularies, model
+        return translator
+
+    def new_parts(self):
+        """Two `Vocabulary` and a `Seq2Seq` with these parameters, checked and not fitted."""
+        model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
+        model.set_params(source_vocab_size=None, target_vocab_size=None).check_parameters()
+        vocabularies = []
+        for name in ("source_vocab_size", "target_vocab_size"):
+            vocabularies.append(Vocabulary(getattr(self, name), self.level, self.lowercase, "text"))
+            vocabularies[-1].check_parameters()
+        return tuple(vocabularies), model
+
+    def _again(self, model):
+        """The fitted model with the parameters of a new one."""
+        return self.model_.set_params(**model.get_params())
+
+    def _source(self, texts, name, strict):
+        """Indices of source texts; ValueError for an unknown word if `strict`."""
+        vocabulary = self.source_vocabulary_
+        _check_texts(texts, name)
+        encoded = [vocabulary.encode_prompt(text) for text in texts]
+        if strict:
+            for i, (_, strangers) in enumerate(encoded):
+                if strangers:
+                    raise ValueError(
+                        f"{name}: found {', '.join(map(repr, strangers))} in text {i}, expected words of the"
+                        ' vocabulary; unknown="token" takes them for UNKNOWN_TOKEN'
+                    )
+        return Ragged.from_sequences([indices[1:] for indices, _ in encoded], name)
+
+    def _both(self, source_texts, target_texts):
+        self._check_fitted("model_")
+        source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
+        _check_counts(source, target)
+        return (
+            _indices(self.source_vocabulary_.transform, source, "source"),
+            _indices(self.target_vocabulary_.transform, target, "target"),
+        )
+
+    @staticmethod
+    def _validation(vocabularies, texts):
+        if not isinstance(texts, (tuple, list)) or len(texts) != 2:
+            raise TypeError(f"validation_texts: found a {type(texts).__name__}, expected a pair (sources, targets)")
+        source, target = (_listed(side, "validation_texts") for side in texts)
+        _check_counts(source, target)
+        return tuple(
+            _indices(vocabulary.transform, side, "validation")
+            for vocabulary, side in zip(vocabularies, (source, target), strict=True)
+        )
+
+
+def _listed(texts, name):
+    if isinstance(texts, str):
+        raise TypeError(f"{name}: found a str, expected a list of texts such as [text]")
+    return list(texts)
+
+
+def _check_counts(source, target):
+    if len(source) != len(target):
+        raise ValueError(f"target_texts: found {len(target)} texts, expected {len(source)} as in source_texts")
+
+
+def _check_texts(texts, name):
+    """Every text must be one that has tokens: none is dropped, or pairs would shift."""
+    if not texts:
+        raise ValueError(f"{name}: found no texts, expected at least one")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: found a {type(text).__name__} as text {i}, expected a str")
+        if not text.strip():
+            raise ValueError(f"{name}: text {i} is empty, expected words")
+
+
+def _indices(transform, texts, side):
+    """The texts' words, a sequence each, by a vocabulary's `transform` or `fit_transform`."""
+    _check_texts(texts, f"{side}_texts")
+    x, _ = transform(texts)
+    if len(x) != len(texts):
+        raise ValueError(f"{side}_texts: found {len(texts) - len(x)} texts without any token, expected words in all")
+    return without_first(x)
