@@ -32,7 +32,8 @@ class LanguageTask:
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
         self._order, self._bounds = minibatches(self.x.lengths, self.batch_size, rng)
         self._work = self.network.training_workspace(members, self.x, self._order, self._bounds, self.truncate)
-        return np.add.reduceat(self.x.lengths[self._order], self._bounds[:-1])
+        self._tokens = np.add.reduceat(self.x.lengths[self._order], self._bounds[:-1])
+        return self._tokens
 
     def train(self, team, first, last, optimizer):
         """Train on the epoch's batches from `first` to `last` - 1.
@@ -48,10 +49,10 @@ class LanguageTask:
             team, self.x, self.y, self._order, bounds, self._work, self._gradient, optimizer, self.truncate
         )
 
-    def is_sound(self, team):
-        """Whether the first batch's loss and gradient are finite at the present weights."""
-        nothing = NoOptimizer(self.network.dtype)
-        return len(self.train(team, 0, 1, nothing)[0]) == 1 and self.network.is_finite()
+    def first_loss(self, team):
+        """Mean cross-entropy a token, nats, of the epoch's first batch at the present weights; NaN if it diverges."""
+        losses, _ = self.train(team, 0, 1, NoOptimizer(self.network.dtype))
+        return losses[0] / self._tokens[0] if len(losses) else np.nan
 
     def noise(self, batch, deviation, rng):
         """A context in which the weights that batch number `batch` uses have Gaussian noise."""
