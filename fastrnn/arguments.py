@@ -96,6 +96,10 @@ def _add_train(commands):
         "--held-out", type=float, default=0.05, metavar="SHARE",
         help="share of the text kept for measuring: every 20th paragraph for 0.05, the default; 0 for none",
     )  # fmt: skip
+    parser.add_argument(
+        "--resume", default=None, metavar="FILE",
+        help="go on from a checkpoint, of a run with the same text and options; --epochs may be more",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", default=False, help="show errors and warnings only")
     _add_parameters(parser, PARAMETERS)
     return parser
@@ -173,10 +177,16 @@ def number_or_none(text):
     return None if text.lower() == "none" else float(text) or None
 
 
-# Parameter of LanguageModel: option, type ("off" if it switches off), help.
+# Parameter of LanguageModel: option, type ("on" and "off" are switches), help.
 PARAMETERS = {
     "cell": ("--cell", str, "recurrent cell"),
     "hidden_dim": ("--hidden-dim", int, "units of the recurrent layer"),
+    "num_layers": ("--layers", int, "recurrent layers"),
+    "embedding_dim": ("--embedding-dim", int, "width of an embedding below the first layer (default: none)"),
+    "tie_weights": ("--tie-weights", "on", "the embedding serves as output weights too"),
+    "dropout": ("--dropout", float, "share dropped between layers and before the output, in training"),
+    "chunk_len": ("--chunk-len", int, "train long sequences in chunks of so many steps (default: whole)"),
+    "init_scale": ("--init-scale", float, "initial weights are uniform in ± this (default: by the array)"),
     "max_epochs": ("--epochs", int, "passes over the text"),
     "batch_size": ("--batch-size", int, "sentences between two updates"),
     "optimizer": ("--optimizer", str, "rule of the updates"),
@@ -185,7 +195,24 @@ PARAMETERS = {
     "clip_norm": ("--clip-norm", number_or_none, "longest gradient; 0 or none switches it off"),
     "bptt_truncate": ("--bptt-truncate", int, "steps that an error goes back (default: all)"),
     "lr_schedule": ("--lr-schedule", str, "how the learning rate goes on"),
-    "evaluate_every": ("--evaluate-every", int, "epochs between the schedule's looks at the loss"),
+    "evaluate_every": ("--evaluate-every", int, "epochs between the looks at the loss of the schedule halve"),
+    "patience": ("--patience", int, "epochs without improvement that the schedule plateau waits"),
+    "lr_decay_start": ("--lr-decay-start", int, "epochs before the schedule half-epochs begins to halve"),
+    "early_stopping": (
+        "--early-stopping",
+        "on",
+        "stop when the loss of what is held out no longer falls; the best weights count",
+    ),
+    "n_iter_no_change": ("--n-iter-no-change", int, "epochs without improvement before that"),
+    "tol": ("--tol", float, "nats by which a loss must fall to be an improvement"),
+    "validation_fraction": (
+        "--validation-fraction",
+        float,
+        "share of sentences to hold out for that, instead of --held-out's",
+    ),
+    "weight_noise": ("--weight-noise", float, "deviation of the noise on the weights"),
+    "checkpoint": ("--checkpoint", str, "file to keep up to date, for --resume"),
+    "checkpoint_minutes": ("--checkpoint-minutes", float, "write it that often, too (default: after every epoch)"),
     "bias": ("--no-bias", "off", "without biases, as the tutorial has it"),
     "dtype": ("--dtype", str, "of the weights"),
     "n_threads": ("--threads", int, "(default: all cores)"),
@@ -200,8 +227,8 @@ PARAMETERS = {
 def _add_parameters(parser, names):
     for name in names:
         option, kind, text = PARAMETERS[name]
-        if kind == "off":
-            parser.add_argument(option, dest=name, action="store_false", default=argparse.SUPPRESS, help=text)
+        if kind in ("on", "off"):
+            parser.add_argument(option, dest=name, action=f"store_{kind == 'on'}".lower(), help=text)
         else:
             metavar = {int: "N", str: "NAME"}.get(kind, "X")
             parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)
@@ -210,9 +237,10 @@ def _add_parameters(parser, names):
 def _parameters_told():
     from .cells import CELLS
     from .language_model import LanguageModel
+    from .optimizer import OPTIMIZERS
+    from .schedules import SCHEDULES
     from .text import LEVELS, SENTENCE_SPLITS
     from .trainable import DTYPES
-    from .training import OPTIMIZERS, SCHEDULES
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,

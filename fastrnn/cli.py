@@ -25,6 +25,8 @@ _DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length":
 _DEMO_HELD_OUT = 0.05
 
 _SENTENCES_AT_ONCE = 256
+# What makes a FastRNN one whose weights are those before training.
+_UNTRAINED = {"max_epochs": 0, "checkpoint": None, "early_stopping": False, "validation_fraction": None}
 
 
 def main(argv=None):
@@ -91,8 +93,12 @@ Try next:
 
 
 def _train(args):
-    output = _writable(args.output)
-    _, status = _learn(given_parameters(args), _read_inputs(args), args.held_out, output, args.quiet)
+    output, parameters = _writable(args.output), given_parameters(args)
+    if parameters.get("checkpoint") is not None:
+        _writable(parameters["checkpoint"])
+    if args.resume is not None and not Path(args.resume).is_file():
+        raise ValueError(f"{args.resume}: no such file, expected a checkpoint")
+    _, status = _learn(parameters, _read_inputs(args), args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
         print(f"Let it write: {_command()} generate {output}")
     return status
@@ -149,6 +155,9 @@ def _info(args):
     if model.loss_curve_:
         loss = model.loss_curve_[-1]
         facts["last loss"] = [f"{loss:.4f} nats a token in training, perplexity {_perplexity(loss):.2f}"]
+    if model.validation_losses_:
+        loss = model.validation_losses_[(model.history_.best_epoch or 0) - 1]
+        facts["validation"] = [f"{loss:.4f} nats a token, perplexity {_perplexity(loss):.2f}{_best(model)}"]
     for name, lines in facts.items():
         print(f"{name:<12}" + f"\n{'':12}".join(lines))
     return OK
@@ -173,12 +182,13 @@ def _warmup(args):
 # Training
 
 
-def _learn(parameters, texts, held_out, output, quiet=False):
+def _learn(parameters, texts, held_out, output, quiet=False, resume=None):
     """Learn from texts, save, and tell how it goes. Returns a LanguageModel and the exit status."""
     from .base import check_real
     from .text import hold_out
 
     check_real("held_out", held_out, 0, 1, low_open=False)
+    from .estimator import FastRNN
     from .language_model import LanguageModel
 
     language_model, say = LanguageModel(**parameters, verbose=int(not quiet)), _silence if quiet else _say
@@ -188,33 +198,41 @@ def _learn(parameters, texts, held_out, output, quiet=False):
     say(vocabulary.report())
     if held_out and not kept:
         _remark("nothing is held out: the text has too few paragraphs or lines")
-    epochs = model.max_epochs
-    model.set_params(vocab_size=len(vocabulary), max_epochs=0).fit(x, y)
-    say(f"{_count_weights(model):,} weights to learn")
+    model.set_params(vocab_size=len(vocabulary))
+    untrained = FastRNN(**model.get_params() | _UNTRAINED).fit(x, y)
+    say(f"{_count_weights(untrained):,} weights to learn")
     measured = vocabulary.set_params(verbose=0).transform(kept) if kept else None
-    _tell_loss(say, "before training", model, measured)
-    status = _fit(model.set_params(max_epochs=epochs), x, y)
+    if resume is None:
+        _tell_loss(say, "before training", untrained, measured)
+    status = _fit(model, x, y, measured, resume)
     model.set_params(verbose=0)
     if status == DIVERGED and model.n_epochs_ == 0:
         _remark("fastrnn: nothing was learned, so nothing is saved")
         return language_model, status
     language_model.save(output)
-    say(f"Saved {output} after {_count(model.n_epochs_, 'epoch')} ({_count(model.optimizer_.updates, 'update')})")
+    say(f"Saved {output} after {_count(model.n_epochs_, 'epoch')} ({_count(model.n_updates_, 'update')}){_best(model)}")
     _tell_loss(say, "after training", model, measured)
     return language_model, status
 
 
-def _fit(model, x, y):
+def _fit(model, x, y, measured, resume):
     """Train; returns the exit status. KeyboardInterrupt if it was pressed before anything was learned."""
     from .errors import DivergenceError
 
+    asked = model.validation_fraction is None and (model.early_stopping or model.lr_schedule == "plateau")
     try:
-        model.fit(x, y)  # after Ctrl-C it keeps what was learned, and returns
+        # after Ctrl-C it keeps what was learned, and returns
+        model.fit(x, y, validation_data=measured if asked else None, resume=resume)
     except DivergenceError as error:
         return _fail(f"error: {_reason(error)}", DIVERGED)
-    if model.n_epochs_ < model.max_epochs and model.optimizer_.updates == 0:
+    if model.n_epochs_ < model.max_epochs and model.n_updates_ == 0:
         raise KeyboardInterrupt
     return OK
+
+
+def _best(model):
+    epoch = model.history_.best_epoch
+    return "" if epoch in (None, model.n_epochs_) else f", as it was after {_count(epoch, 'epoch')}"
 
 
 def _tell_loss(say, when, model, measured):

@@ -54,13 +54,17 @@ class LanguageModel(Estimator):
         own = {"vocab_size": 8000, "level": "word", "lowercase": True, "sentence_split": None}
         return own | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
 
-    def fit(self, texts):
-        """Learn the vocabulary and train from fresh weights.
+    def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
+        """Learn the vocabulary and train from fresh weights; with `warm_start`, in the vocabulary first learned.
 
         Parameters
         ----------
         texts : iterable of str
             Raw texts of any number of sentences.
+        validation_texts : iterable of str, optional
+            Measured after every epoch, in the vocabulary of `texts`.
+        callback, resume
+            As in `FastRNN.fit`; the callback gets this LanguageModel.
 
         Returns
         -------
@@ -71,16 +75,20 @@ class LanguageModel(Estimator):
         TypeError, ValueError
             The texts or a parameter are not usable.
         DivergenceError
-            A loss was not finite; the last finite weights are kept.
+            Losses were not finite, again and again; the last good weights are kept.
         """
-        return self._learn(texts, FastRNN.fit)
+        x, y, vocabulary, model = self._data(texts, self.warm_start and resume is None)
+        validation = None if validation_texts is None else vocabulary.transform(validation_texts)
+        self.vocabulary_, self.model_ = vocabulary, model
+        called = (lambda _: callback(self)) if callable(callback) else callback
+        model.fit(x, y, validation_data=validation, callback=called, resume=resume)
+        return self
 
     def partial_fit(self, texts):
         """Train one epoch more on texts, in the vocabulary first learned; the first call learns it."""
-        if hasattr(self, "model_"):
-            self.model_.partial_fit(*self.vocabulary_.transform(texts))
-            return self
-        return self._learn(texts, FastRNN.partial_fit)
+        x, y, self.vocabulary_, self.model_ = self._data(texts, True)
+        self.model_.partial_fit(x, y)
+        return self
 
     def loss(self, texts):
         """Mean cross-entropy a token, nats; SENTENCE_END counts as a token, unknown words as UNKNOWN_TOKEN."""
@@ -192,10 +200,11 @@ class LanguageModel(Estimator):
         vocabulary.check_parameters()
         return vocabulary, model
 
-    def _learn(self, texts, fit):
+    def _data(self, texts, warm):
+        """(x, y, vocabulary, model), the latter two those of before if `warm` and there are any."""
         vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
+        if warm and hasattr(self, "model_"):
+            parameters = model.get_params() | {"vocab_size": self.model_.vocab_size_}
+            return *self.vocabulary_.transform(texts), self.vocabulary_, self.model_.set_params(**parameters)
         x, y = vocabulary.fit_transform(texts)
-        model.set_params(vocab_size=len(vocabulary))
-        self.vocabulary_, self.model_ = vocabulary, model
-        fit(model, x, y)
-        return self
+        return x, y, vocabulary, model.set_params(vocab_size=len(vocabulary))

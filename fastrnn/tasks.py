@@ -11,16 +11,23 @@ from .ragged import minibatches, streams
 
 
 class Task:
-    """What is the same whatever the data are: the state of `self.network`."""
+    """What is the same whatever the data are.
+
+    Attributes
+    ----------
+    network : Network or PairNetwork
+    tokens : int64 array
+        Of every batch of the epoch.
+    """
 
     def is_finite(self):
         """Whether all weights are."""
         return self.network.is_finite()
 
-    def is_sound(self, team):
-        """Whether the first batch's loss and gradient are finite at the present weights."""
-        nothing = NoOptimizer(self.network.dtype)
-        return len(self.train(team, 0, 1, nothing)[0]) == 1 and self.network.is_finite()
+    def first_loss(self, team):
+        """Mean cross-entropy a token, nats, of the epoch's first batch at the present weights; NaN if it diverges."""
+        losses, _ = self.train(team, 0, 1, NoOptimizer(self.network.dtype))
+        return losses[0] / self.tokens[0] if len(losses) else np.nan
 
     def snapshot(self):
         """A copy of the weights: a tuple of arrays, for `restore`."""
@@ -63,7 +70,8 @@ class LanguageTask(Task):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
         self._batches = self._draw(rng)
         self._work = self.network.training_workspace(members, self._batches, self.truncate, self.dropout)
-        return self._batches.tokens
+        self.tokens = self._batches.tokens
+        return self.tokens
 
     def _draw(self, rng):
         x, y = self.x, self.y
@@ -127,7 +135,8 @@ class PairTask(Task):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the target tokens of each."""
         self._batches = PairBatches.of(self.pairs, self.batch_size, rng)
         self._works = self.network.training_workspace(members, self._batches, self.dropout)
-        return self._batches.decoder.tokens
+        self.tokens = self._batches.decoder.tokens
+        return self.tokens
 
     def train(self, team, first, last, optimizer):
         """Train on the epoch's batches from `first` to `last` - 1: losses and norms, as `LanguageTask.train`."""

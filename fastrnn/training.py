@@ -25,6 +25,8 @@ from .schedules import after_epoch, before_batch, pause
 SECONDS_PER_RUN = 0.2
 # Batches after which the weights are copied, to come back to if training diverges; every epoch's first are, too.
 SNAPSHOT_EVERY = 1000
+# Nats a token beyond which weights are as lost as if the loss were not finite: guessing costs ln C, which is below 20.
+ABSURD = 1000.0
 # Times that a call of fit may diverge; with the last one it gives up.
 MOST_SETBACKS = 5
 
@@ -82,6 +84,7 @@ class Training:
         self.state = State(first_epoch=len(history.losses), seconds=history.last("seconds"))
         self._good = self._best = None  # snapshots: to go back to, and of early stopping
         self._epoch_tokens = self._bar = None  # tokens of every batch; the progress bar
+        self._carried = []  # states of streams, from a checkpoint
 
     def run(self, epochs, n_threads, callback=None, checkpoint=None):
         """Train until there are `epochs` more than before the call of fit; with early stopping, fewer.
@@ -129,12 +132,14 @@ class Training:
         }  # fmt: skip
         groups = {
             "weights": self.task.snapshot(), "moments": self.optimizer.arrays(), "good": self._good or (),
-            "best": self._best or (), "carried": self.task.carried() if self.state.batch else (),
+            "best": self._best or (), "carried": self._states() if self.state.batch else (),
         }  # fmt: skip
         return header, {f"{name}/{i}": array for name, group in groups.items() for i, array in enumerate(group)}
 
     def load(self, header, arrays):
         """Go on from what `saved` gave; KeyError, TypeError or ValueError if it does not fit."""
+        if header["state"].keys() != vars(self.state).keys():
+            raise ValueError(f"found a state of {list(header['state'])}, expected {list(vars(self.state))}")
         self.state, self.rng = State(**header["state"]), generator_from(header["rng"])
         vars(self.history).update(vars(type(self.history).from_header(header["history"])))
         self.optimizer.learning_rate = float(header["learning_rate"])
@@ -186,35 +191,41 @@ class Training:
             self._epoch_tokens = self.task.begin_epoch(self.rng, self._team.size)
         self._bar = _progress(f"epoch {self._epoch()}", self._epoch_tokens, state.batch, self.settings.verbose)
 
+    def _next_stop(self):
+        """Do what the schedule has before the next batch; returns the batch before which something is to be done."""
+        first, batches = self.state.batch, len(self._epoch_tokens)
+        at = pause(self.settings, batches)
+        if first in (0, at):
+            before_batch(self.settings, self.optimizer, self.history, first, batches, self.task.training_loss)
+        stops = [batches, first + self._count, first - first % SNAPSHOT_EVERY + SNAPSHOT_EVERY]
+        return min([*stops, at] if first < at else stops)
+
     def _train_batches(self):
         """Train on as many batches as take a moment, but never past one before which something is to be done."""
-        state, settings, batches = self.state, self.settings, len(self._epoch_tokens)
-        first, at = state.batch, pause(settings, batches)
-        if first in (0, at):
-            before_batch(settings, self.optimizer, self.history, first, batches, self.task.training_loss)
-        stops = [batches, first + self._count, first - first % SNAPSHOT_EVERY + SNAPSHOT_EVERY]
-        stops += [at] if first < at else []
-        snapshot = None
+        state, noise, first, snapshot = self.state, self.settings.weight_noise, self.state.batch, None
+        last = self._next_stop()
         if first % SNAPSHOT_EVERY == 0:  # good once a loss and gradient at these weights are
             if not self.task.is_finite():
                 self._set_back("a weight")
             snapshot = self.task.snapshot()
             self._good = self._good or snapshot
-        alone = snapshot is not None or settings.weight_noise
-        last = first + 1 if alone else min(stops)
+        last = first + 1 if snapshot is not None or noise else last
         start = time.perf_counter()
-        with self.task.noise(first, settings.weight_noise, self.rng):
+        with self.task.noise(first, noise, self.rng):
             losses, norms = self.task.train(self._team, first, last, self.optimizer)
         seconds = max(time.perf_counter() - start, 1e-9)
+        sane = losses < ABSURD * self._epoch_tokens[first : first + len(losses)]
+        done = len(losses) if sane.all() else int(sane.argmin())
+        self.optimizer.updates -= len(losses) - done  # those after it are undone
+        losses, norms = losses[:done], norms[:done]
         self._count = max(1, int((last - first) * min(4.0, SECONDS_PER_RUN / seconds)))
-        if len(losses) == last - first:
-            self._good = snapshot or self._good
-        last = min(last, first + len(losses) + 1)
+        failed = done < last - first
+        self._good = self._good if failed else snapshot or self._good
+        state.batch = first + done + failed
         self._add_up(losses, norms, first)
-        self._show(int(self._epoch_tokens[first:last].sum()), seconds)
-        state.batch = last
-        if len(losses) < last - first:
-            self._set_back(f"the loss or gradient of batch {last}")
+        self._show(int(self._epoch_tokens[first : state.batch].sum()), seconds)
+        if failed:
+            self._set_back(f"the loss or gradient of batch {state.batch}")
 
     def _add_up(self, losses, norms, first):
         state = self.state
@@ -240,7 +251,7 @@ class Training:
         if not self.task.is_finite():
             self._set_back("a weight")
         validation = self._validation_loss()
-        if validation is None and len(history.losses) + 1 == self._target and not self.task.is_sound(self._team):
+        if validation is None and self._epoch() == self._target and not self.task.first_loss(self._team) < ABSURD:
             self._set_back("the loss or gradient at the end")
         state.seconds = time.perf_counter() - self._started
         history.add(
@@ -257,7 +268,7 @@ class Training:
 
     def _validation_loss(self):
         loss = self.task.validation_loss()
-        if loss is not None and not math.isfinite(loss):
+        if loss is not None and not loss < ABSURD:
             self._set_back("the loss of the validation data")
             loss = self.task.validation_loss()
         if loss is not None:
@@ -278,20 +289,24 @@ class Training:
         if self._good is not None:
             self.task.restore(self._good)
             optimizer.reset()
-            for array in self.task.carried():  # they may be no numbers either
+            for array in self._states():  # they may be no numbers either
                 array[:] = 0
         state.setbacks += 1
         if self._good is None or state.setbacks >= MOST_SETBACKS:
             raise DivergenceError(
-                f"training diverged: {what} is not finite, after {state.setbacks - 1} times at which the learning rate"
-                f" was halved; the weights are the last good ones. Lower learning_rate (found"
+                f"training diverged: {what} is not finite or absurd, though the learning rate was halved"
+                f" {state.setbacks - 1} times; the weights are the last good ones. Lower learning_rate (found"
                 f" {rate * 2.0 ** (state.setbacks - 1):g}) or clip_norm"
             )
         optimizer.learning_rate = rate / 2
         logger.warning(
-            "%s is not finite: training goes on from the last good weights, with the learning rate halved to %g",
+            "%s is not finite or absurd: training goes on from the last good weights, the learning rate halved to %g",
             what, rate / 2,
         )  # fmt: skip
+
+    def _states(self):
+        """What is carried from batch to batch: the task's, or, before its epoch has begun, those of the checkpoint."""
+        return self._carried if self._epoch_tokens is None else self.task.carried()
 
     def _epoch(self):
         return len(self.history.losses) + 1

@@ -123,19 +123,26 @@ def test_train_on_a_csv_column_and_on_standard_input(folder):
 
 
 def test_every_parameter_has_its_option():
-    assert set(arguments.PARAMETERS) == set(LanguageModel().get_params()) - {"verbose"}
+    pointless = {"verbose", "warm_start"}  # --quiet stands for the one; no process has a model to go on from
+    assert set(arguments.PARAMETERS) == set(LanguageModel().get_params()) - pointless
 
 
 def test_options_reach_the_parameters(tiny):
     arguments = "--cell rnn --no-bias --no-lowercase --level char --vocab-size 9 --clip-norm none --dtype float64"
     more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
-    command = ["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0", *arguments.split(), *more.split()]
+    more += " --patience 4 --lr-decay-start 6 --early-stopping --n-iter-no-change 7 --tol 0.5 --validation-fraction 0.3"
+    more += " --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
+    command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
+    command += [*arguments.split(), *more.split()]
     assert cli.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
     parameters = LanguageModel.load("o.npz").get_params()
     expected = {"cell": "rnn", "bias": False, "lowercase": False, "level": "char", "vocab_size": 9, "clip_norm": None}
     expected |= {"dtype": "float64", "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5, "batch_size": 1}
     expected |= {"bptt_truncate": 2, "lr_schedule": "halve", "evaluate_every": 1, "sentence_split": "text"}
     expected |= {"hidden_dim": 4, "max_epochs": 0, "n_threads": 1, "random_state": 0, "verbose": 0}
+    expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
+    expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
+    expected |= {"warm_start": False}
     assert parameters == expected
 
 
@@ -176,11 +183,12 @@ def test_ctrl_c_keeps_what_was_learned(folder):
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_ctrl_c_before_anything_was_learned_saves_nothing(tiny, monkeypatch, capsys, learned):
-    def fit(self, x, y):
-        if self.max_epochs:  # as `train` does it: returns before its time
+    def fit(self, x, y, **options):
+        FastRNN_fit(FastRNN.set_params(self, max_epochs=0), x, y)
+        if options:  # as `train` does it: returns before its time
+            self.set_params(max_epochs=1)
             self.optimizer_.updates = 7 * learned
-            return self
-        return FastRNN_fit(self, x, y)
+        return self
 
     FastRNN_fit = FastRNN.fit
     monkeypatch.setattr(FastRNN, "fit", fit)
@@ -200,7 +208,7 @@ def test_ctrl_c_elsewhere_is_one_line(tiny, monkeypatch, capsys):
 
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_divergence_saves_the_last_finite_weights_if_they_learned(tiny, monkeypatch, capsys, epochs):
-    def fit(self, x, y):
+    def fit(self, x, y, **options):
         FastRNN_fit(self, x, y)
         if self.max_epochs:
             self.history_.losses[:] = [1.0] * epochs

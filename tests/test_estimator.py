@@ -315,6 +315,11 @@ class TestParameters:
         *[({"clip_norm": value}, error) for value, error in ((0, ValueError), (-1, ValueError), ("5", TypeError))],
         ({"lr_schedule": "cosine"}, ValueError),
         ({"evaluate_every": 0}, ValueError),
+        *[({name: 0}, ValueError) for name in ("patience", "n_iter_no_change", "validation_fraction")],
+        *[({"lr_decay_start": value}, error) for value, error in ((-1, ValueError), (2.5, TypeError))],
+        *[({"validation_fraction": value}, error) for value, error in ((1.0, ValueError), ("half", TypeError))],
+        *[({name: -1e-9}, ValueError) for name in ("tol", "weight_noise", "checkpoint_minutes")],
+        *[({name: 1}, TypeError) for name in ("early_stopping", "warm_start", "checkpoint")],
         *[({"dtype": value}, ValueError) for value in ("float16", "int32", "double precision", 3, None)],
         *[({"n_threads": value}, error) for value, error in ((0, ValueError), (-1, ValueError), (1.0, TypeError))],
         *[({"random_state": value}, error) for value, error in ((-1, ValueError), ("seed", TypeError))],
@@ -437,12 +442,13 @@ class TestDivergence:
             message = raised(DivergenceError, model.fit, x, y)
         assert "learning_rate" in message and "epoch 1" in message and f"{rate:g}" in message
         assert model.loss_curve_ == []
-        assert same_weights_as(model, before)  # those before the epoch: the same seed's first
+        assert same_weights_as(model, before)  # none were good since: the same seed's first
         assert np.isfinite(model.loss(x, y))
         assert issubclass(DivergenceError, FloatingPointError)
 
     def test_later_epochs_keep_what_was_learned(self):
-        model, x, y = fit_small(optimizer="sgd", clip_norm=None, learning_rate=0.1)
+        model, x, y = fit_small(optimizer="sgd", clip_norm=None, learning_rate=0.1, batch_size=1)
+        x, y = x * 3, y * 3
         before, curve = weights(model), list(model.loss_curve_)
         model.optimizer_.learning_rate = 1e36
         with np.errstate(all="ignore"):

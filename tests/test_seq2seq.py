@@ -281,7 +281,7 @@ class TestTranslator:
     def test_from_text_to_text_and_back_from_a_file(self, tmp_path):
         translator = self.make().fit(self.SOURCES, self.TARGETS)
         assert translator.translate(self.SOURCES) == self.TARGETS
-        assert translator.score(self.SOURCES, self.TARGETS) > 0.5
+        assert 0.2 < translator.score(self.SOURCES, self.TARGETS) <= 1  # sentences of two words have no 4-grams
         best = translator.translate(["a cat ."], n_best=2, beam_width=3)
         assert best[0][0][0] == "un chat." and best[0][0][1] >= best[0][1][1]
         np.testing.assert_allclose(
