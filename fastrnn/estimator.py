@@ -192,6 +192,22 @@ class FastRNN(Estimator):
         x, y = self._inputs(x, y)
         return self.network_.token_losses(x, y, self._threads()), x
 
+    def activations(self, x):
+        """What the units of every layer do, at every step.
+
+        Parameters
+        ----------
+        x : Ragged, or a list of sequences of int
+
+        Returns
+        -------
+        list of list of dict of str to array
+            For each sequence, for each layer: arrays of shape (T, H) after each step, "h", "c" (LSTM), and the
+            gates after their nonlinearities: "i", "f", "o", "g" (LSTM) or "z", "r", "g" (GRU).
+        """
+        x = self._inputs(x)
+        return self.network_.activations(x, self._threads())
+
     def gradients(self, x, y):
         """Loss and its gradient.
 

@@ -129,6 +129,27 @@ class Network:
         self._in_pieces(passes.predict_pass, x, x, n_threads, best, proba)
         return proba
 
+    def activations(self, x, n_threads):
+        """States and gates after every token: for each sequence a list over the layers of {name: array (T, H)}."""
+        longest, best = int(x.lengths.max()), np.empty(len(x.values), np.int32)
+        bounds, no_proba = np.array([0, 1]), np.empty((0, self.vocab_size), self.dtype)
+        segments, found = Segments(x.values, x.values, x.offsets[:-1], x.lengths), []
+        with Team(n_threads) as team:
+            work = self.workspace(team.size, tokens=longest, steps=longest, sequences=1, learn=False)
+            for sequence, length in enumerate(x.lengths):  # alone in its batch, so that its rows stand in order
+                ids = np.array([sequence])
+                team.run(passes.predict_pass, self.model, self.U, segments, ids, bounds, work, best, no_proba)
+                found.append([self._named(work.states, length)])
+        return found
+
+    def _named(self, states, length):
+        """Copies of the first rows of states and gates, by name."""
+        parts = ((self.cell_class.STATE_NAMES, states.state), (self.cell_class.GATE_NAMES, states.gates))
+        H = self.hidden_dim
+        return {
+            name: array[:length, k * H : (k + 1) * H].copy() for names, array in parts for k, name in enumerate(names)
+        }
+
     def _in_pieces(self, kernel, x, y, n_threads, *out):
         """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)

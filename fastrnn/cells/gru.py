@@ -39,8 +39,10 @@ class GRU(NamedTuple):
     b: np.ndarray
 
     NAME = "gru"
-    GATES = 3  # G: z, r, g
-    STATES = 1  # S: h
+    GATES = 3  # G
+    GATE_NAMES = ("z", "r", "g")
+    STATES = 1  # S
+    STATE_NAMES = ("h",)
     AUX = 1  # A: q
 
     @staticmethod

@@ -43,8 +43,10 @@ class LSTM(NamedTuple):
     p: np.ndarray
 
     NAME = "lstm"
-    GATES = 4  # G: i, f, o, g
-    STATES = 2  # S: h, c
+    GATES = 4  # G
+    GATE_NAMES = ("i", "f", "o", "g")
+    STATES = 2  # S
+    STATE_NAMES = ("h", "c")
     AUX = 1  # A: tanh(c)
 
     @staticmethod

@@ -32,7 +32,9 @@ class RNN(NamedTuple):
 
     NAME = "rnn"
     GATES = 1  # G
-    STATES = 1  # S: h
+    GATE_NAMES = ()  # none that opens or closes: the one product becomes h
+    STATES = 1  # S
+    STATE_NAMES = ("h",)
     AUX = 0  # A
 
     @staticmethod
