@@ -18,8 +18,9 @@ FONTS = (
     "Noto Sans Thai",
 )  # fmt: skip
 
-# Of a page of words, in points: letters of a monospaced font, and lines with the nats below each word.
-LETTER, ADVANCE, LINE, SMALL = 11, 0.602 * 11, 30, 7
+# Of a page of words, in points: letters of a monospaced font and their width, the nats below, the box of a word, lines
+# with nats and without.
+LETTER, ADVANCE, SMALL, BOX, LINE, NARROW_LINE = 11, 0.602 * 11, 7, 17, 30, 21
 MOST_LINES = 40
 
 logger = logging.getLogger("fastrnn")
@@ -38,7 +39,8 @@ def pyplot():
 
 
 def new_axes(size, rows=None):
-    """Axes of a new figure, or a list of them one below the other."""
+    """Axes of a new figure, or a list of them one below the other; wide enough for a title."""
+    size = max(size[0], 5.5), size[1]
     _, axes = pyplot().subplots(rows or 1, 1, figsize=size, layout="constrained", squeeze=False)
     return axes[0, 0] if rows is None else list(axes[:, 0])
 
@@ -65,16 +67,17 @@ def fonts(words, first):
 
 def cut(word, longest):
     """The word, shortened to so many letters if need be."""
-    return word if len(word) <= longest else word[: longest - 1] + "…"
+    return word if len(word) <= longest else word[: max(0, longest - 1)] + "…"
 
 
 # Words
 
 
-def page(ax, lines_in, end, sentences, vocab_size):
-    """Axes for lines of words, with a colour bar up to `end` nats, and how many columns and lines they hold.
+def page(ax, lines_in, line, sentences, end, vocab_size):
+    """Axes for lines of words, each `line` points high, with a colour bar up to `end` nats.
 
-    Without `ax` a figure is made, high enough for the lines that `lines_in(columns)` tells.
+    Without `ax` a figure is made, high enough for the lines that `lines_in(columns)` tells. Returned are the axes,
+    in columns and lines, and how many of both there are (floats).
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -86,32 +89,35 @@ def page(ax, lines_in, end, sentences, vocab_size):
         width, left, above, below = 8.0, 0.15, 0.35, 0.75  # inches
         lines = lines_in((width - 2 * left) * 72 / ADVANCE)
         above, lines = (above, lines) if lines <= MOST_LINES else (above + 0.2, MOST_LINES)
-        height = above + lines * LINE / 72 + below
+        inner = lines * line / 72
+        height = above + inner + below
         figure = pyplot().figure(figsize=(width, height))
-        ax = figure.add_axes([left / width, below / height, 1 - 2 * left / width, lines * LINE / 72 / height])
-        bar = figure.add_axes([left / width, 0.48 / height, 0.5, 0.12 / height])
-        bar = figure.colorbar(scale, cax=bar, **options)
+        ax = figure.add_axes([left / width, below / height, 1 - 2 * left / width, inner / height])
+        bar = figure.colorbar(scale, cax=figure.add_axes([left / width, 0.48 / height, 0.5, 0.12 / height]), **options)
     else:
         figure = ax.figure
         bar = figure.colorbar(scale, ax=ax, fraction=0.05, pad=0.02, aspect=40, **options)
-    ax.set_axis_off()
     bar.set_label(f"surprisal, nats; {end:.2f} is a blind guess among all {vocab_size:,} tokens", size=8)
     bar.ax.tick_params(labelsize=8)
     box, points = ax.get_window_extent(), 72 / figure.dpi
-    return ax, box.width * points / ADVANCE, max(1, round(box.height * points / LINE, 3))
+    columns, rows = box.width * points / ADVANCE, max(1, round(box.height * points / line, 3))
+    ax.set_axis_off()
+    ax.set(xlim=(0, columns), ylim=(rows, 0))
+    return ax, columns, rows
 
 
-def draw_word(ax, row, place, width, word, token, end, families, with_number):
-    """A token's word on its colour, in so many columns of a row of the page, with the nats below."""
+def draw_word(ax, row, place, width, token, end, families, line):
+    """A token's word on its colour, `width` columns of a row of the page, and the nats below where lines have room."""
     from matplotlib.patches import Rectangle
 
     color = rgb(token.nats / end)
-    ax.add_patch(Rectangle((place, row + 0.06), width, 0.56, color=[part / 255 for part in color], linewidth=0))
+    background, ink = [part / 255 for part in color], "white" if is_dark(color) else "black"
+    ax.add_patch(Rectangle((place, row + 2 / line), width, BOX / line, color=background, linewidth=0))
     options = {"ha": "center", "va": "center_baseline", "parse_math": False, "clip_on": True}
-    ink = "white" if is_dark(color) else "black"
-    ax.text(place + width / 2, row + 0.34, word, color=ink, size=LETTER, family=families, **options)
-    if with_number:
-        ax.text(place + width / 2, row + 0.78, f"{token.nats:.1f}", color=GREY, size=SMALL, **options)
+    middle = place + width / 2
+    ax.text(middle, row + (2 + BOX / 2) / line, token.word, color=ink, size=LETTER, family=families, **options)
+    if line == LINE:
+        ax.text(middle, row + (BOX + 6.5) / line, f"{token.nats:.1f}", color=GREY, size=SMALL, **options)
 
 
 # Panels

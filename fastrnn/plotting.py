@@ -3,7 +3,21 @@
 import numpy as np
 
 from .base import check_choice, check_integer
-from .drawing import COLORS, MARKERS, PALE, band, cut, draw_word, fonts, heat_map, new_axes, page, pyplot
+from .drawing import (
+    COLORS,
+    LINE,
+    MARKERS,
+    NARROW_LINE,
+    PALE,
+    band,
+    cut,
+    draw_word,
+    fonts,
+    heat_map,
+    new_axes,
+    page,
+    pyplot,
+)
 from .surprisal import START, columns_of, highest, measure, read, summary, surprisal_line, wrap
 
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
@@ -89,30 +103,17 @@ def plot_surprisal(language_model, text, ax=None):
     """
     pyplot()
     sentences, top = measure(language_model, text), highest(language_model)
-    letters = language_model.vocabulary_.level == "char"
+    letters, size = language_model.vocabulary_.level == "char", len(language_model.vocabulary_)
     families, drawable = fonts([token.word for tokens in sentences for token in tokens], "DejaVu Sans Mono")
-    least, margin, gap = (1, 0, 0) if letters else (3, 0.6, 0.4)  # columns: room for the number below a word
-
-    def laid_out(columns):
-        """Lines of (place, width, word, token)."""
-        lines = []
-        for tokens in sentences:
-            words = [cut(drawable(token.word), int(columns)) for token in tokens]
-            widths = [max(least, columns_of(word) + margin) for word in words]
-            for line in wrap(widths, columns, gap):
-                ends = np.cumsum([widths[k] + gap for k in line])
-                boxes = zip(ends, line, strict=True)
-                lines.append([(end - gap - widths[k], widths[k], words[k], tokens[k]) for end, k in boxes])
-        return lines
-
+    sentences = [[token._replace(word=drawable(token.word)) for token in tokens] for tokens in sentences]
+    height = NARROW_LINE if letters else LINE
     ax, columns, rows = page(
-        ax, lambda columns: len(laid_out(columns)), top, sentences, len(language_model.vocabulary_)
+        ax, lambda columns: len(_laid_out(sentences, columns, letters)), height, sentences, top, size
     )
-    lines = laid_out(columns)
-    ax.set(xlim=(0, columns), ylim=(rows, 0))
+    lines = _laid_out(sentences, columns, letters)
     for row, line in enumerate(lines[: int(rows)]):
-        for box in line:
-            draw_word(ax, row, *box, top, families, not letters)
+        for place, width, token in line:
+            draw_word(ax, row, place, width, token, top, families, height)
     shown, total = (sum(map(len, part)) for part in (lines[: int(rows)], lines))
     remark = f"\nthe first {shown:,} of {total:,} are shown" if shown < total else ""
     ax.set_title(summary(sentences) + remark, loc="left", size=10)
@@ -230,6 +231,22 @@ def _curves(label, run, by):
         raise ValueError(f'by: found {by!r}, which the history of {label} has not; expected by="epoch"')
     validation = np.array(getattr(history, "validation_losses", None) or [], float)
     return places, losses, validation
+
+
+# Words
+
+
+def _laid_out(sentences, columns, letters):
+    """Lines of (place, width, token), in columns; words that are longer than a line are shortened."""
+    least, margin, gap = (1, 0, 0) if letters else (3, 0.6, 0.4)  # room for the number below a word
+    lines = []
+    for tokens in sentences:
+        tokens = [token._replace(word=cut(token.word, int(columns) - 1)) for token in tokens]
+        widths = [max(least, columns_of(token.word) + margin) for token in tokens]
+        for line in wrap(widths, columns, gap):
+            ends = np.cumsum([widths[k] + gap for k in line]) - gap
+            lines.append([(end - widths[k], widths[k], tokens[k]) for end, k in zip(ends, line, strict=True)])
+    return lines
 
 
 # Activations
