@@ -166,21 +166,22 @@ def rgb(share):
 
 
 def is_dark(color):
-    """Whether white letters are read better on it than black ones."""
-    red, green, blue = color
-    return 0.299 * red + 0.587 * green + 0.114 * blue < 140
+    """Whether white letters are read better on it than black ones: by its luminance, as WCAG 2 defines contrast."""
+    linear = np.array([c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(color) / 255])
+    return float(linear @ (0.2126, 0.7152, 0.0722)) < 0.179
 
 
 def _painted(word, share, color):
     if color == "none":
         return word
     background = rgb(share)
-    ink = 231 if is_dark(background) else 16  # white and black among the 256
     if color == "24bit":
         code = "2;" + ";".join(map(str, background))
     else:
-        red, green, blue = (int(abs(_CUBE - value).argmin()) for value in background)
-        code = f"5;{16 + 36 * red + 6 * green + blue}"
+        levels = [int(abs(_CUBE - value).argmin()) for value in background]
+        background = _CUBE[levels]
+        code = f"5;{16 + levels @ np.array([36, 6, 1])}"
+    ink = 231 if is_dark(background) else 16  # white and black among the 256
     return f"\x1b[38;5;{ink};48;{code}m{word}\x1b[0m"
 
 

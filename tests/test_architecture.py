@@ -18,7 +18,8 @@ ORDER = [
     "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads",
     "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
     "cpu.recurrence", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode",
-    "network", "training", "decoding", "storage", "estimator", "compilation", "language_model", "arguments", "cli",
+    "network", "training", "decoding", "storage", "estimator", "compilation", "language_model", "surprisal", "drawing",
+    "plotting", "arguments", "pictures", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 
@@ -169,6 +170,7 @@ def modules_after(statement):
     ("from fastrnn import Vocabulary, Ragged, read_texts, python_manual", {"numba", "llvmlite", "nltk", "tqdm"}),
     ("from fastrnn import FastRNN; FastRNN()", {"nltk", "sklearn", "matplotlib"}),
     ("from fastrnn import LanguageModel; LanguageModel()", {"nltk", "sklearn", "matplotlib"}),
+    ("from fastrnn import plotting, cli", {"numba", "nltk", "matplotlib"}),
 ])  # fmt: skip
 def test_what_an_import_costs(statement, absent):
     loaded = modules_after(statement)

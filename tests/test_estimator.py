@@ -142,6 +142,24 @@ class TestScores:
         model.params_["c"][[70, 149, 141]] = 1
         assert model.predict([[5, 6], [7]])[1].tolist() == [70]
 
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize("cell, dtype", [*((cell, "float32") for cell in CELLS), ("lstm", "float64")])
+    def test_activations_are_the_oracle_s(self, cell, dtype, threads):
+        names = {"rnn": ["h"], "gru": ["h", "z", "r", "g"], "lstm": ["h", "c", "i", "f", "o", "g"]}[cell]
+        model = make_model(cell, 11, 5, dtype=dtype, n_threads=threads)
+        x, _ = random_batch(11, [3, 1, 40, 2])
+        found = model.activations(x)
+        assert len(found) == len(x)
+        for xs, layers in zip(x, found, strict=True):
+            records, _ = reference.forward(cell, weights(model), xs)
+            (layer,) = layers
+            assert list(layer) == names
+            for name in names:
+                expected = np.array([record[name] for record in records])
+                assert layer[name].shape == (len(xs), 5) and layer[name].dtype == dtype
+                np.testing.assert_allclose(layer[name], expected, atol={"float32": 3e-5, "float64": 1e-12}[dtype])
+        assert not np.shares_memory(found[0][0]["h"], found[2][0]["h"])
+
     def test_token_losses_stand_in_the_order_of_the_corpus(self):
         model = make_model("gru")
         x, y = random_batch(7, [2, 5, 1, 5])
@@ -393,7 +411,7 @@ class TestInput:
         assert same_weights_as(model, before) and model.loss_curve_ == []
         assert model.rng_.bit_generator.state == state
 
-    @pytest.mark.parametrize("method", ["predict", "predict_proba"])
+    @pytest.mark.parametrize("method", ["predict", "predict_proba", "activations"])
     def test_unusable_inputs_of_predict(self, method):
         predict = getattr(make_model("gru", 12, 4), method)
         assert raised(ValueError, predict, []).startswith("x is empty")
@@ -407,7 +425,8 @@ class TestInput:
 
     @pytest.mark.parametrize("method, args", [
         *[(method, ([[1]], [[1]])) for method in METHODS if "fit" not in method],
-        ("predict", ([[1]],)), ("predict_proba", ([[1]],)), ("generate", ()), ("save", ("never",)),
+        ("predict", ([[1]],)), ("predict_proba", ([[1]],)), ("activations", ([[1]],)), ("generate", ()),
+        ("save", ("never",)),
     ])  # fmt: skip
     def test_not_fitted(self, method, args):
         message = raised(NotFittedError, getattr(FastRNN(), method), *args)
