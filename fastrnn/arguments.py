@@ -58,7 +58,7 @@ def _parser(runs):
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add in {
         "demo": _add_demo, "train": _add_train, "generate": _add_generate, "score": _add_score, "info": _add_info,
-        "warmup": _add_warmup,
+        "plot": _add_plot, "warmup": _add_warmup,
     }.items():  # fmt: skip
         add(commands).set_defaults(run=runs[name])
     return parser
@@ -148,6 +148,43 @@ def _add_info(commands):
     )
     parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
     return parser
+
+
+def _add_plot(commands):
+    """A command of its own commands, one a picture; `picture` is its name."""
+    parser = _add_command(
+        commands, "plot", "draw pictures of training, and of what a model does with a text",
+        'fastrnn plot surprisal demo.npz --text "The value is an integer."',
+    )  # fmt: skip
+    pictures = parser.add_subparsers(metavar="PICTURE", required=True, dest="picture")
+
+    losses = _add_command(
+        pictures, "losses", "draw the loss curves of several runs", "fastrnn plot losses a.npz b.npz -o losses.svg"
+    )
+    losses.add_argument("input", nargs="+", default=[], metavar="MODEL", help="files that were saved by train or demo")
+    losses.add_argument("--by", default="epoch", metavar="NAME", help="epoch (default), tokens or seconds")
+    _add_picture_output(losses, required=True)
+
+    text = '--text "The value is an integer."'
+    for name, summary, what in (
+        ("surprisal", "colour the words of a text by how unexpected they are, in nats", ""),
+        ("hidden", "draw what the hidden units do over a text", "so many, those that vary most (default: 24)"),
+        ("gates", "draw how open the gates are over a text", "so many, instead of the mean of all"),
+    ):
+        output = " -o picture.png" if what else ""
+        picture = _add_command(pictures, name, summary, f"fastrnn plot {name} demo.npz {text}{output}")
+        picture.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
+        picture.add_argument("--text", required=True, metavar="TEXT", help="one sentence or several")
+        if what:
+            picture.add_argument("--layer", type=int, metavar="N", help="from below, 0 the first (default: the last)")
+            picture.add_argument("--units", type=int, metavar="N", help=what)
+        _add_picture_output(picture, required=bool(what))
+    return parser
+
+
+def _add_picture_output(parser, required):
+    text = "picture to save, as its ending says: .png, .svg or .pdf" + ("" if required else " (default: shown here)")
+    parser.add_argument("-o", "--output", required=required, default=None, metavar="FILE", help=text)
 
 
 def _add_warmup(commands):

@@ -60,7 +60,7 @@ def main(argv=None):
     except BrokenPipeError:  # `fastrnn ... | head`: nothing more to write to, not even at Python's exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_OFF
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
         return _fail(f"error: {_reason(error)}", ERROR)
     finally:
         logger.removeHandler(remarks)
@@ -160,6 +160,17 @@ def _info(args):
         facts["validation"] = [f"{loss:.4f} nats a token, perplexity {_perplexity(loss):.2f}{_best(model)}"]
     for name, lines in facts.items():
         print(f"{name:<12}" + f"\n{'':12}".join(lines))
+    return OK
+
+
+def _plot(args):
+    from .pictures import checked_ending, draw
+
+    output = None if args.output is None else _writable(checked_ending(args.output))
+    for line in draw(args, output):
+        print(line)
+    if output is not None:
+        print(f"Saved {output}")
     return OK
 
 
@@ -351,4 +362,7 @@ def _perplexity(loss):
     return math.exp(loss) if loss < 700 else math.inf
 
 
-_COMMANDS = {"demo": _demo, "train": _train, "generate": _generate, "score": _score, "info": _info, "warmup": _warmup}
+_COMMANDS = {
+    "demo": _demo, "train": _train, "generate": _generate, "score": _score, "info": _info, "plot": _plot,
+    "warmup": _warmup,
+}  # fmt: skip

@@ -288,7 +288,8 @@ class FastRNN(Trainable):
             Hidden units "h", cells "c" (LSTM), and the gates after their nonlinearities: "i", "f", "o", "g" (LSTM),
             "z", "r", "g" (GRU).
         """
-        return self.network_.activations(self._inputs(x))
+        x = self._inputs(x)
+        return self.network_.activations(x)
 
     def loss(self, x, y):
         """Mean cross-entropy a token, nats."""

@@ -244,24 +244,23 @@ class Network:
         return states
 
     def activations(self, x):
-        """What the layers compute: for every sequence, layers of {"h" and other parts of the state, gates: (T, H)}."""
-        found, H, names = [], self.hidden_dim, (self.cell_class.STATE_NAMES, self.cell_class.GATE_NAMES)
+        """States and gates after every token: for each sequence a list over the layers of {name: array (T, H)}."""
+        longest, found = int(x.lengths.max()), []
+        work = self.workspace(1, tokens=longest, steps=longest, sequences=1, learn=False)
         with Team(1) as team:
-            for i in range(len(x)):
-                one = x[i : i + 1]
-                sizes = {"tokens": len(one.values), "steps": len(one.values), "sequences": 1, "learn": False}
-                work = self.workspace(1, **sizes)
-                batch = Batches.whole(one, one, np.array([0]), np.array([0, 1]))
+            for i in range(len(x)):  # alone in its batch, so that its rows stand in order
+                batch = Batches.whole(x, x, np.array([i]), np.array([0, 1]))
                 team.run(passes.run_pass, self.model, self.U, *batch, work)
-                found.append([
-                    {
-                        name: part[:, j * H : (j + 1) * H].copy()
-                        for named, part in zip(names, (work.states.state[layer], work.states.gates[layer]), strict=True)
-                        for j, name in enumerate(named)
-                    }
-                    for layer in range(self.num_layers)
-                ])  # fmt: skip
+                found.append([self._named(work.states, layer, int(x.lengths[i])) for layer in range(self.num_layers)])
         return found
+
+    def _named(self, states, layer, length):
+        """Copies of the first rows of a layer's states and gates, by name."""
+        H, cell = self.hidden_dim, self.cell_class
+        parts = ((cell.STATE_NAMES, states.state[layer]), (cell.GATE_NAMES, states.gates[layer]))
+        return {
+            name: array[:length, k * H : (k + 1) * H].copy() for names, array in parts for k, name in enumerate(names)
+        }
 
     def training_workspace(self, members, batches, truncate, dropout=False):
         """Memory for training on the given batches."""

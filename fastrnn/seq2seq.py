@@ -248,7 +248,8 @@ class Seq2Seq(Searching, Trainable):
 
     def gradients(self, source, target):
         """Loss, without dropout, and its gradient: (float, {name of `params_`: array})."""
-        return self.network_.gradients(self._pairs(*self._both(source, target)), self._threads())
+        pairs = self._pairs(*self._both(source, target))
+        return self.network_.gradients(pairs, self._threads())
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""

@@ -126,6 +126,10 @@ class Vocabulary(Estimator):
         for text in self._splitter.prepare(_checked(texts)):
             yield from self._splitter.split(text)
 
+    def tokenize(self, sentence):
+        """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not."""
+        return self._tokenizer()(sentence)
+
     def encode(self, sentence):
         """Return the indices of one sentence, without SENTENCE_START and SENTENCE_END.
 
@@ -147,16 +151,11 @@ class Vocabulary(Estimator):
         """
         self._check_fitted("tokens_")
         if isinstance(sentence, str):
-            indices = map(self._index, self._tokenize(sentence))
+            indices = map(self._index, self.tokenize(sentence))
         else:
             unknown = len(self) - 1
             indices = (self.index_.get(self._lower(token), unknown) for token in sentence)
         return np.fromiter(indices, np.int32)
-
-    def tokenize(self, text):
-        """The tokens of one sentence: a list of str, whether the vocabulary has them or not."""
-        self._check_fitted("tokens_")
-        return self._tokenize(text)
 
     def encode_prompt(self, text):
         """Return the indices of the beginning of a sentence, and its unknown words.
@@ -183,7 +182,7 @@ class Vocabulary(Estimator):
         self._check_fitted("tokens_")
         if not isinstance(text, str):
             raise TypeError(f"prompt must be a str, found {type(text).__name__}")
-        words = self._tokenize(text) if text else []
+        words = self.tokenize(text) if text else []
         indices = [self._index(word) for word in words]
         unknown = [w for w, i in zip(words, indices, strict=True) if i == len(self) - 1]
         return np.array([_START, *indices], np.int32), list(dict.fromkeys(unknown))
@@ -356,9 +355,6 @@ class Vocabulary(Estimator):
     def _tokenizer(self):
         tokenize = tokenizer(self.level)
         return (lambda sentence: tokenize(sentence.lower())) if self.lowercase else tokenize
-
-    def _tokenize(self, sentence):
-        return self._tokenizer()(sentence)
 
     def _index(self, word):
         unknown = len(self.tokens_) - 1

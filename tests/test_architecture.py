@@ -20,7 +20,8 @@ ORDER = [
     "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
     "cpu.decode", "cpu.pairs", "cpu.beam", "batches", "parameters", "network", "pair_network", "storage", "optimizer",
     "history", "schedules", "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search", "estimator",
-    "seq2seq", "translator", "compilation", "language_model", "arguments", "cli",
+    "seq2seq", "translator", "compilation", "language_model", "surprisal", "drawing",
+    "plotting", "arguments", "pictures", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 
@@ -171,6 +172,7 @@ def modules_after(statement):
     ("from fastrnn import Vocabulary, Ragged, read_texts, python_manual", {"numba", "llvmlite", "nltk", "tqdm"}),
     ("from fastrnn import FastRNN; FastRNN()", {"nltk", "sklearn", "matplotlib"}),
     ("from fastrnn import LanguageModel; LanguageModel()", {"nltk", "sklearn", "matplotlib"}),
+    ("from fastrnn import plotting, cli", {"numba", "nltk", "matplotlib"}),
 ])  # fmt: skip
 def test_what_an_import_costs(statement, absent):
     loaded = modules_after(statement)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import COMPILED
 
-from fastrnn import LanguageModel, arguments, cli
+from fastrnn import LanguageModel, arguments, cli, plotting
 from fastrnn.errors import DivergenceError
 from fastrnn.estimator import FastRNN
 from fastrnn.text import _pieces, hold_out
@@ -329,7 +329,7 @@ def test_info_of_a_model_that_has_not_trained(tiny, capsys):
     assert "last loss" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["", "demo", "train", "generate", "score", "info"])
+@pytest.mark.parametrize("command", ["", "demo", "train", "generate", "score", "info", "plot", "plot hidden"])
 def test_help_has_an_example_and_the_classes_defaults(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([*command.split(), "--help"])
@@ -347,9 +347,55 @@ def test_help_has_an_example_and_the_classes_defaults(command, capsys):
 def test_version_and_usage_errors_come_at_once(folder):
     assert re.fullmatch(r"fastrnn \d[\w.]*\n", run(folder, "--version")[0])
     code = "import sys, fastrnn.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
-    for words in (["--help"], ["train"], ["score"], ["generate", "m.npz", "-n", "many"]):
+    for words in (["--help"], ["train"], ["score"], ["plot", "losses", "m.npz"], ["generate", "m.npz", "-n", "many"]):
         done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True)
         assert done.stdout.decode().split()[-1] == "False"
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("ending, head", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("PDF", b"%PDF")])
+def test_pictures_are_saved_as_their_ending_says(tiny, capsys, ending, head):
+    text = ["--text", "A cat hears a zebra. A dog sees."]
+    for picture in (["losses", "tiny.npz"], ["hidden", "tiny.npz", "--units", "3", "--layer", "0", *text],
+                    ["gates", "tiny.npz", *text], ["surprisal", "tiny.npz", *text]):  # fmt: skip
+        assert cli.main(["plot", *picture, "-o", f"p.{ending}"]) == 0
+        assert capsys.readouterr() == (f"Saved p.{ending}\n", "")
+        assert Path(f"p.{ending}").read_bytes().startswith(head)
+        Path(f"p.{ending}").unlink()
+
+
+def test_surprisal_is_told_where_no_picture_is_saved(folder):
+    out, err = run(folder, "plot", "surprisal", "m.npz", "--text", "The cat sees a zebra. Why?")
+    *lines, told = out.splitlines()
+    assert re.findall(r"(\S+)\(\d+\.\d\)", " ".join(lines)) == "the cat sees a* zebra* . </s> why ? </s>".split()
+    assert told.startswith("10 tokens, ") and told.endswith("; 2 unknown, marked *")
+
+
+def test_losses_of_several_models_are_named_after_their_files(tiny, monkeypatch):
+    labels = []
+    original = plotting.plot_losses
+    monkeypatch.setattr(plotting, "plot_losses", lambda m, by, names: labels.append(names) or original(m, by, names))
+    Path("other").mkdir()
+    Path("other/tiny.npz").write_bytes(Path("tiny.npz").read_bytes())
+    Path("b.npz").write_bytes(Path("tiny.npz").read_bytes())
+    assert cli.main(["plot", "losses", "tiny.npz", "b.npz", "-o", "p.svg"]) == 0
+    assert cli.main(["plot", "losses", "tiny.npz", "-o", "p.svg", "other/tiny.npz"]) == 0
+    assert labels == [["tiny", "b"], ["tiny.npz", "other/tiny.npz"]]
+
+
+def test_a_picture_without_matplotlib_is_one_line(tiny, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main(["plot", "losses", "tiny.npz", "-o", "p.png"]) == 2
+    assert capsys.readouterr().err == 'fastrnn: error: pictures need matplotlib: pip install "fastrnn[plot]"\n'
+    assert cli.main(["plot", "surprisal", "tiny.npz", "--text", "A cat"]) == 0
+
+
+def test_losses_of_a_model_that_has_not_trained(tiny, capsys):
+    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]) == 0
+    assert cli.main(["plot", "losses", "o.npz", "-o", "p.png"]) == 2
+    assert "o: found no epoch" in capsys.readouterr().err
 
 
 # Errors
@@ -385,6 +431,18 @@ def test_version_and_usage_errors_come_at_once(folder):
         ("generate m.npz --prompt zebra", "zebra"),
         ("score m.npz", "nothing to score"),
         ("score m.npz latin.txt", "not utf-8"),
+        ("plot", "PICTURE"),
+        ("plot losses m.npz", "-o"),
+        ("plot losses m.npz -o p.gif", "found 'p.gif', expected a file name that ends in .png, .svg, .pdf"),
+        ("plot losses m.npz -o nowhere/p.png", "nowhere"),
+        ("plot losses m.npz nothing.npz -o p.png", "nothing.npz"),
+        ("plot losses m.npz -o p.png --by hours", "by: found 'hours'"),
+        ("plot losses m.npz -o p.png --by seconds --bye", "unrecognized arguments: --bye"),
+        ("plot surprisal m.npz", "--text"),
+        ("plot surprisal m.npz --text=", "text: found ''"),
+        ("plot surprisal text.txt --text cat", "not a model"),
+        ("plot hidden m.npz --text cat -o p.png --layer 1", "layer: found 1"),
+        ("plot gates m.npz --text cat -o p.png --units 0", "units: found 0"),
         ("info text.txt", "not a model"),
         ("info .", "no such file"),
     ],
@@ -399,7 +457,7 @@ def test_an_error_is_one_line(wrong_files, capsys, monkeypatch, arguments, said)
             status = error.code
     out, err = capsys.readouterr()
     assert status == 2 and out == "" and err.count("\n") == 1 and err.startswith("fastrnn: error: "), (out, err)
-    assert said in err and not Path("o.npz").exists()
+    assert said in err and not Path("o.npz").exists() and not [*Path().glob("**/p.*")]
 
 
 @pytest.fixture(scope="module")

@@ -158,16 +158,22 @@ class TestWholeJob:
             np.testing.assert_array_equal(other.params_[name], array)
         assert weights(copy.deepcopy(model)).keys() == weights(model).keys()
 
-    def test_activations_are_the_oracle_s(self):
-        for cell, names in (("rnn", "h"), ("gru", "hzrg"), ("lstm", "hcifog")):
-            model = make_model(cell, 9, 5, dtype="float64", num_layers=2)
-            x, _ = random_batch(9, [4, 1])
-            for sequence, layers in zip(x, model.activations(x), strict=True):
-                records, _ = reference.forward(cell, weights(model), sequence)
-                for index, found in enumerate(layers):
-                    assert set(found) == set(names)
-                    for name, array in found.items():
-                        np.testing.assert_allclose(array, [step[index][name] for step in records], rtol=1e-10)
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("cell, names", [("rnn", ["h"]), ("gru", [*"hzrg"]), ("lstm", [*"hcifog"])])
+    def test_activations_are_the_oracle_s(self, cell, names, dtype):
+        model = make_model(cell, 9, 5, dtype=dtype, num_layers=2)
+        x, _ = random_batch(9, [4, 1, 40])
+        found = model.activations(x)
+        for sequence, layers in zip(x, found, strict=True):
+            records, _ = reference.forward(cell, weights(model), sequence)
+            assert len(layers) == 2
+            for index, layer in enumerate(layers):
+                assert list(layer) == names
+                for name, array in layer.items():
+                    assert array.shape == (len(sequence), 5) and array.dtype == dtype
+                    expected = [step[index][name] for step in records]
+                    np.testing.assert_allclose(array, expected, atol={"float32": 3e-5, "float64": 1e-12}[dtype])
+        assert not np.shares_memory(found[0][0]["h"], found[2][0]["h"])
 
     @pytest.mark.parametrize("bad, name", [
         ({"num_layers": 0}, "num_layers"), ({"dropout": 1.0}, "dropout"), ({"embedding_dim": 0}, "embedding_dim"),

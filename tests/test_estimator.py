@@ -398,7 +398,7 @@ class TestInput:
         assert same_weights_as(model, before) and model.loss_curve_ == []
         assert model.rng_.bit_generator.state == state
 
-    @pytest.mark.parametrize("method", ["predict", "predict_proba"])
+    @pytest.mark.parametrize("method", ["predict", "predict_proba", "activations"])
     def test_unusable_inputs_of_predict(self, method):
         predict = getattr(make_model("gru", 12, 4), method)
         assert raised(ValueError, predict, []).startswith("x is empty")
@@ -412,7 +412,8 @@ class TestInput:
 
     @pytest.mark.parametrize("method, args", [
         *[(method, ([[1]], [[1]])) for method in METHODS if "fit" not in method],
-        ("predict", ([[1]],)), ("predict_proba", ([[1]],)), ("generate", ()), ("save", ("never",)),
+        ("predict", ([[1]],)), ("predict_proba", ([[1]],)), ("activations", ([[1]],)), ("generate", ()),
+        ("save", ("never",)),
     ])  # fmt: skip
     def test_not_fitted(self, method, args):
         message = raised(NotFittedError, getattr(FastRNN(), method), *args)

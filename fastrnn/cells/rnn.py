@@ -32,7 +32,7 @@ class RNN(NamedTuple):
 
     NAME = "rnn"
     GATES = 1  # G
-    GATE_NAMES = ()
+    GATE_NAMES = ()  # none that opens or closes: the one product becomes h
     STATES = 1  # S
     STATE_NAMES = ("h",)
     AUX = 0  # A

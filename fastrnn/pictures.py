@@ -1,0 +1,58 @@
+"""What the command `fastrnn plot` draws: pictures from model files, saved to a file, or told to the terminal."""
+
+from pathlib import Path
+
+from .arguments import given
+
+FORMATS = (".png", ".svg", ".pdf")
+_DOTS_PER_INCH = 150
+
+
+def checked_ending(output):
+    """The path of a picture; ValueError unless its ending is that of a format."""
+    ending = Path(output).suffix
+    if ending.lower() not in FORMATS:
+        raise ValueError(f"--output: found {output!r}, expected a file name that ends in {', '.join(FORMATS)}")
+    return output
+
+
+def draw(args, output):
+    """Draw the picture that `args.picture` names into the file `output`.
+
+    Returns
+    -------
+    list of str
+        Lines to print: the picture itself where there is no `output`.
+    """
+    from .language_model import LanguageModel
+
+    if output is None:
+        from .surprisal import surprisal_line
+
+        return surprisal_line(LanguageModel.load(args.model), args.text).splitlines()
+    from . import plotting
+
+    _without_window(plotting)
+    if args.picture == "losses":
+        models = [LanguageModel.load(path) for path in args.input]
+        axes = plotting.plot_losses(models, args.by, _names(args.input))
+    else:
+        plot = getattr(plotting, f"plot_{args.picture}")
+        axes = plot(LanguageModel.load(args.model), args.text, **given(args, ("layer", "units")))
+    figure = (axes[0] if isinstance(axes, list) else axes).figure
+    figure.savefig(output, dpi=_DOTS_PER_INCH)
+    plotting.pyplot().close(figure)
+    return []
+
+
+def _without_window(plotting):
+    plotting.pyplot()  # an error if there is no matplotlib
+    import matplotlib
+
+    matplotlib.use("agg")
+
+
+def _names(paths):
+    """Short names of files, unless two are the same."""
+    stems = [Path(path).stem for path in paths]
+    return stems if len({*stems}) == len(paths) else paths
