@@ -31,10 +31,10 @@ TOKEN = re.compile(r"\w+'?|[^\w\s]")
 LONGEST = 8
 SHARES = (0.015, 0.03)  # ends of the test part and of the validation part
 ENGLISH, FRENCH = 5000, 7000  # words
-EPOCHS, BEAM, SEED = 4, 5, 0
+EPOCHS, BEAM, SEED = 3, 5, 0
 RECIPE = {
-    "hidden_dim": 256, "num_layers": 1, "embedding_dim": 256, "dropout": 0.0, "init_scale": 0.08,
-    "optimizer": "adam", "learning_rate": 0.003, "clip_norm": 5.0, "batch_size": 64,
+    "hidden_dim": 128, "num_layers": 1, "embedding_dim": 128, "dropout": 0.0, "init_scale": 0.08,
+    "optimizer": "adam", "learning_rate": 0.003, "clip_norm": 5.0, "batch_size": 32,
 }  # fmt: skip
 SEARCHES = {"greedy": 1, f"beam of {BEAM}": BEAM}
 TARGET = 3  # times as fast, in training and with a beam
