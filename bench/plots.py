@@ -140,7 +140,7 @@ class Plots:
     def curves(self, name, title, panels, after, value="perplexity"):
         """A value against seconds, a panel for each corpus: {corpus: [{who: [{"seconds", value}]}]}.
 
-        A dotted line marks PyTorch's value after so many epochs.
+        A dotted line marks PyTorch's value after so many epochs, 0: after all.
         """
         figure, axes = self.figure(columns=len(panels), height=3.4)
         for axis, (corpus, runs) in zip(axes, panels.items(), strict=True):
