@@ -132,6 +132,7 @@ def test_options_reach_the_parameters(tiny):
     more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
     more += " --patience 4 --lr-decay-start 6 --early-stopping --n-iter-no-change 7 --tol 0.5 --validation-fraction 0.3"
     more += " --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
+    more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
     command += [*arguments.split(), *more.split()]
     assert cli.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
@@ -142,7 +143,8 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"hidden_dim": 4, "max_epochs": 0, "n_threads": 1, "random_state": 0, "verbose": 0}
     expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
     expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
-    expected |= {"warm_start": False}
+    expected |= {"warm_start": False, "num_layers": 2, "embedding_dim": 4, "tie_weights": True, "dropout": 0.25}
+    expected |= {"chunk_len": 9, "init_scale": 0.1}
     assert parameters == expected
 
 
