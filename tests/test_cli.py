@@ -184,7 +184,19 @@ def run_and_fail(folder, command):
 
 def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     Path("more.txt").write_text("\n".join(["A cat sees.", "A dog hears!", "The mouse sees the cat."] * 10))
-    command = ["train", "more.txt", "-o", "o.npz", *TINY, "--held-out", "0.2", "--sentence-split", "line"]
+    command = [
+        "train",
+        "more.txt",
+        "-o",
+        "o.npz",
+        *TINY,
+        "--held-out",
+        "0.2",
+        "--sentence-split",
+        "line",
+        "--learning-rate",
+        "0.2",
+    ]
     options = [
         "--epochs",
         "60",
