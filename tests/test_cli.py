@@ -184,31 +184,9 @@ def run_and_fail(folder, command):
 
 def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     Path("more.txt").write_text("\n".join(["A cat sees.", "A dog hears!", "The mouse sees the cat."] * 10))
-    command = [
-        "train",
-        "more.txt",
-        "-o",
-        "o.npz",
-        *TINY,
-        "--held-out",
-        "0.2",
-        "--sentence-split",
-        "line",
-        "--learning-rate",
-        "0.2",
-    ]
-    options = [
-        "--epochs",
-        "60",
-        "--early-stopping",
-        "--n-iter-no-change",
-        "2",
-        "--tol",
-        "0.01",
-        "--learning-rate",
-        "0.2",
-    ]
-    assert cli.main([*command, *options]) == 0
+    options = "--held-out 0.2 --sentence-split line --epochs 60 --early-stopping --n-iter-no-change 2 --tol 0.01"
+    command = ["train", "more.txt", "-o", "o.npz", *TINY, *options.split(), "--learning-rate", "0.2"]
+    assert cli.main(command) == 0
     out, err = capsys.readouterr()
     model = LanguageModel.load("o.npz").model_
     losses = model.validation_losses_
