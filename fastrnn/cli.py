@@ -93,11 +93,13 @@ Try next:
 
 
 def _train(args):
+    from .storage import read
+
     output, parameters = _writable(args.output), given_parameters(args)
     if parameters.get("checkpoint") is not None:
         _writable(parameters["checkpoint"])
-    if args.resume is not None and not Path(args.resume).is_file():
-        raise ValueError(f"{args.resume}: no such file, expected a checkpoint")
+    if args.resume is not None:
+        read(args.resume, "FastRNN checkpoint")  # whether it is one at all is better known before the texts are read
     _, status = _learn(parameters, _read_inputs(args), args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
         print(f"Let it write: {_command()} generate {output}")

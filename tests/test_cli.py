@@ -166,6 +166,39 @@ def test_nothing_is_held_out_of_one_paragraph(tiny, capsys):
     assert "nothing is held out" in err and "Held out" not in out
 
 
+def test_resume_goes_on_as_if_nothing_had_been(folder):
+    command = ["train", "text.txt", *SMALL, "--batch-size", "4"]
+    run(folder, *command, "--output", "whole.npz", "--epochs", "4")
+    run(folder, *command, "--output", "half.npz", "--epochs", "2", "--checkpoint", "run.ckpt")
+    out, err = run(folder, *command, "--output", "whole2.npz", "--epochs", "4", "--resume", "run.ckpt")
+    assert "epoch 3: 100%" in err and "epoch 2" not in err and "before training" not in out
+    assert "Saved whole2.npz after 4 epochs" in out and not list(folder.glob("*.part"))
+    whole, resumed = (LanguageModel.load(folder / name).model_ for name in ("whole.npz", "whole2.npz"))
+    for name, array in whole.params_.items():
+        assert np.array_equal(array, resumed.params_[name]), name
+    assert "of a model with hidden_dim=8, expected hidden_dim=9" in run_and_fail(folder, command)
+
+
+def run_and_fail(folder, command):
+    arguments = [*command, "--output", "o.npz", "--resume", "run.ckpt", "--hidden-dim", "9"]
+    return run(folder, *arguments, status=2)[1]
+
+
+def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
+    Path("more.txt").write_text("\n".join(["A cat sees.", "A dog hears!", "The mouse sees the cat."] * 10))
+    options = "--held-out 0.2 --sentence-split line --epochs 60 --early-stopping --n-iter-no-change 2 --tol 0.01"
+    command = ["train", "more.txt", "-o", "o.npz", *TINY, *options.split(), "--learning-rate", "0.2"]
+    assert cli.main(command) == 0
+    out, err = capsys.readouterr()
+    model = LanguageModel.load("o.npz").model_
+    losses = model.validation_losses_
+    assert 2 < len(losses) == model.n_epochs_ < 60 and f"validation {losses[-1]:.3f}" in err
+    after = float(re.search(r"after training: ([\d.]+) nats", out)[1])
+    assert after == pytest.approx(min(losses), abs=1e-3)  # the weights that are saved are the best ones
+    assert cli.main(["info", "o.npz"]) == 0
+    assert re.search(rf"validation  {min(losses):.4f} nats a token", capsys.readouterr().out)
+
+
 @posix
 def test_ctrl_c_keeps_what_was_learned(folder):
     arguments = ["train", "text.txt", "-o", "long.npz", *SMALL, "--epochs", "1000000"]
@@ -417,6 +450,10 @@ def test_losses_of_a_model_that_has_not_trained(tiny, capsys):
         ("train text.txt -o o.npz --held-out 1", "held_out"),
         ("train text.txt -o nowhere/o.npz", "nowhere"),
         ("train text.txt -o .", "directory"),
+        ("train text.txt -o o.npz --checkpoint nowhere/run.ckpt", "nowhere"),
+        ("train text.txt -o o.npz --resume nothing.ckpt", "nothing.ckpt: no such file"),
+        ("train text.txt -o o.npz --resume m.npz", "found a LanguageModel, expected a FastRNN checkpoint"),
+        ("train text.txt -o o.npz --patience 0", "patience: found 0"),
         ("train text.txt nothing.txt -o o.npz", "nothing.txt"),
         ("train binary.txt -o o.npz", "NUL"),
         ("train latin.txt -o o.npz", "not utf-8"),
