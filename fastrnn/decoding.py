@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from .cpu.decode import Rule, advance, allocate, draw
+from .cpu.decode import FEW, Rule, advance, allocate, draw, transposed_panels
+from .cpu.gemm import PANEL
 from .cpu.threads import Team
 
 # Sequences that are drawn side by side.
@@ -125,12 +126,15 @@ class Decoder:
 
     def __init__(self, network, team, count):
         self._network, self._team = network, team
-        self._model = network.packed_model()
+        self._model, self._VT = network.packed_model(), np.empty((0, PANEL), network.dtype)
         self._allocate(count)
         self.logits[:] = 0
 
     def _allocate(self, count):
-        self.streams, self._scratch = allocate(self._network.model, self._team.size, count)
+        model = self._network.model
+        if count >= FEW and not len(self._VT):
+            self._VT = transposed_panels(model.V)
+        self.streams, self._scratch = allocate(model, self._VT, self._team.size, count)
         self.state, self.logits, self._moved = self.streams.state, self._scratch.words.z, None
 
     def select(self, streams):

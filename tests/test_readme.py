@@ -24,8 +24,11 @@ def environment():
 
 @pytest.fixture
 def comments(tmp_path):
+    """A folder with the files that the README's code reads."""
     with open(tmp_path / "comments.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["body"], *[[sentence] for sentence in SENTENCES * 20]])
+    (tmp_path / "shakespeare.txt").write_text("ROMEO: Ay me.\nJULIET: A rose.\n" * 60, encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text("i am cold .\tj'ai froid .\nyou are cold .\tje suis froid .\n" * 60, "utf-8")
     return tmp_path
 
 
@@ -35,26 +38,45 @@ def run(command, folder):
     return result.stdout
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_python_blocks_print_what_they_promise(number, comments):
-    code = re.sub(r"max_epochs=\d+", "max_epochs=1", blocks("python")[number])
-    lines = run([sys.executable, "-W", "error", "-c", code], comments).splitlines()
-    if number == 0:  # a perplexity, five sentences
-        assert float(lines[0]) > 1 and len(lines) == 6
-    else:
-        assert lines[0].count("'the movie") == 3 and (comments / "comments.npz").stat().st_size > 0
+# What is made smaller, so that it takes seconds.
+SMALLER = [(r"max_epochs=\d+", "max_epochs=1"), (r"hidden_dim=256", "hidden_dim=16")]
 
 
-def test_the_recipe_can_be_constructed():
-    code = "from fastrnn import FastRNN\n" + blocks("python")[2].replace("FastRNN(", "print(FastRNN(", 1).rstrip() + ")"
-    assert "cell='rnn'" in run([sys.executable, "-c", code], None)
+@pytest.mark.parametrize("beginning, lines, holds", [
+    ("from fastrnn import FastRNN, Vocabulary", 6, ""),
+    ("from fastrnn import LanguageModel, read_texts\n\ntexts", 2, "'the movie"),
+    ("from fastrnn import LanguageModel, read_texts\n\nlm = LanguageModel(\n    level", 1, "ROMEO:"),
+    ("from fastrnn import FastRNN\n", 0, ""),
+    ("from fastrnn import LanguageModel, read_texts\n\nlm = LanguageModel(\n    max_epochs", 1, "."),
+    ("from fastrnn import Translator", 4, "["),
+])  # fmt: skip
+def test_python_blocks_print_what_they_promise(beginning, lines, holds, comments):
+    (code,) = [block for block in blocks("python") if block.startswith(beginning)]
+    for found, smaller in SMALLER:
+        code = re.sub(found, smaller, code)
+    printed = run([sys.executable, "-W", "error", "-c", code], comments)
+    assert len(printed.splitlines()) >= lines and holds in printed
+
+
+def test_the_recipes_can_be_constructed():
+    recipes = [block for block in blocks("python") if re.match(r"\w+\(", block)]
+    assert len(recipes) == 2
+    for recipe in recipes:
+        name = recipe.partition("(")[0]
+        code = f"from fastrnn import {name}\nmodel = {recipe}\nmodel.check_parameters()\nprint(model)"
+        assert run([sys.executable, "-c", code], None).startswith(name)
+
+
+def commands():
+    return [line for block in blocks("sh")[2:] for line in block.splitlines() if line]
 
 
 def test_commands(comments):
-    commands = [line for line in blocks("sh")[2].splitlines() if line]
-    assert len(commands) >= 4
-    for line in commands:
+    assert len(commands()) >= 14
+    run([sys.executable, "-m", "fastrnn", "train", "comments.csv", "-o", "demo.npz", "--epochs", "1"], comments)
+    for line in commands():
         words = shlex.split(line, comments=True)
         assert words[0] == "fastrnn"
-        extra = ["--epochs", "1"] if words[1] == "train" else []
+        extra = ["--epochs", "1", "--hidden-dim", "8"] if words[1].endswith("train") else []
+        extra += ["--unknown", "token"] if words[1] == "translate" else []
         assert run([sys.executable, "-m", *words, *extra], comments)

@@ -92,20 +92,33 @@ def expand(member, size, barrier, z, allowed, end, step, streams, beams, candida
 def _best_words(z, allowed, value, word, lanes, top):
     """The most probable allowed words and their ln p, at most len(value) of them; returns their number."""
     largest(z, allowed, lanes, top)
-    room, count, least = len(value), 0, z.dtype.type(-np.inf)
+    room, count, least = len(value), 0, _lower_bound(lanes[1], len(value))
     for first in range(0, len(z), BLOCK):
         part, may, better = z[first : first + BLOCK], allowed[first : first + BLOCK], 0
         for i in range(len(part)):
-            better += 1 if part[i] > least and may[i] else 0
+            better += 1 if part[i] >= least else 0
         if better > 0:
             for i in range(len(part)):
-                if may[i] and (part[i] > least or count < room):
+                if may[i] and part[i] >= least and (count < room or part[i] > value[count - 1]):
                     count = _insert(float(part[i]), first + i, value, word, count)
-                    least = z.dtype.type(value[count - 1]) if count == room else least
     log_sum = float(top[0]) + math.log(_sum_of_exponentials(z, top[0]))
     for i in range(count):
         value[i] -= log_sum
     return count
+
+
+@jit
+def _lower_bound(lanes, count):
+    """What the `count` largest logits are at least: the lanes hold the largest of as many disjoint sets of words."""
+    if count > len(lanes):
+        return lanes.dtype.type(-np.inf)
+    for _ in range(count):
+        high = 0
+        for i in range(1, len(lanes)):
+            high = i if lanes[i] > lanes[high] else high
+        least = lanes[high]
+        lanes[high] = -np.inf
+    return least
 
 
 @jit

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.interface import forward_step, layer_of
-from .gemm import panel_product, product
+from .gemm import PANEL, panel_product
 from .gemv import matvec
 from .jit import jit
 from .mathfun import exp
@@ -24,7 +24,7 @@ from .threads import meet, share
 
 # Words whose weights are summed together: the choice looks at the sums first, then into one block.
 BLOCK = 64
-# Streams below which the logits are sums along the units: too few to fill a vector with streams.
+# Streams below which the logits are sums along the units; more of them pay for a copy of V, transposed.
 FEW = 8
 # Words that are read for every one of few streams before the next words are: their rows of V stay in cache.
 NEAR = 512
@@ -77,8 +77,8 @@ class Scratch(NamedTuple):
     words: Words
     active: np.ndarray  # int64[M, n]: streams that have not ended
     lanes: np.ndarray  # (M, 2, BLOCK): words.top on its way
-    hT: np.ndarray  # (M, H, n): h of the streams, transposed
-    tile: np.ndarray  # (M, BLOCK, n): logits of a block, transposed
+    h: np.ndarray  # (M, n or 0, H): h of the streams, if they are many
+    VT: np.ndarray  # V^T in panels, for many streams; no rows for few
 
 
 class Rule(NamedTuple):
@@ -93,8 +93,8 @@ class Rule(NamedTuple):
     top_p: float  # 1 for none
 
 
-def allocate(model, members, n):
-    """A group of n fresh streams and the memory of their steps."""
+def allocate(model, VT, members, n):
+    """A group of n fresh streams and the memory of their steps; VT is `transposed_panels` of V where n >= FEW."""
     L, H, columns = model.cell.W.shape
     C, M, E, dtype = len(model.V), members, len(model.inputs) - (L - 1) * H, model.V.dtype
     S, A = model.cell.STATES, model.cell.AUX
@@ -112,8 +112,16 @@ def allocate(model, members, n):
         total=np.empty((M, n)), top=real(M, n, 2),
         bound=bound, bits=bound.view(f"i{bound.itemsize}"),
     )  # fmt: skip
-    scratch = Scratch(flow, words, np.empty((M, n), np.int64), real(M, 2, BLOCK), real(M, H, n), real(M, BLOCK, n))
-    return streams, scratch
+    h = real(M, n if n >= FEW else 0, H)
+    return streams, Scratch(flow, words, np.empty((M, n), np.int64), real(M, 2, BLOCK), h, VT)
+
+
+def transposed_panels(V):
+    """V^T in panels, as `gemm.pack_transposed` lays them; in NumPy, since it is done once a search."""
+    C, H = V.shape
+    padded = np.zeros((-(-C // PANEL) * PANEL, H), V.dtype)
+    padded[:C] = V
+    return np.ascontiguousarray(padded.reshape(-1, PANEL, H).transpose(0, 2, 1)).reshape(-1, PANEL)
 
 
 @jit
@@ -143,8 +151,8 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
         allowed = rule.allowed[0 if streams.lengths[active[0]] + 1 < rule.min_length else 1]
         first, last = share(member, size, len(model.V), BLOCK)
         _logits(
-            model.V, model.c, first, last, streams.state[len(streams.state) - 1], active[:n], words.z,
-            scratch.hT[member], scratch.tile[member],
+            model, scratch.VT, first, last, streams.state[len(streams.state) - 1], active[:n], words.z,
+            scratch.h[member],
         )  # fmt: skip
         for a in range(n):
             largest(words.z[a, first:last], allowed[first:last], scratch.lanes[member], words.top[member, a])
@@ -189,8 +197,8 @@ def advance(member, size, barrier, model, U, streams, scratch, parents, moved):
     meet(barrier, size)
     first, last = share(member, size, len(model.V), BLOCK)
     _logits(
-        model.V, model.c, first, last, streams.state[len(streams.state) - 1], active, scratch.words.z,
-        scratch.hT[member], scratch.tile[member],
+        model, scratch.VT, first, last, streams.state[len(streams.state) - 1], active, scratch.words.z,
+        scratch.h[member],
     )  # fmt: skip
     meet(barrier, size)
 
@@ -237,25 +245,20 @@ def _feed(model, U, streams, flow, active, first, last):
 
 
 @jit
-def _logits(V, c, first, last, state, active, z, hT, tile):
+def _logits(model, VT, first, last, state, active, z, h):
     """z of words first..last, for the active streams."""
-    n, H, width = len(active), V.shape[1], hT.shape[1]
+    V, c, n, H, C = model.V, model.c, len(active), model.V.shape[1], z.shape[1]
     if n >= FEW:
-        for j in range(H):
-            for a in range(n):
-                hT[j, a] = state[active[a], j]
-    step = NEAR if n < FEW else BLOCK
+        for a in range(n):
+            copy(state[active[a]], h[a])
+    step = NEAR if n < FEW else PANEL
     for word in range(first, last, step):
         end = min(last, word + step)
         if n < FEW:
             for a in range(n):
                 matvec(V[word:end], state[active[a]], z[a, word:end])
         else:
-            product(V.ravel(), word * H, H, 1, hT.ravel(), 0, width, tile.ravel(), 0, width, end - word, n, H, False)
-            for a in range(n):
-                row = z[a, word:end]
-                for i in range(end - word):
-                    row[i] = tile[i, a]
+            panel_product(h.ravel(), 0, H, VT, H, 0, H, word, end, z.ravel(), word, C, n, False)
         if len(c) > 0:
             for a in range(n):
                 row, bias = z[a, word:end], c[word:end]
