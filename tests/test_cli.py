@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import COMPILED
 
-from fastrnn import LanguageModel, arguments, cli, plotting
+from fastrnn import LanguageModel, arguments, cli, cli_train, plotting
 from fastrnn.errors import DivergenceError
 from fastrnn.estimator import FastRNN
 from fastrnn.text import _pieces, hold_out
@@ -486,7 +486,7 @@ def test_demo_in_this_process(tmp_path, monkeypatch, capsys):
     texts = [f"A cat sees {i} dogs." for i in range(25)]
     compiled = numba.njit(lambda: 25)  # a kernel that is not on disk
     monkeypatch.setattr("fastrnn.corpora.python_manual", lambda: texts[: compiled()])
-    monkeypatch.setattr(cli, "DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
+    monkeypatch.setattr(cli_train, "DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
     assert cli.main(["demo", "--output", "d.npz"]) == 0
     out, err = capsys.readouterr()
     assert "24 sentences" in out and "1 sentence," in out and "fastrnn generate d.npz --prompt" in out
@@ -508,7 +508,7 @@ def test_warmup_tells_what_it_did(tiny, capsys):
     assert cli.main(["warmup", "--cell", "rnn", "--dtype", "float32"]) == 0
     out, err = capsys.readouterr()
     steps = re.findall(r"^rnn +float32 +(\w+) +[\d.]+ s  (?:compiled|ready)$", out, re.M)
-    assert steps == ["training", "scoring", "predicting", "generating"]
-    assert re.search(r"^\d of 4 compiled, [\d.]+ s in all\nKept in .+\n\Z", out, re.M) and err == ""
+    assert steps == ["training", "scoring", "predicting", "generating", "pairs"]
+    assert re.search(r"^\d of 5 compiled, [\d.]+ s in all\nKept in .+\n\Z", out, re.M) and err == ""
     assert cli.main(["warmup", "--cell", "elman"]) == 2
     assert "expected one of 'rnn', 'lstm', 'gru'" in capsys.readouterr().err
