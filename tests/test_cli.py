@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import COMPILED
 
-from fastrnn import LanguageModel, arguments, cli, cli_train, plotting
+from fastrnn import LanguageModel, Translator, arguments, cli, cli_train, plotting
 from fastrnn.errors import DivergenceError
 from fastrnn.estimator import FastRNN
 from fastrnn.text import _pieces, hold_out
@@ -122,9 +122,14 @@ def test_train_on_a_csv_column_and_on_standard_input(folder):
     assert np.array_equal(from_file.model_.params_["V"], from_stdin.model_.params_["V"])
 
 
-def test_every_parameter_has_its_option():
+@pytest.mark.parametrize("command, kind", [("train", LanguageModel), ("translate-train", Translator)])
+def test_every_parameter_has_its_option(command, kind, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    told = {*re.findall(r"^  (?:-o FILE, )?(--[\w-]+)", capsys.readouterr().out, re.M)}
+    options = {name: option for name, (option, *_) in arguments.PARAMETERS.items()}
     pointless = {"verbose", "warm_start"}  # --quiet stands for the one; no process has a model to go on from
-    assert set(arguments.PARAMETERS) == set(LanguageModel().get_params()) - pointless
+    assert told & {*options.values()} == {options[name] for name in kind().get_params() if name not in pointless}
 
 
 def test_options_reach_the_parameters(tiny):
@@ -329,7 +334,9 @@ def test_info_of_a_model_that_has_not_trained(tiny, capsys):
     assert "last loss" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["", "demo", "train", "generate", "score", "info", "plot", "plot hidden"])
+@pytest.mark.parametrize("command", [
+    "", "demo", "train", "generate", "score", "translate-train", "translate", "info", "plot", "plot hidden", "warmup"
+])  # fmt: skip
 def test_help_has_an_example_and_the_classes_defaults(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([*command.split(), "--help"])
