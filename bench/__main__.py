@@ -1,6 +1,6 @@
 """Measure fastrnn, beside PyTorch where it is installed, and write bench/RESULTS.md.
 
-    python -m bench                     all tables (quality only with --data)
+    python -m bench                     all tables (quality, deep and translation only with --data)
     python -m bench training decoding   these tables; the others in RESULTS.md stay as they are
     python -m bench all --quick         a smoke run of everything; writes nothing unless --output says where
     python -m bench --render            measure nothing, write RESULTS.md and the plots anew from results.json
@@ -13,13 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import decoding, growth, machine, memory, quality, report, start, training
+from . import decoding, deep, growth, machine, memory, quality, report, start, training, translation
 from .measure import Skipped
 from .peers import OPTIMIZERS, torch
 from .workloads import CELLS
 
 TABLES = {
     "training": training, "decoding": decoding, "growth": growth, "memory": memory, "start": start, "quality": quality,
+    "deep": deep, "translation": translation,
 }  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def parse():
     parser.add_argument("--threads", type=int, default=available_cores(), help="of both; default: all cores")
     parser.add_argument("--repeats", type=int, help="rounds after the warm-up; default: 7, 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a smoke run: little work, no figures worth having")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where movie_reviews/ and tinyshakespeare/ are")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where the texts are, each in a folder of its own")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: bench/, with --quick nowhere")
     parser.add_argument("--render", action="store_true", help="measure nothing, only write the pages anew")
     recipe = parser.add_argument_group("of the table quality, by default FastRNN's own")

@@ -137,21 +137,21 @@ class Plots:
         axis.set_xlabel("MB")
         self.save(figure, name)
 
-    def curves(self, name, title, panels, after):
-        """Perplexity against seconds, a panel for each corpus: {corpus: [{who: [{"seconds", "perplexity"}]}]}.
+    def curves(self, name, title, panels, after, value="perplexity"):
+        """A value against seconds, a panel for each corpus: {corpus: [{who: [{"seconds", value}]}]}.
 
-        A dotted line marks PyTorch's perplexity after so many epochs.
+        A dotted line marks PyTorch's value after so many epochs, 0: after all.
         """
         figure, axes = self.figure(columns=len(panels), height=3.4)
         for axis, (corpus, runs) in zip(axes, panels.items(), strict=True):
             for run in runs:
                 for (who, curve), colour in zip(run.items(), (OURS, THEIRS), strict=False):
-                    points = [(at["seconds"], at["perplexity"]) for at in curve]
+                    points = [(at["seconds"], at[value]) for at in curve]
                     axis.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4)
                     if run is runs[0]:
                         axis.annotate(who, points[0], (7, 3), textcoords="offset points", color=colour)
                 if "PyTorch" in run:
-                    axis.axhline(run["PyTorch"][after - 1]["perplexity"], color="#888888", linewidth=1, linestyle=":")
+                    axis.axhline(run["PyTorch"][after - 1][value], color="#888888", linewidth=1, linestyle=":")
             axis.set_xlim(left=0)
             axis.margins(y=0.12)
             axis.set_title(corpus, fontsize=10)

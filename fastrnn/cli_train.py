@@ -1,6 +1,5 @@
 """The commands `demo` and `train`, and what all training commands do: learn, save, tell how it goes."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .arguments import DEMO, given_parameters
@@ -60,7 +59,7 @@ Try next:
 def train(args):
     from .files import read_inputs
 
-    output, parameters = checked_output(args), given_parameters(args)
+    output, parameters = checked_output(args, "FastRNN checkpoint"), given_parameters(args)
     texts = read_inputs(args.input, args.column, args.encoding)
     _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
@@ -68,15 +67,20 @@ def train(args):
     return status
 
 
-def checked_output(args):
-    """Where a training command saves the model; an error if that or the checkpoint's file is impossible."""
+def checked_output(args, checkpoint):
+    """Where a training command saves the model.
+
+    What is wrong with that, with the checkpoint's file, or with the one to go on from, which must be of the kind
+    `checkpoint`, is better known before the texts are read.
+    """
     from .base import check_real
+    from .storage import read
 
     check_real("held_out", args.held_out, 0, 1, low_open=False)
     if getattr(args, "checkpoint", None) is not None:
         writable(args.checkpoint)
-    if args.resume is not None and not Path(args.resume).is_file():
-        raise ValueError(f"{args.resume}: no such file, expected a checkpoint")
+    if args.resume is not None:
+        read(args.resume, checkpoint)
     return writable(args.output)
 
 

@@ -18,7 +18,8 @@ def translate_train(args):
     from .text import hold_out_pairs
     from .translator import Translator, indices
 
-    output, parameters, tell = checked_output(args), given_parameters(args), silence if args.quiet else say
+    output, parameters = checked_output(args, "Seq2Seq checkpoint"), given_parameters(args)
+    tell = silence if args.quiet else say
     translator = Translator(**parameters, verbose=int(not args.quiet))
     vocabularies, model = translator.new_parts()  # their checks come before the reading
     learned, kept = hold_out_pairs(_read_pairs(args), args.held_out, translator.lowercase)

@@ -84,15 +84,11 @@ def _generate(model):
 
 
 def _pairs(model):
-    """Training of an encoder-decoder, greedy and beam search, an ensemble's search."""
-    pair = Seq2Seq(model.cell, 2, dtype=model.dtype, max_epochs=1, random_state=0)
-    for optimizer, clip_norm in product(OPTIMIZERS, (None, 5.0)):
-        pair.set_params(optimizer=optimizer, clip_norm=clip_norm).fit(*_DATA)
-    pair.gradients(*_DATA)
+    """Training, scores and search of an encoder-decoder, and an ensemble's search."""
+    pair = Seq2Seq(model.cell, 2, dtype=model.dtype, max_epochs=1, random_state=0).fit(*_DATA)
     pair.loss(*_DATA)
-    for width in (1, 2):
-        pair.predict(_DATA[0], beam_width=width, max_length=2)
-        Ensemble([pair, pair]).predict(_DATA[0], beam_width=width, max_length=2)
+    for searching in (pair, Ensemble([pair, pair])):
+        searching.search(_DATA[0], beam_width=2, max_length=2)
 
 
 _DATA = [[0, 2, 1], [2, 0]], [[2, 1, 1], [0, 1]]

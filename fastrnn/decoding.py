@@ -18,7 +18,8 @@ WORTH_A_THREAD = 1 << 16
 LARGEST_INVERSE = 1e30
 
 
-def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperature, top_k, top_p, rng, n_threads):
+def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperature, top_k, top_p, rng, n_threads,
+           state=None):  # fmt: skip
     """Draw sequences that continue a prompt.
 
     Parameters
@@ -42,6 +43,8 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     rng : numpy.random.Generator
     n_threads : int
         At most; fewer if there is little to divide.
+    state : array (L, 1, S*H), optional
+        What the prompt goes on from; None for zeros.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     with Team(team_size(network, min(n, STREAMS), n_threads)) as team:
         for first in range(0, n, STREAMS):
             tokens, log_p, lengths = _sample_streams(
-                network, team, prompt, min(STREAMS, n - first), max_length, rule, rng
+                network, team, prompt, state, min(STREAMS, n - first), max_length, rule, rng
             )
             drawn += [tokens[i, :length].copy() for i, length in enumerate(lengths)]
             scores += [log_p[i, :length].copy() for i, length in enumerate(lengths)]
@@ -80,10 +83,12 @@ def make_rule(network, end, min_length, exclude, temperature, top_k, top_p):
     )  # fmt: skip
 
 
-def _sample_streams(network, team, prompt, count, max_length, rule, rng):
+def _sample_streams(network, team, prompt, state, count, max_length, rule, rng):
     """Tokens and their ln p, (count, max_length), and how many of them each stream has drawn."""
     tokens, log_p = np.zeros((count, max_length), np.int32), np.zeros((count, max_length))
     decoder = Decoder(network, team, 1)
+    if state is not None:
+        decoder.state[:] = state
     for piece in _pieces(len(prompt)):
         decoder.draw(rule, prompt[piece], np.empty((0, 1)), tokens, log_p)
     decoder.select(np.zeros(count, np.int64))

@@ -395,6 +395,7 @@ class FastRNN(Trainable):
         max_length=100,
         end=1,
         exclude=None,
+        initial_state=None,
         random_state=None,
         return_log_probs=False,
     ):
@@ -419,6 +420,8 @@ class FastRNN(Trainable):
         exclude : sequence of int, optional
             Indices never to draw; their probability is removed, the rest scaled up. By default
             SENTENCE_START and UNKNOWN_TOKEN as `Vocabulary` numbers them, 0 and C - 1; () excludes nothing.
+        initial_state : array (num_layers, 1, S*H), optional
+            What the prompt goes on from, as `predict` and the like return it; by default zeros.
         random_state : int, Generator or RandomState, optional
         return_log_probs : bool
             Return the log-probabilities too.
@@ -447,7 +450,7 @@ class FastRNN(Trainable):
         drawn, log_probs = sample(
             self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
             exclude=np.array(exclude, np.int64), temperature=temperature, top_k=top_k, top_p=top_p,
-            rng=as_generator(random_state), n_threads=self._threads(),
+            rng=as_generator(random_state), n_threads=self._threads(), state=self._states(prompt, initial_state),
         )  # fmt: skip
         sequences = [np.concatenate([prompt.values, tokens]) for tokens in drawn]
         return (sequences, log_probs) if return_log_probs else sequences

@@ -13,6 +13,7 @@ LEVELS = ("word", "whitespace", "char")
 
 _FULL_LINE = re.compile(r"(?<=[.!?])\n")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_LONG_TEXT = 10_000  # characters
 _WORD = re.compile(r"\w")
 _BLOCK = 1_000_000  # characters: bounds Punkt's training, and NLTK's five seconds a regex match
 
@@ -235,9 +236,18 @@ def _build_punkt(learned):
 
 
 def hold_out(texts, share, mode, kept):
-    """Yield the texts, cut where a sentence ends in any case; every 1/share-th piece goes into `kept` instead."""
+    """Yield the texts, cut where a sentence ends in any case; every 1/share-th piece goes into `kept` instead.
+
+    Of a long text that is one sequence (mode "text") it is the end, from a line's beginning on if there is one.
+    """
     count = 0
     for text in texts:
+        if mode == "text" and share and len(text) >= _LONG_TEXT:
+            cut = round(len(text) * (1 - share))
+            cut = text.find("\n", cut) + 1 or cut
+            kept.append(text[cut:])
+            yield text[:cut]
+            continue
         for piece in _pieces(text, mode) if share else [text]:
             if piece and not piece.isspace():
                 count += 1

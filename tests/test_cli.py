@@ -137,6 +137,7 @@ def test_options_reach_the_parameters(tiny):
     more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
     more += " --patience 4 --lr-decay-start 6 --early-stopping --n-iter-no-change 7 --tol 0.5 --validation-fraction 0.3"
     more += " --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
+    more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
     command += [*arguments.split(), *more.split()]
     assert cli.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
@@ -147,7 +148,8 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"hidden_dim": 4, "max_epochs": 0, "n_threads": 1, "random_state": 0, "verbose": 0}
     expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
     expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
-    expected |= {"warm_start": False}
+    expected |= {"warm_start": False, "num_layers": 2, "embedding_dim": 4, "tie_weights": True, "dropout": 0.25}
+    expected |= {"chunk_len": 9, "init_scale": 0.1}
     assert parameters == expected
 
 
@@ -167,6 +169,39 @@ def test_nothing_is_held_out_of_one_paragraph(tiny, capsys):
     assert cli.main(["train", "one.txt", "-o", "o.npz", *TINY, "--held-out", "0.5"]) == 0
     out, err = capsys.readouterr()
     assert "nothing is held out" in err and "Held out" not in out
+
+
+def test_resume_goes_on_as_if_nothing_had_been(folder):
+    command = ["train", "text.txt", *SMALL, "--batch-size", "4"]
+    run(folder, *command, "--output", "whole.npz", "--epochs", "4")
+    run(folder, *command, "--output", "half.npz", "--epochs", "2", "--checkpoint", "run.ckpt")
+    out, err = run(folder, *command, "--output", "whole2.npz", "--epochs", "4", "--resume", "run.ckpt")
+    assert "epoch 3: 100%" in err and "epoch 2" not in err and "before training" not in out
+    assert "Saved whole2.npz after 4 epochs" in out and not list(folder.glob("*.part"))
+    whole, resumed = (LanguageModel.load(folder / name).model_ for name in ("whole.npz", "whole2.npz"))
+    for name, array in whole.params_.items():
+        assert np.array_equal(array, resumed.params_[name]), name
+    assert "of a model with hidden_dim=8, expected hidden_dim=9" in run_and_fail(folder, command)
+
+
+def run_and_fail(folder, command):
+    arguments = [*command, "--output", "o.npz", "--resume", "run.ckpt", "--hidden-dim", "9"]
+    return run(folder, *arguments, status=2)[1]
+
+
+def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
+    Path("more.txt").write_text("\n".join(["A cat sees.", "A dog hears!", "The mouse sees the cat."] * 10))
+    options = "--held-out 0.2 --sentence-split line --epochs 60 --early-stopping --n-iter-no-change 2 --tol 0.01"
+    command = ["train", "more.txt", "-o", "o.npz", *TINY, *options.split(), "--learning-rate", "0.2"]
+    assert cli.main(command) == 0
+    out, err = capsys.readouterr()
+    model = LanguageModel.load("o.npz").model_
+    losses = model.validation_losses_
+    assert 2 < len(losses) == model.n_epochs_ < 60 and f"validation {losses[-1]:.3f}" in err
+    after = float(re.search(r"after training: ([\d.]+) nats", out)[1])
+    assert after == pytest.approx(min(losses), abs=1e-3)  # the weights that are saved are the best ones
+    assert cli.main(["info", "o.npz"]) == 0
+    assert re.search(rf"validation  {min(losses):.4f} nats a token", capsys.readouterr().out)
 
 
 @posix
@@ -368,7 +403,8 @@ def test_pictures_are_saved_as_their_ending_says(tiny, capsys, ending, head):
     for picture in (["losses", "tiny.npz"], ["hidden", "tiny.npz", "--units", "3", "--layer", "0", *text],
                     ["gates", "tiny.npz", *text], ["surprisal", "tiny.npz", *text]):  # fmt: skip
         assert cli.main(["plot", *picture, "-o", f"p.{ending}"]) == 0
-        assert capsys.readouterr() == (f"Saved p.{ending}\n", "")
+        out, err = capsys.readouterr()
+        assert out == f"Saved p.{ending}\n" and (not err or err.startswith("Compiling the kernels"))
         assert Path(f"p.{ending}").read_bytes().startswith(head)
         Path(f"p.{ending}").unlink()
 
@@ -422,6 +458,10 @@ def test_losses_of_a_model_that_has_not_trained(tiny, capsys):
         ("train text.txt -o o.npz --held-out 1", "held_out"),
         ("train text.txt -o nowhere/o.npz", "nowhere"),
         ("train text.txt -o .", "directory"),
+        ("train text.txt -o o.npz --checkpoint nowhere/run.ckpt", "nowhere"),
+        ("train text.txt -o o.npz --resume nothing.ckpt", "nothing.ckpt: no such file"),
+        ("train text.txt -o o.npz --resume m.npz", "found a LanguageModel, expected a FastRNN checkpoint"),
+        ("train text.txt -o o.npz --patience 0", "patience: found 0"),
         ("train text.txt nothing.txt -o o.npz", "nothing.txt"),
         ("train binary.txt -o o.npz", "NUL"),
         ("train latin.txt -o o.npz", "not utf-8"),

@@ -255,7 +255,10 @@ def test_losses_of_every_kind_are_drawn(here, tmp_path, capsys):
         ("translate-train pairs.tsv -o nowhere/o.npz", "nowhere"),
         ("translate-train pairs.tsv -o o.npz --checkpoint nowhere/c", "nowhere"),
         ("translate-train pairs.tsv -o o.npz --resume nothing", "nothing: no such file"),
-        ("translate-train pairs.tsv -o o.npz --held-out 0 --quiet --resume lm.npz", "lm.npz: found a Language"),
+        (
+            "translate-train pairs.tsv -o o.npz --resume lm.npz",
+            "lm.npz: found a LanguageModel, expected a Seq2Seq checkpoint",
+        ),
         ("translate-train pairs.tsv -o o.npz --vocab-size 9", "unrecognized arguments: --vocab-size"),
         ("translate-train pairs.tsv -o o.npz --cell gruu", "cell: found 'gruu'"),
         ("translate-train pairs.tsv -o o.npz --held-out 1", "held_out"),

@@ -148,6 +148,14 @@ class TestWholeJob:
                 expected = [reference.log_softmax(z)[token] for z, token in zip(logits[1:], tokens[2:], strict=True)]
                 np.testing.assert_allclose(found, expected, rtol=1e-9)
 
+    def test_drawing_goes_on_from_a_state(self):
+        model = make_model("lstm", 9, 5, num_layers=2)
+        _, state = model.predict([[0, 3, 2]], return_state=True)
+        options = {"n": 3, "max_length": 8, "end": None, "random_state": 5}
+        whole = model.generate(prompt=[0, 3, 2, 4], **options)
+        parts = model.generate(prompt=[4], initial_state=state, **options)
+        assert [drawn[4:].tolist() for drawn in whole] == [drawn[1:].tolist() for drawn in parts]
+
     @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
     def test_saved_and_loaded(self, shape, tmp_path):
         model = make_model("lstm", 9, 5, **shape)

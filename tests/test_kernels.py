@@ -474,7 +474,7 @@ print(fastrnn.__file__, jit.CACHE_FOLDER, repr(loss), sum(stats.cache_hits.value
 
 
 WARM = """
-from fastrnn import FastRNN, Seq2Seq, warmup
+from fastrnn import Ensemble, FastRNN, Seq2Seq, warmup
 from fastrnn.cpu.jit import compilations
 if WARMUP:
     print(*((step.task, step.compiled) for step in warmup(["rnn"])))
@@ -487,6 +487,7 @@ with compilations() as compiled:
     for parameters in ({}, {"optimizer": "sgd", "batch_size": 1, "num_layers": 2, "dropout": 0.1, "clip_norm": None}):
         model = Seq2Seq("rnn", max_epochs=1, **parameters).fit(x, y)
         model.loss(x, y), model.predict(x, max_length=3), model.search(x, beam_width=3, max_length=3)
+        model.gradients(x, y), Ensemble([model, model]).predict(x, max_length=3)
 print(compiled)
 """
 

@@ -5,16 +5,16 @@ import re
 import sys
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_rgb
 
-matplotlib = pytest.importorskip("matplotlib")
+from fastrnn import FastRNN, LanguageModel, drawing, plotting, surprisal
+from fastrnn.plotting import plot_gates, plot_hidden, plot_losses, plot_surprisal, surprisal_line
+
 matplotlib.use("agg")
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.colors import to_rgb  # noqa: E402
-
-from fastrnn import FastRNN, LanguageModel, plotting, surprisal  # noqa: E402
-from fastrnn.plotting import plot_gates, plot_hidden, plot_losses, plot_surprisal, surprisal_line  # noqa: E402
 
 TEXTS = ["The cat sees the dog. The dog sees a naïve mouse!", "Is it a cat? It costs $5, the dog said."] * 3
 NAN = float("nan")
@@ -226,7 +226,7 @@ def test_a_long_text_is_cut_and_the_title_says_so(model):
     axes = plot_surprisal(model, text)
     title = axes.get_title("left")
     shown = int(re.search(r"\nthe first (\d+) of 700 are shown", title)[1])
-    assert len(words_of(axes)) == shown == 7 * plotting.page.__globals__["MOST_LINES"]
+    assert len(words_of(axes)) == shown == 7 * drawing.MOST_LINES
     assert title.startswith("700 tokens, ")
     _, own = pyplot.subplots(figsize=(3, 2))
     assert plot_surprisal(model, text, ax=own) is own

@@ -222,12 +222,14 @@ class TestFitErrors:
         assert small().fit(Ragged.from_sequences([[2]]), [[3]]).n_epochs_ == 1
 
 
-def digits(lengths, count, seed):
-    """Different strings of digits, as indices from 2 on, in random order."""
-    rng, found = np.random.default_rng(seed), {}
-    while len(found) < count:
-        found[tuple(rng.integers(2, 12, rng.choice(lengths)).tolist())] = None
-    return [list(string) for string in found]
+def strings_of_digits():
+    """All strings of one to four digits as indices from 2 on: most of them to train on, 400 longer ones to test."""
+    short, long = (
+        [[int(digit) + 2 for digit in f"{n:0{width}}"] for width in widths for n in range(10**width)]
+        for widths in ((1, 2), (3, 4))
+    )
+    long = [long[i] for i in np.random.default_rng(0).permutation(len(long))]
+    return short + long[400:5000], long[:400]
 
 
 WORDS = (
@@ -249,23 +251,25 @@ def in_words(n):
 class TestToyTasks:
     """Tasks that must be solved exactly, on strings never seen in training."""
 
-    @pytest.mark.parametrize("name, task", [
-        ("copy", list), ("reverse", lambda string: string[::-1]), ("sort", sorted)
+    RECIPE = {"learning_rate": 0.01, "lr_schedule": "half-epochs", "random_state": 0}
+
+    @pytest.mark.parametrize("name, task, cell, hidden_dim", [
+        ("copy", list, "lstm", 96), ("reverse", lambda string: string[::-1], "gru", 64), ("sort", sorted, "gru", 64)
     ])  # fmt: skip
-    def test_strings_of_digits(self, name, task):
-        strings = digits([1, 2, 3, 4], 5000, 0)
-        train, test = strings[300:], strings[:300]
-        model = Seq2Seq(hidden_dim=96, max_epochs=25, learning_rate=0.01, lr_schedule="half-epochs", lr_decay_start=18)
-        model.set_params(random_state=0).fit(train, [task(string) for string in train])
+    def test_strings_of_digits(self, name, task, cell, hidden_dim):
+        train, test = strings_of_digits()
+        model = Seq2Seq(cell, hidden_dim, max_epochs=16, lr_decay_start=10, **self.RECIPE)
+        model.fit(train, [task(string) for string in train])
         found = model.predict(test, max_length=8)
         assert [tokens.tolist() for tokens in found] == [task(string) for string in test]
 
     def test_numbers_in_words_to_digits(self):
-        numbers = np.random.default_rng(0).permutation(1000)
-        sources, targets = [in_words(n) for n in numbers], [" ".join(str(n)) for n in numbers]
-        translator = Translator(level="whitespace", hidden_dim=64, max_epochs=40, learning_rate=0.01, random_state=0)
-        translator.fit(sources[200:], targets[200:])
-        assert translator.translate(sources[:200], beam_width=2, max_length=6) == targets[:200]
+        numbers = np.random.default_rng(0).permutation(np.arange(100, 1000))
+        train, test = [*range(100), *numbers[200:]], numbers[:200]
+        translator = Translator(level="whitespace", hidden_dim=64, max_epochs=30, lr_decay_start=20, **self.RECIPE)
+        translator.fit([in_words(n) for n in train], [" ".join(str(n)) for n in train])
+        found = translator.translate([in_words(n) for n in test], beam_width=2, max_length=6)
+        assert found == [" ".join(str(n)) for n in test]
 
 
 class TestTranslator:

@@ -1,0 +1,281 @@
+"""Table `translation`: English to French, our Seq2Seq and PyTorch's encoder-decoder of the same sizes and recipe.
+
+**Text.** The pairs `English<TAB>French` of fra-eng/fra.txt, made lower case, ’ read as ', cut into tokens by TOKEN:
+words with an elision's apostrophe (l', don'), numbers, and single marks. Pairs of more than LONGEST tokens in
+English, or twice that in French, are left out.
+
+**Split.** By the English sentence, so that one sentence with all its translations is in one part only: its words
+(without marks, joined by blanks, UTF-8) are hashed by BLAKE2b to 8 bytes, a big-endian integer; divided by 2^64 it is
+below 0.015 for the test part, below 0.03 for validation, and the rest is for training. No random generator, no order
+of lines. Training and validation loss take every pair; BLEU takes every English sentence once, with all its
+translations as references, and compares words: an unknown one is never right.
+"""
+
+import hashlib
+import re
+import statistics
+import sys
+import time
+import warnings
+import zipfile
+
+import numpy as np
+
+from .measure import Skipped, ratios, rounds, spread
+from .peers import torch
+from .peers_translation import TorchSeq2Seq
+
+TITLE = "Translation"
+FILE = "fra-eng/fra-eng.zip"
+TOKEN = re.compile(r"\w+'?|[^\w\s]")
+LONGEST = 8
+SHARES = (0.015, 0.03)  # ends of the test part and of the validation part
+ENGLISH, FRENCH = 5000, 7000  # words
+EPOCHS, BEAM, SEED = 3, 5, 0
+RECIPE = {
+    "hidden_dim": 128, "num_layers": 1, "embedding_dim": 128, "dropout": 0.0, "init_scale": 0.08,
+    "optimizer": "adam", "learning_rate": 0.003, "clip_norm": 5.0, "batch_size": 32,
+}  # fmt: skip
+SEARCHES = {"greedy": 1, f"beam of {BEAM}": BEAM}
+TARGET = 3  # times as fast, in training and with a beam
+READ = {True: "reversed", False: "as it stands"}
+QUICK_PART, QUICK_EPOCHS = 0.02, 1
+
+
+# ---- The text
+
+
+def tokenize(text):
+    """The tokens of a sentence."""
+    return TOKEN.findall(text.lower().replace("’", "'"))
+
+
+def place(english):
+    """Where a sentence, given as tokens, stands in [0, 1); below 0.015 is test, below 0.03 validation."""
+    words = " ".join(token for token in english if token[0].isalnum())
+    return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+class Corpus:
+    """The parts as Ragged, both vocabularies, and the references.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    share : float
+        Of the sentences, for a smoke run.
+
+    Attributes
+    ----------
+    vocabularies : (Vocabulary, Vocabulary)
+        English and French, of the training part.
+    training, validation : (Ragged, Ragged)
+        All pairs.
+    questions : dict of str to (Ragged, list of list of list of str)
+        Of "validation" and "test": the English sentences, and the translations of each.
+    """
+
+    def __init__(self, path, share=1.0):
+        from fastrnn import Vocabulary
+
+        parts = {"test": {}, "validation": {}, "training": {}}
+        for english, french in read(path):
+            if (at := place(english)) < SHARES[1] or at < SHARES[1] + share:
+                name = ("test", "validation", "training")[np.searchsorted(SHARES, at, side="right")]
+                parts[name].setdefault(english, []).append(french)
+        sides, part = both_sides(parts["training"]), min(1.0, 10 * share)  # some words are always unknown
+        self.vocabularies = [
+            Vocabulary(round(part * size), level="whitespace", sentence_split="line").fit(map(" ".join, side))
+            for size, side in zip((ENGLISH, FRENCH), sides, strict=True)
+        ]
+        self.training, self.validation = (
+            tuple(map(self._ragged, (0, 1), both_sides(parts[name]))) for name in ("training", "validation")
+        )
+        self.questions = {
+            name: (self._ragged(0, parts[name]), list(parts[name].values())) for name in ("validation", "test")
+        }
+
+    def _ragged(self, side, sentences):
+        from fastrnn import Ragged
+
+        return Ragged.from_sequences([self.vocabularies[side].encode(tokens) for tokens in sentences])
+
+    def bleu(self, name, found):
+        """BLEU in percent of index sequences found for the questions of a part."""
+        from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
+
+        hypotheses = [self.vocabularies[1].decode(np.asarray(words, np.int64)) for words in found]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no common word at all, in a smoke run
+            smoothing = SmoothingFunction().method1  # touches nothing but counts of zero
+            return 100 * corpus_bleu(self.questions[name][1], hypotheses, smoothing_function=smoothing)
+
+
+def both_sides(part):
+    """The pairs of {english: [french]} as two lists."""
+    pairs = [(english, french) for english, translations in part.items() for french in translations]
+    return [english for english, _ in pairs], [french for _, french in pairs]
+
+
+def read(path):
+    """The pairs, as tuples of tokens, each once."""
+    with zipfile.ZipFile(path) as archive:
+        lines = archive.read("fra.txt").decode("utf-8").splitlines()
+    pairs = (tuple(tuple(tokenize(side)) for side in line.split("\t")) for line in lines)
+    return dict.fromkeys((e, f) for e, f in pairs if 0 < len(e) <= LONGEST and 0 < len(f) <= 2 * LONGEST)
+
+
+# ---- The race
+
+
+class Ours:
+    """Seq2Seq, initialised and compiled."""
+
+    def __init__(self, corpus, reverse, options):
+        self.corpus = corpus
+        self._model(reverse, options).partial_fit(*(side[:256] for side in corpus.training))
+        self.model = self._model(reverse, options)
+
+    def _model(self, reverse, options):
+        from fastrnn import Seq2Seq
+
+        model = Seq2Seq("lstm", reverse_source=reverse, n_threads=options.threads, random_state=SEED, **RECIPE)
+        return model.set_params(max_epochs=0).fit(*self.corpus.training)
+
+    def prepare(self):
+        """Nothing: the forming of the batches is in our time."""
+
+    def train(self):
+        self.model.partial_fit(*self.corpus.training)
+
+    def loss(self):
+        return self.model.loss(*self.corpus.validation)
+
+    def predict(self, source, beam_width):
+        return self.model.predict(source, beam_width=beam_width)
+
+
+class Theirs:
+    """PyTorch's model; its batches are formed outside the clock."""
+
+    def __init__(self, corpus, reverse, options):
+        sizes = map(len, corpus.vocabularies)
+        self.model = TorchSeq2Seq(*sizes, reverse_source=reverse, seed=SEED, **RECIPE)
+        self.corpus, self.scored = corpus, self.model.batches(*corpus.validation)
+        self.predict = self.model.predict
+
+    def prepare(self):
+        self.batches = self.model.batches(*self.corpus.training, self.model.rng)
+
+    def train(self):
+        self.model.epoch(self.batches)
+
+    def loss(self):
+        return self.model.score(self.scored)
+
+
+def measure(options):
+    """All figures of the table; Skipped without the text."""
+    if options.data is None or not (options.data / FILE).exists():
+        raise Skipped(f"no {FILE} in {options.data or 'any folder: --data says where'}")
+    corpus = Corpus(options.data / FILE, QUICK_PART if options.quick else 1)
+    epochs = QUICK_EPOCHS if options.quick else EPOCHS
+    kinds = {"fastrnn": Ours} | ({} if torch is None else {"PyTorch": Theirs})
+    rows = [race(corpus, kinds, reverse, epochs, options) for reverse in READ]
+    return {
+        "threads": options.threads, "repeats": options.repeats, "epochs": epochs, "recipe": RECIPE, "rows": rows,
+        "words": [len(vocabulary) for vocabulary in corpus.vocabularies],
+        "coverage": [vocabulary.coverage_ for vocabulary in corpus.vocabularies],
+        "pairs": len(corpus.training[0]), "tokens": len(corpus.training[1].values) + len(corpus.training[1]),
+        "sentences": {name: len(references) for name, (_, references) in corpus.questions.items()},
+    }  # fmt: skip
+
+
+def race(corpus, kinds, reverse, epochs, options):
+    """Train all by turns, epoch by epoch; then search for the test part's translations by turns."""
+    runners = {name: kind(corpus, reverse, options) for name, kind in kinds.items()}
+    curves = {name: [] for name in runners}
+    for _ in range(epochs):
+        for name, runner in runners.items():
+            runner.prepare()
+            start = time.perf_counter()
+            runner.train()
+            epoch = time.perf_counter() - start
+            bleu = corpus.bleu("validation", runner.predict(corpus.questions["validation"][0], beam_width=1))
+            seconds = epoch + (curves[name][-1]["seconds"] if curves[name] else 0)
+            curves[name].append({"seconds": seconds, "epoch": epoch, "loss": float(runner.loss()), "bleu": bleu})
+            print(f"{READ[reverse]}, {name}: {curves[name][-1]}", file=sys.stderr)
+    source, searches = corpus.questions["test"][0], {}
+    for search, width in SEARCHES.items():
+        works = {name: searching(runner, source, width) for name, runner in runners.items()}
+        searches[search] = rounds(works, options.repeats)
+        for result in searches[search].values():
+            result["bleu"] = corpus.bleu("test", result.pop("value"))
+    return {"reversed": reverse, "curves": curves, "searches": searches}
+
+
+def searching(runner, source, width):
+    """The work of translating all sources."""
+    return lambda: (len(source), runner.predict(source, beam_width=width))
+
+
+# ---- Report
+
+ABOUT = """
+English to French, sentences of at most {longest} tokens: {pairs:,} pairs for training, {validation:,} and {test:,}
+English sentences with all their translations for validation and test, split by a hash of the English sentence (see
+the head of `bench/translation.py`). Vocabularies of {words[0]:,} and {words[1]:,} words of the training part cover
+{coverage[0]:.1%} and {coverage[1]:.1%} of it. LSTM encoder and decoder without attention, {epochs} epochs of
+{tokens:,} target tokens, both with one recipe:
+{recipe}; everything starts uniform in ±init_scale.
+Seconds are those of training on {threads} threads; outside the clock are validation, compilation (see the first second)
+and the forming of PyTorch's batches. PyTorch's encoder sees sources of one length, its decoder is padded, and only
+real tokens reach its output layer; its Adam is the fused one; its search keeps unfinished sentences only. Our LSTM has
+peepholes, which PyTorch's does not. **BLEU** by NLTK's corpus_bleu on lower-case tokens, all translations as
+references; validation greedy, test with both searches. Sentences/s are medians of {repeats} rounds (lowest to highest).
+""".strip()
+
+
+def lines(figures):
+    """The section as lines of Markdown."""
+    used = ", ".join(f"{name} {value}" for name, value in figures["recipe"].items())
+    words = figures | figures["sentences"] | {"recipe": used, "longest": LONGEST}
+    out = ABOUT.format(**words).splitlines()
+    out += ["", "| source | what | seconds | tokens/s | ratio | target | loss, validation | BLEU, validation |"]
+    out += ["|---|---|---:|---:|---:|---:|---:|---:|"]
+    for row in figures["rows"]:
+        out += [training_line(row, name, figures["tokens"]) for name in row["curves"]]
+    out += ["", "| source | search | what | BLEU, test | sentences/s | ratio | target |"]
+    out += ["|---|---|---|---:|---:|---:|---:|"]
+    for row in figures["rows"]:
+        out += [search_line(row, search, name) for search, found in row["searches"].items() for name in found]
+    return out
+
+
+def training_line(row, name, tokens):
+    """Of one model: its last epoch, and PyTorch's time over ours, epoch by epoch."""
+    curve, ratio, target, source = row["curves"][name], "", "", READ[row["reversed"]]
+    if name == "fastrnn" and "PyTorch" in row["curves"]:
+        theirs = row["curves"]["PyTorch"]
+        ratio, target = spread([b["epoch"] / a["epoch"] for a, b in zip(curve, theirs, strict=True)], "{:.2f}"), TARGET
+    rate = tokens / statistics.median(at["epoch"] for at in curve)
+    last = f"{curve[-1]['loss']:.3f} | {curve[-1]['bleu']:.1f}"
+    return f"| {source} | {name} | {curve[-1]['seconds']:.0f} | {rate:,.0f} | {ratio} | {target} | {last} |"
+
+
+def search_line(row, search, name):
+    """Of one model and search."""
+    found, ratio, target = row["searches"][search], "", ""
+    if name == "fastrnn" and "PyTorch" in found:
+        ratio, target = spread(ratios(found[name], found["PyTorch"]), "{:.2f}"), TARGET if SEARCHES[search] > 1 else ""
+    rate = spread(found[name]["rates"])
+    return f"| {READ[row['reversed']]} | {search} | {name} | {found[name]['bleu']:.1f} | {rate} | {ratio} | {target} |"
+
+
+def draw(figures, plots):
+    """[(file, what it shows)]"""
+    panels = {f"source {READ[row['reversed']]}": [row["curves"]] for row in figures["rows"]}
+    title = "BLEU of validation sentences, searched greedily, after every epoch"
+    plots.curves("translation.svg", title, panels, 0, "bleu")
+    return [("translation.svg", "Validation BLEU of fastrnn and PyTorch against seconds of training")]
