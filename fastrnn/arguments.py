@@ -51,14 +51,15 @@ def parse(argv, commands):
 
 def _parser(runs):
     parser = _Parser(
-        prog="fastrnn", description="Recurrent language models: train one on your text, let it write and score.",
+        prog="fastrnn", description="Recurrent networks: train one on your text, let it write, score and translate.",
         epilog="Begin with: fastrnn demo", allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add in {
-        "demo": _add_demo, "train": _add_train, "generate": _add_generate, "score": _add_score, "info": _add_info,
-        "plot": _add_plot, "warmup": _add_warmup,
+        "demo": _add_demo, "train": _add_train, "generate": _add_generate, "score": _add_score,
+        "translate-train": _add_translate_train, "translate": _add_translate, "info": _add_info, "plot": _add_plot,
+        "warmup": _add_warmup,
     }.items():  # fmt: skip
         add(commands).set_defaults(run=runs[name])
     return parser
@@ -77,7 +78,7 @@ def _add_demo(commands):
         commands, "demo", "learn Python's own manual in about a minute and make up sentences like it",
         "fastrnn demo",
     )  # fmt: skip
-    parser.defaults = lambda: _parameters_told() | {"max_epochs": (DEMO["max_epochs"], ())}
+    parser.defaults = lambda: _language_model_told() | {"max_epochs": (DEMO["max_epochs"], ())}
     parser.add_argument("-o", "--output", default="demo.npz", metavar="FILE", help="model file (default: demo.npz)")
     _add_parameters(parser, ("cell", "max_epochs", "n_threads"))
     parser.add_argument("--seed", dest="random_state", type=int, default=0, metavar="N", help="(default: 0)")
@@ -89,20 +90,23 @@ def _add_train(commands):
         commands, "train", "train a language model on text and save it",
         "fastrnn train comments.csv --column body --output comments.npz --epochs 20",
     )  # fmt: skip
-    parser.defaults = _parameters_told
+    parser.defaults = _language_model_told
     _add_input(parser, "+")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where to save the model")
-    parser.add_argument(
-        "--held-out", type=float, default=0.05, metavar="SHARE",
-        help="share of the text kept for measuring: every 20th paragraph for 0.05, the default; 0 for none",
-    )  # fmt: skip
-    parser.add_argument(
+    _add_training(parser, "share of the text kept for measuring: every 20th paragraph for 0.05, the default")
+    _add_parameters(parser, (name for name in PARAMETERS if name not in _OF_TRANSLATOR))
+    return parser
+
+
+def _add_training(parser, held_out):
+    """What all training commands understand besides parameters."""
+    add = parser.add_argument
+    add("-o", "--output", required=True, metavar="FILE", help="where to save the model")
+    add("--held-out", type=float, default=0.05, metavar="SHARE", help=f"{held_out}; 0 for none")
+    add(
         "--resume", default=None, metavar="FILE",
         help="go on from a checkpoint, of a run with the same text and options; --epochs may be more",
     )  # fmt: skip
-    parser.add_argument("--quiet", action="store_true", default=False, help="show errors and warnings only")
-    _add_parameters(parser, PARAMETERS)
-    return parser
+    add("--quiet", action="store_true", default=False, help="show errors and warnings only")
 
 
 def _add_generate(commands):
@@ -142,11 +146,57 @@ def _add_score(commands):
     return parser
 
 
+def _add_translate_train(commands):
+    parser = _add_command(
+        commands, "translate-train", "train a translator on pairs of texts and save it",
+        "fastrnn translate-train pairs.tsv --output fr.npz --epochs 12",
+    )  # fmt: skip
+    parser.defaults = _translator_told
+    add = parser.add_argument
+    add(
+        "input", nargs="*", default=[], metavar="PAIRS",
+        help="files of lines: a source, a tab, its target; .gz too, - for standard input",
+    )  # fmt: skip
+    add("--source", default=None, metavar="FILE", help="instead of PAIRS: the sources, one a line")
+    add("--target", default=None, metavar="FILE", help="and the targets, line i that of source i")
+    add("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
+    _add_training(parser, "share kept for measuring: every 20th source, with all its targets, for 0.05, the default")
+    _add_parameters(parser, (name for name in PARAMETERS if name not in _OF_LANGUAGE_MODEL))
+    return parser
+
+
+def _add_translate(commands):
+    parser = _add_command(
+        commands, "translate", "translate texts, one a line", 'fastrnn translate fr.npz --text "I am hungry."'
+    )
+    parser.defaults = _translation_told
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="file that was saved by translate-train")
+    add(
+        "input", nargs="*", default=[], metavar="INPUT",
+        help="files of one text a line, .gz too, - for standard input; blank lines stay blank",
+    )  # fmt: skip
+    add("--text", action="append", default=[], metavar="TEXT", help="a text to translate; may be repeated")
+    add("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
+    add(
+        "--ensemble", action="append", default=[], metavar="MODEL",
+        help="one more file of the same vocabularies; their probabilities are averaged; may be repeated",
+    )  # fmt: skip
+    add("--beam", dest="beam_width", type=int, metavar="N", help="hypotheses kept at every step, 1 is greedy")
+    add("--n-best", type=int, metavar="N", help="so many translations each: the line's number, score, text, by tabs")
+    add("--scores", action="store_true", default=False, help="first the score, ln p in nats, and a tab")
+    add("--length-penalty", type=float, metavar="A", help="scores are ln p / length ** A")
+    add("--min-length", type=int, metavar="N", help="tokens at least")
+    add("--max-length", type=int, metavar="N", help="tokens at most")
+    add("--unknown", default="token", metavar="DO", help="what an unknown word is: error or token (default: token)")
+    return parser
+
+
 def _add_info(commands):
     parser = _add_command(
         commands, "info", "show a model's parameters, vocabulary, weights and last loss", "fastrnn info demo.npz"
     )
-    parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
+    parser.add_argument("model", metavar="MODEL", help="any model file")
     return parser
 
 
@@ -161,7 +211,7 @@ def _add_plot(commands):
     losses = _add_command(
         pictures, "losses", "draw the loss curves of several runs", "fastrnn plot losses a.npz b.npz -o losses.svg"
     )
-    losses.add_argument("input", nargs="+", default=[], metavar="MODEL", help="files that were saved by train or demo")
+    losses.add_argument("input", nargs="+", default=[], metavar="MODEL", help="any model files")
     losses.add_argument("--by", default="epoch", metavar="NAME", help="epoch (default), tokens or seconds")
     _add_picture_output(losses, required=True)
 
@@ -214,7 +264,7 @@ def number_or_none(text):
     return None if text.lower() == "none" else float(text) or None
 
 
-# Parameter of LanguageModel: option, type ("on" and "off" are switches), help.
+# Parameter of LanguageModel or Translator: option, type ("on" and "off" are switches), help.
 PARAMETERS = {
     "cell": ("--cell", str, "recurrent cell"),
     "hidden_dim": ("--hidden-dim", int, "units of the recurrent layer"),
@@ -258,7 +308,16 @@ PARAMETERS = {
     "sentence_split": ("--sentence-split", str, "where sentences end (default: punkt for words, or else line)"),
     "lowercase": ("--no-lowercase", "off", "keep capital letters"),
     "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
+    "source_vocab_size": (
+        "--source-vocab-size",
+        int,
+        "most tokens to know of sources; all others are one UNKNOWN_TOKEN",
+    ),
+    "target_vocab_size": ("--target-vocab-size", int, "most tokens of targets"),
+    "reverse_source": ("--no-reverse", "off", "read sources from their first word on, not from their last"),
 }
+_OF_LANGUAGE_MODEL = {"chunk_len", "bptt_truncate", "sentence_split", "vocab_size"}
+_OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
 
 
 def _add_parameters(parser, names):
@@ -271,9 +330,20 @@ def _add_parameters(parser, names):
             parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)
 
 
-def _parameters_told():
-    from .cells import CELLS
+def _language_model_told():
     from .language_model import LanguageModel
+
+    return _parameters_told(LanguageModel)
+
+
+def _translator_told():
+    from .translator import Translator
+
+    return _parameters_told(Translator)
+
+
+def _parameters_told(kind):
+    from .cells import CELLS
     from .optimizer import OPTIMIZERS
     from .schedules import SCHEDULES
     from .text import LEVELS, SENTENCE_SPLITS
@@ -283,14 +353,25 @@ def _parameters_told():
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
         "sentence_split": SENTENCE_SPLITS,
     }  # fmt: skip
-    return {name: (value, choices.get(name, ())) for name, value in LanguageModel().get_params().items()}
+    return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}
 
 
 def _generation_told():
     from .language_model import LanguageModel
 
-    parameters = inspect.signature(LanguageModel.generate).parameters.values()
-    return {p.name: (p.default or None, ()) for p in parameters if p.name not in ("n", "exclude", "self")}
+    return _options_told(LanguageModel.generate, ("n", "exclude"))
+
+
+def _translation_told():
+    from .translator import Translator
+
+    return _options_told(Translator.translate, ("unknown", "ensemble"))
+
+
+def _options_told(method, own):
+    """Defaults of a method's arguments, but for those that have others here."""
+    parameters = inspect.signature(method).parameters.values()
+    return {p.name: (None if p.default in (None, "") else p.default, ()) for p in parameters if p.name not in own}
 
 
 def given(args, names):
@@ -298,6 +379,4 @@ def given(args, names):
 
 
 def given_parameters(args):
-    from .language_model import LanguageModel
-
-    return given(args, LanguageModel().get_params())
+    return given(args, PARAMETERS)

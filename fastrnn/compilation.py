@@ -1,4 +1,4 @@
-"""Compiling ahead: everything that training, scoring, predicting and generating will need."""
+"""Compiling ahead: everything that training, scoring, predicting, generating and translating will need."""
 
 import time
 from itertools import product
@@ -9,6 +9,7 @@ from .cells import CELLS
 from .cpu.jit import compilations
 from .estimator import FastRNN
 from .optimizer import OPTIMIZERS
+from .seq2seq import Ensemble, Seq2Seq
 from .trainable import DTYPES
 
 
@@ -82,7 +83,16 @@ def _generate(model):
         model.generate(n, max_length=2, temperature=0.5, top_k=2, top_p=0.5)
 
 
+def _pairs(model):
+    """Training, scores and search of an encoder-decoder, and an ensemble's search."""
+    pair = Seq2Seq(model.cell, 2, dtype=model.dtype, max_epochs=1, random_state=0).fit(*_DATA)
+    pair.loss(*_DATA)
+    for searching in (pair, Ensemble([pair, pair])):
+        searching.search(_DATA[0], beam_width=2, max_length=2)
+
+
 _DATA = [[0, 2, 1], [2, 0]], [[2, 1, 1], [0, 1]]
 _TASKS = {
-    "training": _train, "scoring": lambda model: model.loss(*_DATA), "predicting": _predict, "generating": _generate
+    "training": _train, "scoring": lambda model: model.loss(*_DATA), "predicting": _predict, "generating": _generate,
+    "pairs": _pairs,
 }  # fmt: skip

@@ -5,7 +5,8 @@ import gzip
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 _SUFFIXES = (".txt", ".txt.gz", ".csv", ".csv.gz")  # what a directory is searched for
@@ -55,6 +56,86 @@ def read_texts(path, column=None, encoding="utf-8") -> Iterator[str]:
     if column is not None and not _is_csv(path):
         raise ValueError(f"{path}: column {column!r} was asked for, expected a .csv or .csv.gz file")
     return _texts_of([path], path, column, encoding)
+
+
+def read_inputs(paths: Iterable, column=None, encoding="utf-8") -> Iterator[str]:
+    """The texts of several paths, as `read_texts` has them: read when asked for, but a missing path is told now."""
+    return chain.from_iterable([read_texts(path, column, encoding) for path in paths])
+
+
+def read_lines(path, encoding="utf-8") -> list[str]:
+    """Read the lines of a text file, compressed if its name ends in ``.gz``, or of standard input for ``"-"``.
+
+    Blank lines stay, and only line ends separate lines, so that line i of two files can belong together.
+    """
+    text = _read(_file(path), encoding)
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_pairs(path, encoding="utf-8") -> list[tuple[str, str]]:
+    """Read (source, target) from lines of source, tab, target; blank lines and further columns are left out.
+
+    Parameters
+    ----------
+    path, encoding
+        As in `read_lines`.
+
+    Raises
+    ------
+    ValueError
+        A line without a tab or with a blank side, no pair at all, or as `read_texts`.
+    """
+    pairs, file = [], _file(path)
+    for number, line in enumerate(read_lines(path, encoding), 1):
+        if line.strip():
+            source, tab, rest = line.partition("\t")
+            target = rest.partition("\t")[0]
+            if not tab:
+                raise ValueError(f"{file}: line {number} has no tab, expected a source, a tab, and its target")
+            for text, side in ((source, "source"), (target, "target")):
+                if not text.strip():
+                    raise ValueError(f"{file}: line {number} has a blank {side}, expected words on both sides")
+            pairs.append((source, target))
+    if not pairs:
+        raise ValueError(f"{file}: no pairs found, expected lines of a source, a tab, and its target")
+    return pairs
+
+
+def read_parallel(source_path, target_path, encoding="utf-8") -> list[tuple[str, str]]:
+    """Read (source, target) from two files whose lines i belong together; lines that both are blank are left out.
+
+    Parameters
+    ----------
+    source_path, target_path, encoding
+        As in `read_lines`.
+
+    Raises
+    ------
+    ValueError
+        Unlike numbers of lines, a line that is blank on one side only, no pair at all, or as `read_texts`.
+    """
+    files = _file(source_path), _file(target_path)
+    sources, targets = read_lines(source_path, encoding), read_lines(target_path, encoding)
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{files[0]} has {len(sources)} lines and {files[1]} has {len(targets)}, expected as many:"
+            " line i of each belong together"
+        )
+    pairs = []
+    for number, pair in enumerate(zip(sources, targets, strict=True), 1):
+        blank = [not text.strip() for text in pair]
+        if any(blank) and not all(blank):
+            file, other = files if blank[0] else files[::-1]
+            raise ValueError(f"{file}: line {number} is blank, but that of {other} is not")
+        if not any(blank):
+            pairs.append(pair)
+    if not pairs:
+        raise ValueError(f"{files[0]}: no text found, expected at least one line")
+    return pairs
+
+
+def _file(path):
+    return _STDIN if str(path) == "-" else Path(path)
 
 
 def _texts_of(files, path, column, encoding):

@@ -24,21 +24,21 @@ def draw(args, output):
     list of str
         Lines to print: the picture itself where there is no `output`.
     """
-    from .language_model import LanguageModel
+    from .model_files import load
 
     if output is None:
         from .surprisal import surprisal_line
 
-        return surprisal_line(LanguageModel.load(args.model), args.text).splitlines()
+        return surprisal_line(load(args.model, "LanguageModel"), args.text).splitlines()
     from . import plotting
 
     _without_window(plotting)
     if args.picture == "losses":
-        models = [LanguageModel.load(path) for path in args.input]
+        models = [load(path) for path in args.input]
         axes = plotting.plot_losses(models, args.by, _names(args.input))
     else:
         plot = getattr(plotting, f"plot_{args.picture}")
-        axes = plot(LanguageModel.load(args.model), args.text, **given(args, ("layer", "units")))
+        axes = plot(load(args.model, "LanguageModel"), args.text, **given(args, ("layer", "units")))
     figure = (axes[0] if isinstance(axes, list) else axes).figure
     figure.savefig(output, dpi=_DOTS_PER_INCH)
     plotting.pyplot().close(figure)

@@ -73,13 +73,26 @@ def read(path, kind):
     ValueError
         It is damaged, not ours, of a newer version or of another kind.
     """
+    header, arrays = _contents(path)
+    if header.get("kind") != kind:
+        raise ValueError(f"{path}: found a {header.get('kind')}, expected a {kind}")
+    return header, arrays
+
+
+def kind_of(path):
+    """The header's "kind" of a model file, whose arrays are not read; raises as `read`."""
+    return _contents(path, ["header"])[0].get("kind")
+
+
+def _contents(path, names=None):
+    """Header and arrays; only the arrays of the given names, "header" among them."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a model saved by fastrnn")
     try:
         # opened here: NumPy leaves a file open that turns out to be no archive
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in names or file.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
     except DAMAGES as error:
         raise ValueError(f"{path}: damaged or not a model saved by fastrnn ({_one_line(error)})") from None
@@ -87,8 +100,6 @@ def read(path, kind):
         raise ValueError(f"{path}: not a model saved by fastrnn")
     if header.get("version") != VERSION:
         raise ValueError(f"{path}: found format version {header.get('version')}, expected {VERSION}; upgrade fastrnn")
-    if header.get("kind") != kind:
-        raise ValueError(f"{path}: found a {header.get('kind')}, expected a {kind}")
     return header, arrays
 
 

@@ -257,6 +257,21 @@ def hold_out(texts, share, mode, kept):
                     yield piece
 
 
+def hold_out_pairs(pairs, share, lowercase):
+    """Split (source, target) pairs into two lists: to learn from, and every 1/share-th source with all its targets.
+
+    Sources that differ by white space only (if `lowercase`, by letters' case too) are one: none is in both lists.
+    """
+    held, learned, kept = {}, [], []
+    for source, target in pairs:
+        key = " ".join((source.lower() if lowercase else source).split())
+        if key not in held:
+            count = len(held) + 1
+            held[key] = int(count * share) > int((count - 1) * share)
+        (kept if held[key] else learned).append((source, target))
+    return learned, kept
+
+
 def _pieces(text, mode):
     """Paragraphs where sentences are found by Punkt; otherwise the sentences themselves."""
     if mode == "text":

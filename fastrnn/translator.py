@@ -5,7 +5,7 @@ import logging
 from . import storage
 from .base import Estimator, check_choice
 from .ragged import Ragged, without_first
-from .seq2seq import Seq2Seq, bleu
+from .seq2seq import Ensemble, Seq2Seq, bleu
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger("fastrnn")
@@ -81,7 +81,7 @@ class Translator(Estimator):
         source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
         _check_counts(source, target)
         data = [
-            _indices(vocabulary.transform if warm else vocabulary.fit_transform, texts, name)
+            indices(vocabulary.transform if warm else vocabulary.fit_transform, texts, name)
             for vocabulary, texts, name in zip(vocabularies, (source, target), ("source", "target"), strict=True)
         ]
         validation = None if validation_texts is None else self._validation(vocabularies, validation_texts)
@@ -92,8 +92,9 @@ class Translator(Estimator):
         return self
 
     def translate(
-        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="error"
-    ):
+        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="error",
+        ensemble=(),
+    ):  # fmt: skip
         """Translate texts.
 
         Parameters
@@ -105,6 +106,8 @@ class Translator(Estimator):
             Return so many translations of every text, with their scores.
         unknown : {"error", "token"}
             What a word that the vocabulary lacks does: raise ValueError, or stand as UNKNOWN_TOKEN.
+        ensemble : list of Translator
+            Others of the same vocabularies, to search together with: the mean of all probabilities decides.
 
         Returns
         -------
@@ -114,21 +117,21 @@ class Translator(Estimator):
         self._check_fitted("model_")
         check_choice("unknown", unknown, ("error", "token"))
         source = self._source(_listed(texts, "texts"), "texts", unknown == "error")
-        found = self.model_.search(
+        found = self._together(ensemble).search(
             source, beam_width=beam_width, n_best=n_best, min_length=min_length, max_length=max_length,
             length_penalty=length_penalty, exclude=(0, len(self.target_vocabulary_) - 1),
         )  # fmt: skip
         written = [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
         return [row[0][0] for row in written] if n_best is None else written
 
-    def score(self, source_texts, references, *, beam_width=1, **options):
+    def score(self, source_texts, references, *, beam_width=1, ensemble=(), **options):
         """BLEU of the translations, by NLTK's `corpus_bleu` over tokens: in [0, 1], higher is better.
 
         Parameters
         ----------
         source_texts : list of str
         references : list, one a source, of str, or of lists of str where a text has several translations
-        beam_width, **options
+        beam_width, ensemble, **options
             As in `translate`; unknown words of the sources stand as UNKNOWN_TOKEN.
         """
         self._check_fitted("model_")
@@ -138,7 +141,7 @@ class Translator(Estimator):
         source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
         if len(references) != len(source):
             raise ValueError(f"references: found {len(references)}, expected {len(source)}, one for every source")
-        found = self.model_.predict(source, beam_width=beam_width, **options)
+        found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
         return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
 
@@ -206,6 +209,12 @@ class Translator(Estimator):
         """The fitted model with the parameters of a new one."""
         return self.model_.set_params(**model.get_params())
 
+    def _together(self, ensemble):
+        """What searches: the model, alone or with those of other Translators."""
+        for i, other in enumerate(ensemble := list(ensemble)):
+            check_same_vocabularies(self, other, f"ensemble[{i}]")
+        return Ensemble([self.model_, *(other.model_ for other in ensemble)]) if ensemble else self.model_
+
     def _source(self, texts, name, strict):
         """Indices of source texts; ValueError for an unknown word if `strict`."""
         vocabulary = self.source_vocabulary_
@@ -225,8 +234,8 @@ class Translator(Estimator):
         source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
         _check_counts(source, target)
         return (
-            _indices(self.source_vocabulary_.transform, source, "source"),
-            _indices(self.target_vocabulary_.transform, target, "target"),
+            indices(self.source_vocabulary_.transform, source, "source"),
+            indices(self.target_vocabulary_.transform, target, "target"),
         )
 
     @staticmethod
@@ -236,9 +245,28 @@ class Translator(Estimator):
         source, target = (_listed(side, "validation_texts") for side in texts)
         _check_counts(source, target)
         return tuple(
-            _indices(vocabulary.transform, side, "validation")
+            indices(vocabulary.transform, side, "validation")
             for vocabulary, side in zip(vocabularies, (source, target), strict=True)
         )
+
+
+def check_same_vocabularies(translator, other, name):
+    """TypeError or ValueError, which name the other by `name`, unless both Translators read and write alike."""
+    if not isinstance(other, Translator):
+        raise TypeError(f"{name}: found a {type(other).__name__}, expected a Translator")
+    other._check_fitted("model_")
+    for side in ("source", "target"):
+        wanted, found = (getattr(t, f"{side}_vocabulary_") for t in (translator, other))
+        if (found.level, found.lowercase) != (wanted.level, wanted.lowercase):
+            raise ValueError(
+                f"{name}: found level {found.level!r} and lowercase {found.lowercase}, expected {wanted.level!r} and"
+                f" {wanted.lowercase} as the first Translator has"
+            )
+        if found.tokens_ != wanted.tokens_:
+            raise ValueError(
+                f"{name}: found another {side} vocabulary ({len(found):,} tokens), expected that of the first"
+                f" Translator ({len(wanted):,} tokens): train both on the same pairs"
+            )
 
 
 def _listed(texts, name):
@@ -263,8 +291,8 @@ def _check_texts(texts, name):
             raise ValueError(f"{name}: text {i} is empty, expected words")
 
 
-def _indices(transform, texts, side):
-    """The texts' words, a sequence each, by a vocabulary's `transform` or `fit_transform`."""
+def indices(transform, texts, side):
+    """The words of the texts of a side, a sequence each, by a vocabulary's `transform` or `fit_transform`."""
     _check_texts(texts, f"{side}_texts")
     x, _ = transform(texts)
     if len(x) != len(texts):

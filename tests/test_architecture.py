@@ -21,7 +21,7 @@ ORDER = [
     "cpu.decode", "cpu.pairs", "cpu.beam", "batches", "parameters", "network", "pair_network", "storage", "optimizer",
     "history", "schedules", "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search", "estimator",
     "seq2seq", "translator", "compilation", "language_model", "surprisal", "drawing",
-    "plotting", "arguments", "pictures", "cli",
+    "plotting", "arguments", "console", "model_files", "pictures", "cli_train", "cli_translate", "cli",
 ]  # fmt: skip
 OPTIONAL = {"cli"}
 

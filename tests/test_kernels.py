@@ -474,7 +474,7 @@ print(fastrnn.__file__, jit.CACHE_FOLDER, repr(loss), sum(stats.cache_hits.value
 
 
 WARM = """
-from fastrnn import FastRNN, warmup
+from fastrnn import Ensemble, FastRNN, Seq2Seq, warmup
 from fastrnn.cpu.jit import compilations
 if WARMUP:
     print(*((step.task, step.compiled) for step in warmup(["rnn"])))
@@ -484,6 +484,10 @@ with compilations() as compiled:
         model = FastRNN("rnn", max_epochs=1, **parameters).fit(x, y)
         model.loss(x, y), model.predict(x), model.predict_proba(x), model.gradients(x, y)
         model.generate(3, max_length=3)
+    for parameters in ({}, {"optimizer": "sgd", "batch_size": 1, "num_layers": 2, "dropout": 0.1, "clip_norm": None}):
+        model = Seq2Seq("rnn", max_epochs=1, **parameters).fit(x, y)
+        model.loss(x, y), model.predict(x, max_length=3), model.search(x, beam_width=3, max_length=3)
+        model.gradients(x, y), Ensemble([model, model]).predict(x, max_length=3)
 print(compiled)
 """
 
@@ -493,7 +497,7 @@ class TestWarmup:
     def test_nothing_is_compiled_after_it(self, tmp_path):
         """Neither in its own process nor in a later one."""
         first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
-        tasks = ("training", "scoring", "predicting", "generating")
+        tasks = ("training", "scoring", "predicting", "generating", "pairs")
         assert first == " ".join(str((task, True)) for task in tasks) and after == "[]"
         first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
         assert first == " ".join(str((task, False)) for task in tasks) and after == "[]"

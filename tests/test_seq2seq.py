@@ -304,6 +304,34 @@ class TestTranslator:
             translator.translate(["a cat", "a cow ."])
         assert len(translator.translate(["a cow ."], unknown="token")) == 1
 
+    def test_an_ensemble_of_the_same_vocabularies(self):
+        first, second = (self.make(max_epochs=10, random_state=seed).fit(self.SOURCES, self.TARGETS) for seed in (0, 1))
+        options = {"beam_width": 2, "n_best": 1}
+        [[(text, score)]] = first.translate(["a cat ."], ensemble=[second], **options)
+        assert first.translate(["a cat ."], ensemble=[first], **options)[0][0][1] == pytest.approx(
+            first.translate(["a cat ."], **options)[0][0][1], rel=1e-5
+        )  # fmt: skip
+        both = Ensemble([first.model_, second.model_])
+        source, target = [first.source_vocabulary_.encode("a cat .")], [first.target_vocabulary_.encode(text)]
+        assert score == pytest.approx(both.score_samples(source, target)[0], rel=1e-4)
+        assert 0 <= first.score(self.SOURCES, self.TARGETS, ensemble=(second,)) <= 1
+
+    def test_ensembles_that_cannot_be(self):
+        first = self.make(max_epochs=0).fit(self.SOURCES, self.TARGETS)
+        for sources, targets, side in (
+            (["x", *self.SOURCES[1:]], self.TARGETS, "source"), (self.SOURCES, ["x", *self.TARGETS[1:]], "target")
+        ):  # fmt: skip
+            other = self.make(max_epochs=0).fit(sources, targets)
+            with pytest.raises(ValueError, match=rf"^ensemble\[1\]: found another {side} vocabulary"):
+                first.translate(["a"], ensemble=[first, other])
+        other = self.make(max_epochs=0, lowercase=False).fit(self.SOURCES, self.TARGETS)
+        with pytest.raises(ValueError, match=r"^ensemble\[0\]: found level 'whitespace' and lowercase False"):
+            first.translate(["a"], ensemble=[other])
+        with pytest.raises(TypeError, match=r"^ensemble\[0\]: found a Seq2Seq, expected a Translator"):
+            first.score(["a"], ["b"], ensemble=[first.model_])
+        with pytest.raises(NotFittedError):
+            first.translate(["a"], ensemble=[self.make()])
+
     @pytest.mark.parametrize("source, target, match", [
         (["a"], ["b", "c"], "^target_texts: found 2 texts, expected 1"), ([], [], "^source_texts: found no texts"),
         (["a", " "], ["b", "c"], "^source_texts: text 1 is empty"), (["a"], [""], "^target_texts: text 0 is empty"),

@@ -1,0 +1,164 @@
+"""The commands `demo` and `train`, and what all training commands do: learn, save, tell how it goes."""
+
+from typing import Any, NamedTuple
+
+from .arguments import DEMO, given_parameters
+from .console import (
+    DIVERGED,
+    OK,
+    best,
+    called_as,
+    count,
+    count_weights,
+    fail,
+    perplexity,
+    reason,
+    remark,
+    say,
+    silence,
+    writable,
+)  # fmt: skip
+
+_DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length": 40}
+_DEMO_HELD_OUT = 0.05
+
+# What makes a model one whose weights are those before training.
+_UNTRAINED = {"max_epochs": 0, "checkpoint": None, "early_stopping": False, "validation_fraction": None}
+
+
+class HeldOut(NamedTuple):
+    """What was held out: `data` as the model's `loss` takes them, and how much it is, in words."""
+
+    data: tuple[Any, Any]
+    described: str
+
+
+def demo(args):
+    from .corpora import python_manual
+
+    output = writable(args.output)
+    remark("A language model of Python's own manual: about a minute on two cores")
+    language_model, status = _learn_texts(DEMO | given_parameters(args), python_manual(), _DEMO_HELD_OUT, output)
+    if status != OK:
+        return status
+    print("\nSentences that it makes up:\n")
+    for sentence in language_model.generate(8, random_state=args.random_state, **_DEMO_STYLE):
+        print(f"  {sentence}")
+    command = called_as()
+    print(
+        f"""
+Try next:
+  {command} generate {output} --prompt "the statement"
+  {command} score {output} --text "The value is an integer." --text "Integer an is value the."
+  {command} info {output}
+  {command} train your_text.txt --output your_model.npz"""
+    )
+    return OK
+
+
+def train(args):
+    from .files import read_inputs
+
+    output, parameters = checked_output(args, "FastRNN checkpoint"), given_parameters(args)
+    texts = read_inputs(args.input, args.column, args.encoding)
+    _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
+    if status == OK and not args.quiet:
+        print(f"Let it write: {called_as()} generate {output}")
+    return status
+
+
+def checked_output(args, checkpoint):
+    """Where a training command saves the model.
+
+    What is wrong with that, with the checkpoint's file, or with the one to go on from, which must be of the kind
+    `checkpoint`, is better known before the texts are read.
+    """
+    from .base import check_real
+    from .storage import read
+
+    check_real("held_out", args.held_out, 0, 1, low_open=False)
+    if getattr(args, "checkpoint", None) is not None:
+        writable(args.checkpoint)
+    if args.resume is not None:
+        read(args.resume, checkpoint)
+    return writable(args.output)
+
+
+def learn(whole, data, held_out, output, say, resume=None):
+    """Train `whole.model_`, save `whole`, and tell how it goes.
+
+    Parameters
+    ----------
+    whole : LanguageModel or Translator
+        With its vocabularies, fitted, and its model, not fitted.
+    data : pair of Ragged
+        What the model's `fit` takes.
+    held_out : HeldOut or None
+    output : path
+    say : callable
+        Gets the lines to tell.
+    resume : str, optional
+        Checkpoint to go on from.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    model = whole.model_
+    untrained = type(model)(**model.get_params() | _UNTRAINED).fit(*data)
+    say(f"{count_weights(untrained):,} weights to learn")
+    if resume is None:
+        _tell_loss(say, "before training", untrained, held_out)
+    status = _fit(model, data, held_out, resume)
+    model.set_params(verbose=0)
+    if status == DIVERGED and model.n_epochs_ == 0:
+        remark("fastrnn: nothing was learned, so nothing is saved")
+        return status
+    whole.save(output)
+    say(f"Saved {output} after {count(model.n_epochs_, 'epoch')} ({count(model.n_updates_, 'update')}){best(model)}")
+    _tell_loss(say, "after training", model, held_out)
+    return status
+
+
+def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
+    """Learn from texts, but for a share held out. Returns a LanguageModel and the exit status."""
+    from .language_model import LanguageModel
+    from .text import hold_out
+
+    language_model, tell = LanguageModel(**parameters, verbose=int(not quiet)), silence if quiet else say
+    vocabulary, model = language_model.vocabulary_, language_model.model_ = language_model.new_parts()
+    kept = []
+    data = vocabulary.fit_transform(hold_out(texts, share, vocabulary.split_mode, kept))
+    tell(vocabulary.report())
+    if share and not kept:
+        remark("nothing is held out: the text has too few paragraphs or lines")
+    model.set_params(vocab_size=len(vocabulary))
+    held_out = None
+    if kept:
+        x, y = vocabulary.set_params(verbose=0).transform(kept)
+        unknown = (y.values == len(vocabulary) - 1).mean()
+        words = f"{count(len(x), 'sentence')}, {count(y.values.size, 'token')}, {unknown:.1%} unknown"
+        held_out = HeldOut((x, y), words)
+    return language_model, learn(language_model, data, held_out, output, tell, resume)
+
+
+def _fit(model, data, held_out, resume):
+    """Train; returns the exit status. KeyboardInterrupt if it was pressed before anything was learned."""
+    from .errors import DivergenceError
+
+    asked = model.validation_fraction is None and (model.early_stopping or model.lr_schedule == "plateau")
+    try:
+        # after Ctrl-C it keeps what was learned, and returns
+        model.fit(*data, validation_data=held_out.data if asked and held_out else None, resume=resume)
+    except DivergenceError as error:
+        return fail(f"error: {reason(error)}", DIVERGED)
+    if model.n_epochs_ < model.max_epochs and model.n_updates_ == 0:
+        raise KeyboardInterrupt
+    return OK
+
+
+def _tell_loss(say, when, model, held_out):
+    if held_out is not None:
+        loss = model.loss(*held_out.data)
+        say(f"Held out, {when}: {loss:.3f} nats a token, perplexity {perplexity(loss):.1f} ({held_out.described})")
