@@ -2,7 +2,7 @@
 
 import statistics
 
-OURS, THEIRS, INK = "#1f6f8b", "#c8693a", "#222222"
+OURS, OTHER, THEIRS, INK = "#1f6f8b", "#5b8c3e", "#c8693a", "#222222"
 COLOURS = {"rnn": "#5b8c3e", "lstm": OURS, "gru": "#8a5aa3"}
 
 
@@ -145,7 +145,9 @@ class Plots:
         figure, axes = self.figure(columns=len(panels), height=3.4)
         for axis, (corpus, runs) in zip(axes, panels.items(), strict=True):
             for run in runs:
-                for (who, curve), colour in zip(run.items(), (OURS, THEIRS), strict=False):
+                own = iter((OURS, OTHER))
+                for who, curve in run.items():
+                    colour = THEIRS if who == "PyTorch" else next(own)
                     points = [(at["seconds"], at[value]) for at in curve]
                     axis.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4)
                     if run is runs[0]:

@@ -36,6 +36,8 @@ RECIPE = {
     "hidden_dim": 128, "num_layers": 1, "embedding_dim": 128, "dropout": 0.0, "init_scale": 0.08,
     "optimizer": "adam", "learning_rate": 0.003, "clip_norm": 5.0, "batch_size": 32,
 }  # fmt: skip
+# What our users have by default, and PyTorch has no twin of: a word's own row of U, started in ±1, no embedding.
+DEFAULTS = {"embedding_dim": None, "init_scale": None, "learning_rate": None}
 SEARCHES = {"greedy": 1, f"beam of {BEAM}": BEAM}
 TARGET = 3  # times as fast, in training and with a beam
 READ = {True: "reversed", False: "as it stands"}
@@ -132,6 +134,8 @@ def read(path):
 class Ours:
     """Seq2Seq, initialised and compiled."""
 
+    recipe = RECIPE
+
     def __init__(self, corpus, reverse, options):
         self.corpus = corpus
         self._model(reverse, options).partial_fit(*(side[:256] for side in corpus.training))
@@ -140,7 +144,7 @@ class Ours:
     def _model(self, reverse, options):
         from fastrnn import Seq2Seq
 
-        model = Seq2Seq("lstm", reverse_source=reverse, n_threads=options.threads, random_state=SEED, **RECIPE)
+        model = Seq2Seq("lstm", reverse_source=reverse, n_threads=options.threads, random_state=SEED, **self.recipe)
         return model.set_params(max_epochs=0).fit(*self.corpus.training)
 
     def prepare(self):
@@ -154,6 +158,12 @@ class Ours:
 
     def predict(self, source, beam_width):
         return self.model.predict(source, beam_width=beam_width)
+
+
+class Defaults(Ours):
+    """The same with our defaults in place of the shared embedding, start and learning rate."""
+
+    recipe = RECIPE | DEFAULTS
 
 
 class Theirs:
@@ -182,7 +192,10 @@ def measure(options):
     corpus = Corpus(options.data / FILE, QUICK_PART if options.quick else 1)
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     kinds = {"fastrnn": Ours} | ({} if torch is None else {"PyTorch": Theirs})
-    rows = [race(corpus, kinds, reverse, epochs, options) for reverse in READ]
+    rows = [
+        race(corpus, kinds | ({"fastrnn, our defaults": Defaults} if reverse else {}), reverse, epochs, options)
+        for reverse in READ
+    ]
     return {
         "threads": options.threads, "repeats": options.repeats, "epochs": epochs, "recipe": RECIPE, "rows": rows,
         "words": [len(vocabulary) for vocabulary in corpus.vocabularies],
@@ -232,8 +245,9 @@ the head of `bench/translation.py`). Vocabularies of {words[0]:,} and {words[1]:
 Seconds are those of training on {threads} threads; outside the clock are validation, compilation (see the first second)
 and the forming of PyTorch's batches. PyTorch's encoder sees sources of one length, its decoder is padded, and only
 real tokens reach its output layer; its Adam is the fused one; its search keeps unfinished sentences only. Our LSTM has
-peepholes, which PyTorch's does not. **BLEU** by NLTK's corpus_bleu on lower-case tokens, all translations as
-references; validation greedy, test with both searches. Sentences/s are medians of {repeats} rounds (lowest to highest).
+peepholes, which PyTorch's does not. "Our defaults" are the same sizes without an embedding: a word has a row of U for
+each side, started in ±1, and the learning rate is Adam's default. **BLEU** by NLTK's corpus_bleu on lower-case tokens,
+all translations as references; validation greedy, test with both searches. Sentences/s are medians of {repeats} rounds (lowest to highest).
 """.strip()
 
 
@@ -256,7 +270,7 @@ def lines(figures):
 def training_line(row, name, tokens):
     """Of one model: its last epoch, and PyTorch's time over ours, epoch by epoch."""
     curve, ratio, target, source = row["curves"][name], "", "", READ[row["reversed"]]
-    if name == "fastrnn" and "PyTorch" in row["curves"]:
+    if name != "PyTorch" and "PyTorch" in row["curves"]:
         theirs = row["curves"]["PyTorch"]
         ratio, target = spread([b["epoch"] / a["epoch"] for a, b in zip(curve, theirs, strict=True)], "{:.2f}"), TARGET
     rate = tokens / statistics.median(at["epoch"] for at in curve)
@@ -267,7 +281,7 @@ def training_line(row, name, tokens):
 def search_line(row, search, name):
     """Of one model and search."""
     found, ratio, target = row["searches"][search], "", ""
-    if name == "fastrnn" and "PyTorch" in found:
+    if name != "PyTorch" and "PyTorch" in found:
         ratio, target = spread(ratios(found[name], found["PyTorch"]), "{:.2f}"), TARGET if SEARCHES[search] > 1 else ""
     rate = spread(found[name]["rates"])
     return f"| {READ[row['reversed']]} | {search} | {name} | {found[name]['bleu']:.1f} | {rate} | {ratio} | {target} |"

@@ -122,8 +122,8 @@ class Searching:
 
     def loss(self, source, target):
         """Mean cross-entropy a target token, SENTENCE_END included, nats."""
-        found = self.score_samples(source, target)
-        return float(-found.sum() / sum(len(sequence) + 1 for sequence in target))
+        source, target = self._members()[0]._both(source, target)
+        return float(-self.score_samples(source, target).sum() / (len(target.values) + len(target)))
 
     def perplexity(self, source, target):
         """exp(loss)."""
