@@ -247,7 +247,8 @@ and the forming of PyTorch's batches. PyTorch's encoder sees sources of one leng
 real tokens reach its output layer; its Adam is the fused one; its search keeps unfinished sentences only. Our LSTM has
 peepholes, which PyTorch's does not. "Our defaults" are the same sizes without an embedding: a word has a row of U for
 each side, started in ±1, and the learning rate is Adam's default. **BLEU** by NLTK's corpus_bleu on lower-case tokens,
-all translations as references; validation greedy, test with both searches. Sentences/s are medians of {repeats} rounds (lowest to highest).
+all translations as references; validation greedy, test with both searches. Sentences/s: medians of {repeats} rounds
+(lowest to highest).
 """.strip()
 
 
