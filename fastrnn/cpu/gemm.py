@@ -273,28 +273,37 @@ def panel_product(x, x0, x_row, panels, depth, k0, k1, first, last, out, out0, o
 
 def token_sum_size(m, n):
     """Elements of scratch memory that `token_sum` takes for a result (m, n)."""
-    return DEPTH * (m + PAD + panel_rows(1, n) * PANEL)
+    return DEPTH * (m + PAD) + panel_rows(DEPTH + m, n) * PANEL
 
 
 @jit
 def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch):
     """out = X^T D, summed over the `count` rows of X (count, m) and D (count, n), which are copied in pieces.
 
-    x, d and out are flat, their rows from `x0`, `d0`, `out0` on, `x_row`, `d_row`, `out_row` elements apart.
+    The sum too is in panels until all is added up. x, d and out are flat, their rows from `x0`, `d0`, `out0` on, `x_row`, `d_row`, `out_row` elements apart.
     """
     row, panels = m + PAD, DEPTH * (m + PAD)
+    total = panels + DEPTH * ((n + PANEL - 1) // PANEL * PANEL)
     for k0 in range(0, count, DEPTH):
         depth = min(DEPTH, count - k0)
         for k in range(depth):
-            source, target = x0 + (k0 + k) * x_row, k * row
-            for i in range(m):
-                scratch[target + i] = x[source + i]
+            _copy(x, x0 + (k0 + k) * x_row, scratch, k * row, m)
             for j in range(0, n, PANEL):
                 source, target = d0 + (k0 + k) * d_row + j, panels + (j // PANEL * DEPTH + k) * PANEL
-                for column in range(min(PANEL, n - j)):
-                    scratch[target + column] = d[source + column]
+                _copy(d, source, scratch, target, min(PANEL, n - j))
         for j in range(0, n, PANEL):
             product(
-                scratch, 0, 1, row, scratch, panels + j * DEPTH, PANEL, out, out0 + j, out_row,
+                scratch, 0, 1, row, scratch, panels + j * DEPTH, PANEL, scratch, total + j * m, PANEL,
                 m, min(PANEL, n - j), depth, k0 > 0,
             )  # fmt: skip
+    for i in range(m):
+        for j in range(0, n, PANEL):
+            _copy(scratch, total + j * m + i * PANEL, out, out0 + i * out_row + j, min(PANEL, n - j))
+
+
+@jit
+def _copy(source, i, target, j, n):
+    """target[j : j + n] = source[i : i + n]; of slices, since an index that is a sum is checked element by element."""
+    source, target = source[i : i + n], target[j : j + n]
+    for k in range(n):
+        target[k] = source[k]
