@@ -280,7 +280,8 @@ def token_sum_size(m, n):
 def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch):
     """out = X^T D, summed over the `count` rows of X (count, m) and D (count, n), which are copied in pieces.
 
-    The sum too is in panels until all is added up. x, d and out are flat, their rows from `x0`, `d0`, `out0` on, `x_row`, `d_row`, `out_row` elements apart.
+    The sum too is in panels until all is added up. x, d and out are flat, their rows from `x0`, `d0`, `out0` on,
+    `x_row`, `d_row`, `out_row` elements apart.
     """
     row, panels = m + PAD, DEPTH * (m + PAD)
     total = panels + DEPTH * ((n + PANEL - 1) // PANEL * PANEL)
