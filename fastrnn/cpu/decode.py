@@ -17,6 +17,7 @@ from ..cells.interface import forward_step, layer_of
 from .gemm import panel_product, product
 from .gemv import matvec
 from .jit import jit
+from .linking import flat
 from .mathfun import exp
 from .recurrence import copy, embed
 from .stack import panels_of
@@ -225,10 +226,11 @@ def _feed(model, U, streams, flow, active, first, last):
             else:
                 embed(U, b, streams.token[s], gates[a])
         if layer > 0 or E > 0:
-            below, stride, depth = (state.ravel(), width, H) if layer > 0 else (flow.words.ravel(), E, E)
+            below, stride, depth = (flat(state), width, H) if layer > 0 else (flat(flow.words), E, E)
+            panels, end = panels_of(layer, E, H, columns)
             panel_product(
-                below, first * stride, stride, panels_of(model.inputs, layer, E, H, columns), depth, 0, depth, 0,
-                columns, gates.ravel(), first * columns, columns, last - first, len(b) > 0,
+                below, first * stride, stride, model.inputs[panels:end], depth, 0, depth, 0,
+                columns, flat(gates), first * columns, columns, last - first, len(b) > 0,
             )  # fmt: skip
         own = layer_of(model.cell, layer)
         forward_step(own, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
@@ -251,7 +253,7 @@ def _logits(V, c, first, last, state, active, z, hT, tile):
             for a in range(n):
                 matvec(V[word:end], state[active[a]], z[a, word:end])
         else:
-            product(V.ravel(), word * H, H, 1, hT.ravel(), 0, width, tile.ravel(), 0, width, end - word, n, H, False)
+            product(flat(V), word * H, H, 1, flat(hT), 0, width, flat(tile), 0, width, end - word, n, H, False)
             for a in range(n):
                 row = z[a, word:end]
                 for i in range(end - word):

@@ -101,7 +101,7 @@ def overload(function, *, fastmath=FASTMATH):
 
 
 def _flags(fastmath):
-    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath), "_nrt": False}
 
 
 @contextmanager
