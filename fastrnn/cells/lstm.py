@@ -31,8 +31,8 @@ import numpy as np
 
 from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
-from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
 from ..cpu.linking import flat
+from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
 from .interface import implement
 
 

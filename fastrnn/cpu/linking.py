@@ -5,6 +5,7 @@ Python, and then link the optimised form into its callers and optimise it there 
 function that a kernel calls stops before all that.
 """
 
+import gc
 import itertools
 
 import numba
@@ -56,6 +57,11 @@ class _Lower(lowering.Lower):
             return super().lower_setitem(target, index, value, signature)
         item = self.context.cast(self.builder, self.loadvar(value.name), self.typeof(value.name), kind.dtype)
         self.context.pack_value(self.builder, kind.dtype, item, self._element(target, indices)[0])
+
+    def lower_function_body(self):
+        if getattr(self.func_ir.func_id.func, "rare", False):
+            self.function.attributes.add("optsize")
+        return super().lower_function_body()
 
     def delvar(self, name):
         """Nothing is counted, so nothing is to be forgotten."""
@@ -160,8 +166,22 @@ class _Lowering(typed_passes.NativeLowering):
         return True
 
 
+class _Flags(compiler.Flags):
+    """Numba's flags, compared by what was set: Numba's own go through all options, many thousand times a kernel."""
+
+    def __hash__(self):
+        return hash(frozenset(self._values))
+
+    def __eq__(self, other):
+        return isinstance(other, compiler.Flags) and self._values == other._values
+
+
 class _Compiler(compiler.CompilerBase):
     """Numba's compiler with our lowering."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.state.flags = _Flags(self.state.flags)
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
@@ -185,6 +205,16 @@ class Kernel(CPUDispatcher):
         linked = options | LINKED
         compiler_class = linked.pop("pipeline_class")
         self._linked = CPUDispatcher(function, targetoptions=linked, pipeline_class=compiler_class)
+
+    def compile(self, signature):
+        """Compile or load; without Python's search for unreachable objects, which would take a tenth of the time."""
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(signature)
+        finally:
+            if enabled:
+                gc.enable()
 
     @property
     def _numba_type_(self):

@@ -34,7 +34,7 @@ def place(layer, E, H):
 
 @jit
 def panels_of(layer, E, H, columns):
-    """First row and last-plus-one of a layer's own matrix (width, columns) among those in panels, one below the other."""
+    """First row and last-plus-one of a layer's own matrix (width, columns), in panels one below the other."""
     strips = (columns + PANEL - 1) // PANEL
     return strips * place(layer, E, H), strips * place(layer + 1, E, H)
 
@@ -151,12 +151,12 @@ def _leave(da, da_row, inputsT, layer, E, H, below, row, count):
     if count > 0:
         panels, end = transposed_panels_of(layer, E, H, columns)
         panel_product(
-            flat(da), da_row * columns, columns, inputsT[panels:end], columns, 0, columns, 0, width, flat(below), row * width,
-            width, count, False,
+            flat(da), da_row * columns, columns, inputsT[panels:end], columns, 0, columns, 0, width, flat(below),
+            row * width, width, count, False,
         )  # fmt: skip
 
 
-@jit
+@jit(rare=True)
 def _run_truncated(member, size, cell, truncate, steps, rows, states, errors, rate, key):
     """`run_backward`, truncated.
 
