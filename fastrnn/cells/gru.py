@@ -28,6 +28,7 @@ import numpy as np
 
 from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
+from ..cpu.linking import flat
 from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
 from .interface import implement
 
@@ -59,8 +60,8 @@ def layer(cell, index):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = prev.shape
-    a, q = gates.ravel(), aux.ravel()
-    panel_product(prev.ravel(), 0, H, cell.W, H, 0, H, 0, 2 * H, a, 0, 3 * H, n, True)
+    a, q = flat(gates), flat(aux)
+    panel_product(flat(prev), 0, H, cell.W, H, 0, H, 0, 2 * H, a, 0, 3 * H, n, True)
     for row in range(n):
         zr, r, q_row, h_prev = gates[row, : 2 * H], gates[row, H : 2 * H], aux[row], prev[row]
         for j in range(2 * H):
@@ -79,7 +80,7 @@ def forward(cell, prev, gates, aux, state):
 @jit
 def backward(cell, WT, prev, gates, aux, state, dstate, da):
     n, H = prev.shape
-    d, dh_prev = da.ravel(), dstate.ravel()
+    d, dh_prev = flat(da), flat(dstate)
     for row in range(n):
         z, g, h_prev, dh = gates[row, :H], gates[row, 2 * H :], prev[row], dstate[row]
         d_z, d_g = da[row, :H], da[row, 2 * H :]
@@ -101,12 +102,12 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = prev.shape
-    d, dW = da.ravel(), gradient.W.ravel()
+    d, dW = flat(da), flat(gradient.W)
     middle = min(max(2 * H, first), last)  # columns before it see h_{t-1}, those after it q
     if first < middle:
-        token_sum(prev.ravel(), 0, H, d, first, 3 * H, n, dW, first, 3 * H, H, middle - first, scratch)
+        token_sum(flat(prev), 0, H, d, first, 3 * H, n, dW, first, 3 * H, H, middle - first, scratch)
     if middle < last:
-        token_sum(aux.ravel(), 0, H, d, middle, 3 * H, n, dW, middle, 3 * H, H, last - middle, scratch)
+        token_sum(flat(aux), 0, H, d, middle, 3 * H, n, dW, middle, 3 * H, H, last - middle, scratch)
 
 
 implement(GRU, layer, forward, backward, gradients)

@@ -31,6 +31,7 @@ import numpy as np
 
 from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
+from ..cpu.linking import flat
 from ..cpu.mathfun import sigmoid, sigmoid_slope, tanh, tanh_slope
 from .interface import implement
 
@@ -64,7 +65,7 @@ def layer(cell, index):
 def forward(cell, prev, gates, aux, state):
     n, H = aux.shape
     p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
-    panel_product(prev.ravel(), 0, 2 * H, cell.W, H, 0, H, 0, 4 * H, gates.ravel(), 0, 4 * H, n, True)
+    panel_product(flat(prev), 0, 2 * H, cell.W, H, 0, H, 0, 4 * H, flat(gates), 0, 4 * H, n, True)
     for row in range(n):
         i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
         c_prev, h, c, tanh_c = prev[row, H:], state[row, :H], state[row, H:], aux[row]
@@ -104,16 +105,14 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
             d_g[j] = dc[j] * i[j] * tanh_slope(g[j])
         for j in range(H):
             dc[j] = dc[j] * f[j] + d_i[j] * p_i[j] + d_f[j] * p_f[j]
-    panel_product(da.ravel(), 0, 4 * H, WT, 4 * H, 0, 4 * H, 0, H, dstate.ravel(), 0, 2 * H, n, False)
+    panel_product(flat(da), 0, 4 * H, WT, 4 * H, 0, 4 * H, 0, H, flat(dstate), 0, 2 * H, n, False)
 
 
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = aux.shape
-    token_sum(
-        prev.ravel(), 0, 2 * H, da.ravel(), first, 4 * H, n, gradient.W.ravel(), first, 4 * H, H, last - first, scratch
-    )
-    dp = gradient.p.ravel()  # p's elements stand in the order of the first three gates' columns
+    token_sum(flat(prev), 0, 2 * H, flat(da), first, 4 * H, n, flat(gradient.W), first, 4 * H, H, last - first, scratch)
+    dp = flat(gradient.p)  # p's elements stand in the order of the first three gates' columns
     last = min(last, 3 * H)
     for column in range(first, last):
         dp[column] = 0

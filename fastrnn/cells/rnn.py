@@ -20,6 +20,7 @@ import numpy as np
 
 from ..cpu.gemm import panel_product, token_sum
 from ..cpu.jit import jit
+from ..cpu.linking import flat
 from ..cpu.mathfun import tanh, tanh_slope
 from .interface import implement
 
@@ -51,7 +52,7 @@ def layer(cell, index):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = prev.shape
-    panel_product(prev.ravel(), 0, H, cell.W, H, 0, H, 0, H, gates.ravel(), 0, H, n, True)
+    panel_product(flat(prev), 0, H, cell.W, H, 0, H, 0, H, flat(gates), 0, H, n, True)
     for i in range(n):
         a, h = gates[i], state[i]
         for j in range(H):
@@ -65,13 +66,13 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         h, dh, d = state[i], dstate[i], da[i]
         for j in range(H):
             d[j] = dh[j] * tanh_slope(h[j])
-    panel_product(da.ravel(), 0, H, WT, H, 0, H, 0, H, dstate.ravel(), 0, H, n, False)
+    panel_product(flat(da), 0, H, WT, H, 0, H, 0, H, flat(dstate), 0, H, n, False)
 
 
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = prev.shape
-    token_sum(prev.ravel(), 0, H, da.ravel(), first, H, n, gradient.W.ravel(), first, H, H, last - first, scratch)
+    token_sum(flat(prev), 0, H, flat(da), first, H, n, flat(gradient.W), first, H, H, last - first, scratch)
 
 
 implement(RNN, layer, forward, backward, gradients)

@@ -17,6 +17,7 @@ from ..cells.interface import forward_step, layer_of
 from .gemm import PANEL, panel_product
 from .gemv import matvec
 from .jit import jit
+from .linking import flat
 from .mathfun import exp
 from .recurrence import copy, embed
 from .stack import panels_of
@@ -233,10 +234,11 @@ def _feed(model, U, streams, flow, active, first, last):
             else:
                 embed(U, b, streams.token[s], gates[a])
         if layer > 0 or E > 0:
-            below, stride, depth = (state.ravel(), width, H) if layer > 0 else (flow.words.ravel(), E, E)
+            below, stride, depth = (flat(state), width, H) if layer > 0 else (flat(flow.words), E, E)
+            panels, end = panels_of(layer, E, H, columns)
             panel_product(
-                below, first * stride, stride, panels_of(model.inputs, layer, E, H, columns), depth, 0, depth, 0,
-                columns, gates.ravel(), first * columns, columns, last - first, len(b) > 0,
+                below, first * stride, stride, model.inputs[panels:end], depth, 0, depth, 0,
+                columns, flat(gates), first * columns, columns, last - first, len(b) > 0,
             )  # fmt: skip
         own = layer_of(model.cell, layer)
         forward_step(own, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
@@ -258,7 +260,7 @@ def _logits(model, VT, first, last, state, active, z, h):
             for a in range(n):
                 matvec(V[word:end], state[active[a]], z[a, word:end])
         else:
-            panel_product(h.ravel(), 0, H, VT, H, 0, H, word, end, z.ravel(), word, C, n, False)
+            panel_product(flat(h), 0, H, VT, H, 0, H, word, end, flat(z), word, C, n, False)
         if len(c) > 0:
             for a in range(n):
                 row, bias = z[a, word:end], c[word:end]

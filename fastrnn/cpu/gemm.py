@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
 from .jit import cfunc, jit
+from .linking import flat
 from .vector import I64, TILE_VECTORS, VECTOR_BYTES, Vectors, constant, lanes_of, opaque
 
 TILE_ROWS = 6
@@ -260,12 +261,12 @@ def panel_product(x, x0, x_row, panels, depth, k0, k1, first, last, out, out0, o
     x and out are flat, their rows from `x0` and `out0` on, `x_row` and `out_row` elements apart; X has k1 - k0
     columns.
     """
-    flat, column = panels.ravel(), first
+    weights, column = flat(panels), first
     while column < last:
         within = column % PANEL
         n = min(PANEL - within, last - column)
         product(
-            x, x0, x_row, 1, flat, (column // PANEL * depth + k0) * PANEL + within, PANEL,
+            x, x0, x_row, 1, weights, (column // PANEL * depth + k0) * PANEL + within, PANEL,
             out, out0 + column - first, out_row, m, n, k1 - k0, add,
         )  # fmt: skip
         column += n

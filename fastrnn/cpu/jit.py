@@ -83,10 +83,14 @@ def _remove_others(folder):
 CACHE_FOLDER = cache_folder()
 
 
-def jit(function=None, *, fastmath=FASTMATH):
-    """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk."""
+def jit(function=None, *, fastmath=FASTMATH, rare=False):
+    """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk.
+
+    A `rare` one gets no copies of what it calls: less to compile for all who never need it.
+    """
     if function is None:
-        return lambda f: jit(f, fastmath=fastmath)
+        return lambda f: jit(f, fastmath=fastmath, rare=rare)
+    function.rare = rare
     if numba.config.DISABLE_JIT:
         return function
     kernel = Kernel(function, _flags(fastmath))
@@ -101,7 +105,7 @@ def overload(function, *, fastmath=FASTMATH):
 
 
 def _flags(fastmath):
-    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath), "_nrt": False}
 
 
 @contextmanager

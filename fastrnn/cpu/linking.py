@@ -5,11 +5,16 @@ Python, and then link the optimised form into its callers and optimise it there 
 function that a kernel calls stops before all that.
 """
 
+import gc
+import itertools
+
+import numba
 from numba import _dynfunc, types
-from numba.core import codegen, compiler, typed_passes
+from numba.core import cgutils, codegen, compiler, lowering, typed_passes
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
+from numba.extending import intrinsic
 
 
 class _Library(codegen.JITCodeLibrary):
@@ -28,11 +33,125 @@ class _Library(codegen.JITCodeLibrary):
         self._finalized = True
 
 
+class _Lower(lowering.Lower):
+    """Numba's lowering, with fewer instructions for what kernels consist of: elements and slices of arrays.
+
+    Indices are never negative, arrays are contiguous, and nothing is counted: the kernel that Python calls holds
+    references to all memory. Numba would count from the end, copy an array's description for each access, and clear
+    it after its last.
+    """
+
+    def lower_getitem(self, resty, expr, value, index, signature):
+        kind, indices = self.typeof(value.name), self._indices(value, index)
+        if indices is None or getattr(resty, "layout", "C") != "C":
+            return super().lower_getitem(resty, expr, value, index, signature)
+        pointer, shape = self._element(value, indices)
+        if isinstance(resty, types.Array):
+            return view(self.context, self.builder, resty, pointer, shape)
+        item = self.context.unpack_value(self.builder, kind.dtype, pointer)
+        return self.context.cast(self.builder, item, kind.dtype, resty)
+
+    def lower_setitem(self, target, index, value, signature):
+        kind, indices = self.typeof(target.name), self._indices(target, index)
+        if indices is None or len(indices) < kind.ndim or any(len(values) > 1 for values in indices):
+            return super().lower_setitem(target, index, value, signature)
+        item = self.context.cast(self.builder, self.loadvar(value.name), self.typeof(value.name), kind.dtype)
+        self.context.pack_value(self.builder, kind.dtype, item, self._element(target, indices)[0])
+
+    def lower_function_body(self):
+        if getattr(self.func_ir.func_id.func, "rare", False):
+            self.function.attributes.add("optsize")
+        return super().lower_function_body()
+
+    def delvar(self, name):
+        """Nothing is counted, so nothing is to be forgotten."""
+
+    def _indices(self, array, index):
+        """The values of integers, (first, end) of slices; None for what is left to Numba."""
+        kind, place = self.typeof(array.name), self.typeof(index.name)
+        kinds = list(place) if isinstance(place, types.BaseTuple) else [place]
+        if not isinstance(kind, types.Array) or kind.layout != "C" or not kind.aligned:
+            return None
+        if not all(k == types.slice2_type or isinstance(k, types.Integer) for k in kinds):
+            return None
+        values = self.loadvar(index.name)
+        values = cgutils.unpack_tuple(self.builder, values) if isinstance(place, types.BaseTuple) else [values]
+        return [
+            tuple(self.builder.extract_value(value, i) for i in range(2)) if k == types.slice2_type
+            else (self.context.cast(self.builder, value, k, types.intp),)
+            for k, value in zip(kinds, values, strict=True)
+        ]  # fmt: skip
+
+    def _element(self, array, indices):
+        """Pointer to the first element that the indices name, and the shape of all that they do."""
+        builder, value = self.builder, self.loadvar(array.name)
+        lengths = cgutils.unpack_tuple(builder, builder.extract_value(value, SHAPE))
+        offset, shape = None, []
+        for length, index in itertools.zip_longest(lengths, indices):
+            first = index[0] if index else None
+            if offset is not None:
+                offset = builder.mul(offset, length)
+                first = builder.add(offset, first) if index else offset
+            offset = first
+            if index is None:
+                shape.append(length)
+            elif len(index) == 2:
+                end = builder.select(builder.icmp_signed("<", index[1], length), index[1], length)
+                count = builder.sub(end, index[0])
+                none = count.type(0)
+                shape.append(builder.select(builder.icmp_signed(">", count, none), count, none))
+        return builder.gep(builder.extract_value(value, DATA), [offset]), shape
+
+
+# Where numba keeps things in an array's description.
+NITEMS, ITEMSIZE, DATA, SHAPE, STRIDES = range(2, 7)
+
+
+def view(context, builder, kind, data, shape):
+    """The description of a contiguous array of type `kind`."""
+    size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    strides = [size]
+    for length in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    count = shape[0]
+    for length in shape[1:]:
+        count = builder.mul(count, length)
+    value = context.get_constant_null(kind)
+    for place, field in (
+        (NITEMS, count), (ITEMSIZE, size), (DATA, data), (SHAPE, cgutils.pack_array(builder, shape)),
+        (STRIDES, cgutils.pack_array(builder, strides)),
+    ):  # fmt: skip
+        value = builder.insert_value(value, field, place)
+    return value
+
+
+def flat(array):
+    """The elements of a contiguous array, in one dimension."""
+    return array.reshape(-1)
+
+
+@intrinsic
+def _flat(typingctx, array):
+    def codegen(context, builder, signature, args):
+        count = builder.extract_value(args[0], NITEMS)
+        return view(context, builder, signature.return_type, builder.extract_value(args[0], DATA), [count])
+
+    return array.copy(ndim=1)(array), codegen
+
+
+if not numba.config.DISABLE_JIT:
+    flat = _flat
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _Lowering(typed_passes.NativeLowering):
     """Lower a function into a `_Library`."""
 
     _name = "fastrnn_lowering"
+
+    @property
+    def lowering_class(self):
+        return _Lower
 
     def run_pass(self, state):
         context = state.targetctx
@@ -47,8 +166,22 @@ class _Lowering(typed_passes.NativeLowering):
         return True
 
 
+class _Flags(compiler.Flags):
+    """Numba's flags, compared by what was set: Numba's own go through all options, many thousand times a kernel."""
+
+    def __hash__(self):
+        return hash(frozenset(self._values))
+
+    def __eq__(self, other):
+        return isinstance(other, compiler.Flags) and self._values == other._values
+
+
 class _Compiler(compiler.CompilerBase):
     """Numba's compiler with our lowering."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.state.flags = _Flags(self.state.flags)
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
@@ -72,6 +205,16 @@ class Kernel(CPUDispatcher):
         linked = options | LINKED
         compiler_class = linked.pop("pipeline_class")
         self._linked = CPUDispatcher(function, targetoptions=linked, pipeline_class=compiler_class)
+
+    def compile(self, signature):
+        """Compile or load; without Python's search for unreachable objects, which would take a tenth of the time."""
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(signature)
+        finally:
+            if enabled:
+                gc.enable()
 
     @property
     def _numba_type_(self):

@@ -18,6 +18,7 @@ import numpy as np
 
 from .gemm import product
 from .jit import jit
+from .linking import flat
 from .mathfun import exp, exponentials
 from .threads import meet
 
@@ -128,12 +129,12 @@ def _exponentials(V, c, first, last, n, rows, hT, e, reference, total):
         reference[i], total[i] = -np.inf, 0
     for word0 in range(first, last, WORDS):
         words = min(WORDS, last - word0)
-        product(V.ravel(), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
+        product(flat(V), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
         if word0 == first:
             _raise_reference(c, first, word0, words, n, e, reference, total)
         exponentials(e, word0 * length, length, n, words, c, word0, reference, total)
         if _exceeds(total, n):
-            product(V.ravel(), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
+            product(flat(V), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
             _raise_reference(c, first, word0, words, n, e, reference, total)
             exponentials(e, word0 * length, length, n, words, c, word0, reference, total)
 
@@ -207,8 +208,8 @@ def _block_gradients(
         part[:n] = 0
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length
-        product(e, at, 1, length, V.ravel(), word0 * H, H, part.ravel(), 0, H, n, H, words, word0 > first)
-        product(e, at, length, 1, scaled.ravel(), 0, H, dV.ravel(), word0 * H, H, words, H, n, add)
+        product(e, at, 1, length, flat(V), word0 * H, H, flat(part), 0, H, n, H, words, word0 > first)
+        product(e, at, length, 1, flat(scaled), 0, H, flat(dV), word0 * H, H, words, H, n, add)
         if len(dc) > 0:
             product(e, at, length, 1, factor, 0, 1, dc, word0, 1, words, 1, n, add)
     for i in range(n):

@@ -8,6 +8,7 @@ import numpy as np
 
 from .dropout import batch_key
 from .jit import jit
+from .linking import flat
 from .output import TOKENS, output_layer, probabilities
 from .recurrence import copy, pack, token_count
 from .stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
@@ -162,7 +163,7 @@ def squares(member, size, dense, dU, occurring, partial):
     """This member's part of a gradient's squared norm, into partial[member, 0]."""
     first, last = share(member, size, len(dense), GRAIN)
     first_U, last_U = share(member, size, occurring * dU.shape[1], GRAIN)
-    partial[member, 0] = squared_norm(dense, first, last) + squared_norm(dU.ravel(), first_U, last_U)
+    partial[member, 0] = squared_norm(dense, first, last) + squared_norm(flat(dU), first_U, last_U)
 
 
 @jit
@@ -180,7 +181,7 @@ def apply_update(member, size, rule, start, dense, gradient, moments, U, sparse,
     first, last = share(member, size, len(dense) - start, GRAIN)
     update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own[0])
     rule = RMSPROP if rule == ADAM else rule
-    columns, U, dU = U.shape[1], U.ravel(), sparse.dU.ravel()
+    columns, U, dU = U.shape[1], flat(U), flat(sparse.dU)
     for i in range(occurring * member // size, occurring * (member + 1) // size):
         update(rule, U, sparse.words[i] * columns, dU, i * columns, columns, moments_U[0], moments_U[1], own[1])
 

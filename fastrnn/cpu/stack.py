@@ -18,6 +18,7 @@ from ..cells.interface import layer_of, weight_gradients
 from .dropout import drop, row_key
 from .gemm import PANEL, pack_transposed, pack_weights, panel_product, token_sum
 from .jit import jit
+from .linking import flat
 from .recurrence import add, backward, backward_by_age, copy, forward
 from .threads import share
 
@@ -32,17 +33,17 @@ def place(layer, E, H):
 
 
 @jit
-def panels_of(panels, layer, E, H, columns):
-    """A layer's own matrix (width, columns) among those that stand in panels one below the other."""
+def panels_of(layer, E, H, columns):
+    """First row and last-plus-one of a layer's own matrix (width, columns), in panels one below the other."""
     strips = (columns + PANEL - 1) // PANEL
-    return panels[strips * place(layer, E, H) : strips * place(layer + 1, E, H)]
+    return strips * place(layer, E, H), strips * place(layer + 1, E, H)
 
 
 @jit
-def transposed_panels_of(panels, layer, E, H, rows):
-    """The transpose of a layer's own matrix (width, rows) among such transposes."""
+def transposed_panels_of(layer, E, H, rows):
+    """The same of the transpose of a layer's own matrix (width, rows) among such transposes."""
     below, strips = (E + PANEL - 1) // PANEL, (H + PANEL - 1) // PANEL
-    return panels[rows * place(layer, below, strips) : rows * place(layer + 1, below, strips)]
+    return rows * place(layer, below, strips), rows * place(layer + 1, below, strips)
 
 
 @jit
@@ -54,7 +55,8 @@ def pack_forward(member, size, model, cell, inputs):
         pack_weights(member, size, model.cell.W[layer], cell.W[layer])
         if layer > 0 or E > 0:
             matrix = model.inputs[place(layer, E, H) : place(layer + 1, E, H)]
-            pack_weights(member, size, matrix, panels_of(inputs, layer, E, H, columns))
+            first, last = panels_of(layer, E, H, columns)
+            pack_weights(member, size, matrix, inputs[first:last])
 
 
 @jit
@@ -66,7 +68,8 @@ def pack_backward(member, size, model, errors):
         pack_transposed(member, size, model.cell.W[layer], errors.WT[layer])
         if layer > 0 or E > 0:
             matrix = model.inputs[place(layer, E, H) : place(layer + 1, E, H)]
-            pack_transposed(member, size, matrix, transposed_panels_of(errors.inputsT, layer, E, H, columns))
+            first, last = transposed_panels_of(layer, E, H, columns)
+            pack_transposed(member, size, matrix, errors.inputsT[first:last])
 
 
 @jit
@@ -88,8 +91,8 @@ def run_forward(member, size, cell, inputs, U, steps, rows, states, rate, key):
                 _hand_up(
                     below if layer == 0 else states.state[layer - 1], below, first, last, rate, key, layer, rows.origin
                 )
-            panels = panels_of(inputs, layer, E, H, states.gates.shape[2])
-            _enter(below, cell.b[layer], panels, states.gates[layer], first, last)
+            panels, end = panels_of(layer, E, H, states.gates.shape[2])
+            _enter(below, cell.b[layer], inputs[panels:end], states.gates[layer], first, last)
         forward(member, size, cell, layer, U[: 0 if fed else len(U)], steps, starts, rows.tokens, states)
     if rate > 0:
         _hand_up(states.state[L - 1], states.x[L - 1], first, last, rate, key, L, rows.origin)
@@ -112,7 +115,7 @@ def _enter(below, b, panels, gates, first, last):
         for row in range(first, last):
             copy(b, gates[row])
     panel_product(
-        below.ravel(), first * width, width, panels, width, 0, width, 0, columns, gates.ravel(), first * columns,
+        flat(below), first * width, width, panels, width, 0, width, 0, columns, flat(gates), first * columns,
         columns, last - first, len(b) > 0,
     )  # fmt: skip
 
@@ -146,14 +149,14 @@ def _leave(da, da_row, inputsT, layer, E, H, below, row, count):
     """`count` rows of below, from `row` on: those of da, from da_row on, times the layer's own matrix, transposed."""
     width, columns = below.shape[1], da.shape[1]
     if count > 0:
-        panels = transposed_panels_of(inputsT, layer, E, H, columns)
+        panels, end = transposed_panels_of(layer, E, H, columns)
         panel_product(
-            da.ravel(), da_row * columns, columns, panels, columns, 0, columns, 0, width, below.ravel(), row * width,
-            width, count, False,
+            flat(da), da_row * columns, columns, inputsT[panels:end], columns, 0, columns, 0, width, flat(below),
+            row * width, width, count, False,
         )  # fmt: skip
 
 
-@jit
+@jit(rare=True)
 def _run_truncated(member, size, cell, truncate, steps, rows, states, errors, rate, key):
     """`run_backward`, truncated.
 
@@ -215,7 +218,7 @@ def weights_gradients(member, size, cell, gradient, count, states, errors):
     first, last = share(member, size, columns, GRAIN)
     if first == last:
         return
-    scratch, matrices = errors.packing[member], gradient.inputs.ravel()
+    scratch, matrices = errors.packing[member], flat(gradient.inputs)
     for layer in range(L):
         da = errors.da[layer, :count]
         weight_gradients(
@@ -228,7 +231,7 @@ def weights_gradients(member, size, cell, gradient, count, states, errors):
             below = states.words if layer == 0 else states.x[layer - 1]
             width = below.shape[1]
             token_sum(
-                below.ravel(), 0, width, da.ravel(), first, columns, count, matrices,
+                flat(below), 0, width, flat(da), first, columns, count, matrices,
                 place(layer, E, H) * columns + first, columns, width, last - first, scratch,
             )  # fmt: skip
 
