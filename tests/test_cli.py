@@ -66,6 +66,8 @@ def failure(folder, *args, stdin=""):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with a text, and m.npz, trained on it."""
+    if not COMPILED:
+        pytest.skip("other processes, whose kernels are compiled in any case")
     folder = tmp_path_factory.mktemp("cli")
     (folder / "text.txt").write_text(make_text(), encoding="utf-8")
     out, err = run(folder, "train", "text.txt", "--output", "m.npz", *SMALL, "--held-out", "0.2")

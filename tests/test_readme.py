@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.compiled  # other processes, whose kernels are compiled in any case
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SENTENCES = ["The movie was good, and the actors were good.", "A bad movie!", "I liked it: good text of yours."]
 
@@ -79,4 +81,5 @@ def test_commands(comments):
         assert words[0] == "fastrnn"
         extra = ["--epochs", "1", "--hidden-dim", "8"] if words[1].endswith("train") else []
         extra += ["--unknown", "token"] if words[1] == "translate" else []
+        extra += ["--cell", "gru"] if words[1] == "warmup" else []
         assert run([sys.executable, "-m", *words, *extra], comments)

@@ -16,6 +16,7 @@ TARGET = [RNG.integers(2, 7, n).tolist() for n in (2, 2, 3, 1, 4, 1)]
 
 def small(**parameters):
     defaults = {"hidden_dim": 5, "max_epochs": 1, "n_threads": 1, "random_state": 0, "batch_size": 4}
+    defaults["dtype"] = "float64"  # as the tests of the network: what is compiled once serves all
     return Seq2Seq(**defaults | parameters)
 
 
