@@ -353,7 +353,7 @@ def test_killed_for_real(tmp_path):
 
     assert start(tmp_path / "whole", "fresh").wait(180) == 0
     path, rng, deaths, how = tmp_path / "killed", np.random.default_rng(), 0, "fresh"
-    for _ in range(6):
+    for _ in range(4):
         before = path.stat().st_mtime_ns if path.exists() else None
         with start(path, how) as process:
             while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
