@@ -61,7 +61,7 @@ def cases(draw):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
-@examples(40)
+@examples(20)
 @given(case=cases())
 def test_gradients_are_the_oracle_s(cell, dtype, case):
     check_gradients(cell, dtype, **case)

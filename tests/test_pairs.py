@@ -74,7 +74,7 @@ def cases(draw):
 
 
 @pytest.mark.parametrize("cell, dtype", [*((cell, "float64") for cell in CELLS), ("lstm", "float32")])
-@examples(30)
+@examples(15)
 @given(case=cases())
 def test_gradients_are_the_oracle_s(cell, dtype, case):
     check_gradients(cell, dtype, **case)
