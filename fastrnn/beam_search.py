@@ -62,23 +62,24 @@ def beam_search(networks, states, *, start, end, width, min_length, max_length, 
     together = max(1, MOST_LOGITS // (width * C))
     found = []
     with Team(team_size(networks[0], min(B, together) * width, n_threads)) as team:
+        decoders = [Decoder(network, team, 1) for network in networks]
         for first in range(0, B, together):
             part = [state[:, first : first + together] for state in states]
-            beams = _search(team, networks, part, start, end, width, min_length, max_length, allowed)
+            beams = _search(team, decoders, part, start, end, width, min_length, max_length, allowed)
             found += [_hypotheses(beams, s, end, length_penalty) for s in range(len(beams.live))]
     return found
 
 
-def _search(team, networks, states, start, end, width, min_length, max_length, allowed):
+def _search(team, decoders, states, start, end, width, min_length, max_length, allowed):
     """The beams of some sentences after their last step."""
-    S, dtype = states[0].shape[1], networks[0].dtype
-    decoders = [Decoder(network, team, S * width) for network in networks]
+    S, dtype = states[0].shape[1], states[0].dtype
     for decoder, state in zip(decoders, states, strict=True):
+        decoder.restart(S * width)
         decoder.state[:, ::width] = state
         decoder.streams.ended[:] = np.arange(S * width) % width != 0
     beams, candidates = allocate(S, width, max_length, team.size, dtype, BLOCK)
     streams, row_of = decoders[0].streams, np.zeros(S * width, np.int64)
-    total = np.empty((S * width, networks[0].vocab_size) if len(networks) > 1 else (0, 0), dtype)
+    total = np.empty((S * width, len(allowed[0])) if len(decoders) > 1 else (0, 0), dtype)
     tokens, parents = np.full(S * width, start, np.int32), None
     for step in range(max_length):
         for i, decoder in enumerate(decoders):

@@ -137,6 +137,10 @@ class Decoder:
         self.streams, self._scratch = allocate(model, self._VT, self._team.size, count)
         self.state, self.logits, self._moved = self.streams.state, self._scratch.words.z, None
 
+    def restart(self, count):
+        """Begin anew with `count` fresh streams; the weights stay packed."""
+        self._allocate(count)
+
     def select(self, streams):
         """Go on with the named streams only; a stream may be named several times."""
         state, logits = self.state[:, streams], self.logits[streams]

@@ -9,7 +9,7 @@ from .decoding import sample
 from .network import Network
 from .ragged import Ragged, check_pair
 from .tasks import LanguageTask
-from .trainable import Trainable, check_fit_arguments
+from .trainable import Trainable
 
 _NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 
@@ -224,28 +224,14 @@ class FastRNN(Trainable):
         OSError
             The checkpoint cannot be written at the start. Later that is a warning, and tried again.
         """
-        self.check_parameters()
-        x, y = check_pair(x, y)
-        given = check_fit_arguments(validation_data, callback)
-        data = (x, y, *(given or ()))
-        size = self._check_indices(data, self._size() if self._is_warm(resume) else None)
-        self._fit(x, y, given, size, callback, resume)
-        return self
+        return self._fit(x, y, validation_data, callback, resume)
 
     def partial_fit(self, x, y):
         """Train one epoch more on x and y, from where the model is; like `fit` the first time.
 
         Nothing is held out of the data, and no checkpoint is written.
         """
-        self.check_parameters()
-        if self.early_stopping:
-            raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
-        x, y = check_pair(x, y)
-        size = self._check_indices((x, y), self._size())
-        if not hasattr(self, "network_"):
-            self._initialise(size)
-        self._training(x, y, None).run(1, self._threads())
-        return self
+        return self._partial_fit(x, y)
 
     def predict(self, x, *, initial_state=None, return_state=False):
         """Most probable next index at every step.
@@ -502,6 +488,8 @@ class FastRNN(Trainable):
         if not np.isfinite(states).all():
             raise ValueError("initial_state: found NaN or infinity, expected finite numbers")
         return states
+
+    _check_data = staticmethod(check_pair)
 
     def _make_network(self, size):
         return Network(

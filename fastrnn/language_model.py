@@ -5,6 +5,7 @@ import numpy as np
 from . import storage
 from .base import Estimator, check_choice
 from .estimator import FastRNN
+from .trainable import restored_if_refused
 from .vocabulary import UNKNOWN_TOKEN, Vocabulary
 
 _OWN = ("level", "lowercase", "sentence_split")
@@ -79,15 +80,18 @@ class LanguageModel(Estimator):
         """
         x, y, vocabulary, model = self._data(texts, self.warm_start and resume is None)
         validation = None if validation_texts is None else vocabulary.transform(validation_texts)
-        self.vocabulary_, self.model_ = vocabulary, model
         called = (lambda _: callback(self)) if callable(callback) else callback
-        model.fit(x, y, validation_data=validation, callback=called, resume=resume)
+        with restored_if_refused(self):
+            self.vocabulary_, self.model_ = vocabulary, model
+            model.fit(x, y, validation_data=validation, callback=called, resume=resume)
         return self
 
     def partial_fit(self, texts):
         """Train one epoch more on texts, in the vocabulary first learned; the first call learns it."""
-        x, y, self.vocabulary_, self.model_ = self._data(texts, True)
-        self.model_.partial_fit(x, y)
+        x, y, vocabulary, model = self._data(texts, True)
+        with restored_if_refused(self):
+            self.vocabulary_, self.model_ = vocabulary, model
+            model.partial_fit(x, y)
         return self
 
     def loss(self, texts):

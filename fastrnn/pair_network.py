@@ -21,9 +21,6 @@ class Pairs(NamedTuple):
     x: Ragged
     y: Ragged
 
-    def __getitem__(self, key):
-        return Pairs(*(part[key] for part in tuple(self)))
-
 
 class PairBatches(NamedTuple):
     """Batches of pairs as the kernels take them.

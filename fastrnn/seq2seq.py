@@ -10,11 +10,19 @@ from .estimator import FastRNN
 from .pair_network import PairNetwork, Pairs
 from .ragged import Ragged, between, reversed_sequences
 from .tasks import PairTask
-from .trainable import Trainable, check_fit_arguments
+from .trainable import Trainable
 
 START, END = 0, 1  # as Vocabulary numbers SENTENCE_START and SENTENCE_END
 _NOT_OURS = ("vocab_size", "bptt_truncate", "chunk_len")
 _NAMES = ("source", "target", "validation_data: source", "validation_data: target")
+
+
+def check_sides(source, target):
+    """Both as `Ragged`; TypeError or ValueError unless there is a target for every source."""
+    source, target = Ragged.from_sequences(source, "source"), Ragged.from_sequences(target, "target")
+    if len(source) != len(target):
+        raise ValueError(f"target has {len(target)} sequences, expected {len(source)} as in source")
+    return source, target
 
 
 class Searching:
@@ -61,7 +69,7 @@ class Searching:
         check_integer("min_length", min_length, 1)
         check_integer("max_length", max_length, min_length)
         check_real("length_penalty", length_penalty, 0, low_open=False)
-        exclude = self._excluded(exclude)
+        exclude = self._excluded(exclude, min_length)
         threads = members[0]._threads()
         states = [model.network_.states(model._turned(source), threads) for model in members]
         found = beam_search(
@@ -129,7 +137,7 @@ class Searching:
         """exp(loss)."""
         return float(np.exp(self.loss(source, target)))
 
-    def _excluded(self, exclude):
+    def _excluded(self, exclude, min_length):
         if isinstance(exclude, numbers.Number):
             raise TypeError(f"exclude: found {exclude!r}, expected a list such as [{exclude!r}]")
         exclude, size = list(exclude), self._members()[0].network_.vocab_size[1]
@@ -137,8 +145,8 @@ class Searching:
             Ragged.from_sequences([exclude], "exclude").check_below(size, "exclude")
         if END in exclude:
             raise ValueError(f"exclude: found {END}, SENTENCE_END, without which no hypothesis ends")
-        if len({*exclude, END}) == size > len(set(exclude)) + 1:
-            raise ValueError("exclude: no index is left that could be written")
+        if min_length > 1 and len({*exclude, END}) == size:
+            raise ValueError("exclude: no index is left that could be written before SENTENCE_END")
         return exclude
 
 
@@ -227,24 +235,11 @@ class Seq2Seq(Searching, Trainable):
         DivergenceError, OSError
             As in `FastRNN.fit`.
         """
-        self.check_parameters()
-        source, target = check_sides(source, target)
-        given = check_fit_arguments(validation_data, callback, check_sides)
-        size = self._check_indices((source, target, *(given or ())), self._size() if self._is_warm(resume) else None)
-        self._fit(source, target, given, size, callback, resume)
-        return self
+        return self._fit(source, target, validation_data, callback, resume)
 
     def partial_fit(self, source, target):
         """Train one epoch more, from where the model is; like `fit` the first time."""
-        self.check_parameters()
-        if self.early_stopping:
-            raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
-        source, target = check_sides(source, target)
-        size = self._check_indices((source, target), self._size())
-        if not hasattr(self, "network_"):
-            self._initialise(size)
-        self._training(source, target, None).run(1, self._threads())
-        return self
+        return self._partial_fit(source, target)
 
     def gradients(self, source, target):
         """Loss, without dropout, and its gradient: (float, {name of `params_`: array})."""
@@ -258,6 +253,8 @@ class Seq2Seq(Searching, Trainable):
         check_bool("reverse_source", self.reverse_source)
         check_integer("source_vocab_size", self.source_vocab_size, 1, none=True)
         check_integer("target_vocab_size", self.target_vocab_size, 2, none=True)
+
+    _check_data = staticmethod(check_sides)
 
     def _members(self):
         self._check_fitted("network_")
@@ -339,14 +336,6 @@ class Ensemble(Searching):
 
     def _members(self):
         return self.models
-
-
-def check_sides(source, target):
-    """Both as `Ragged`; TypeError or ValueError unless there is a target for every source."""
-    source, target = Ragged.from_sequences(source, "source"), Ragged.from_sequences(target, "target")
-    if len(source) != len(target):
-        raise ValueError(f"target has {len(target)} sequences, expected {len(source)} as in source")
-    return source, target
 
 
 def without_end(tokens):

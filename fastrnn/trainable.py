@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,6 @@ from .checkpoint import Checkpoint, fingerprint, read
 from .cpu.threads import available_cores
 from .history import History
 from .optimizer import OPTIMIZERS, Optimizer
-from .ragged import check_pair
 from .schedules import SCHEDULES
 from .training import Settings, Training
 
@@ -181,11 +181,16 @@ class Trainable(Estimator):
     def _is_warm(self, resume):
         return bool(self.warm_start) and resume is None and hasattr(self, "network_")
 
-    def _fit(self, x, y, given, size, callback, resume):
-        """What `fit` does when all has been checked but the checkpoint; `given` are validation data or None.
+    def _fit(self, x, y, validation_data, callback, resume):
+        """What `fit` does; returns self.
 
-        The subclass has ``_make_network(size)`` and ``_task(x, y, validation)``.
+        The subclass has ``_check_data(x, y)``, which makes `Ragged` of both, ``_check_indices(data, size)``, which
+        returns the network's size, ``_make_network(size)`` and ``_task(x, y, validation)``.
         """
+        self.check_parameters()
+        x, y = self._check_data(x, y)
+        given = self._check_fit_arguments(validation_data, callback)
+        size = self._check_indices((x, y, *(given or ())), self._size() if self._is_warm(resume) else None)
         fraction = None if given else self.validation_fraction or (VALIDATION_FRACTION if self.early_stopping else None)
         if fraction is not None:
             _number_held_out(len(x), fraction)
@@ -199,19 +204,47 @@ class Trainable(Estimator):
             self._go_on_warm()
         else:
             self._initialise(size)
+        checkpoint = None
         try:
             training = self._training(x, y, given, fraction, saved)
-        except (KeyError, TypeError, ValueError) as error:
-            vars(self).clear()
-            vars(self).update(before)
+            if identity is not None:
+                identity["split_seed"] = self._split_seed
+                checkpoint = Checkpoint(self.checkpoint or resume, self.checkpoint_minutes, identity)
+                checkpoint.write(*training.saved())
+        except (KeyError, TypeError, ValueError, OSError) as error:  # what was fitted before stays
+            _put_back(self, before)
+            if saved is None or isinstance(error, OSError):
+                raise
             raise ValueError(f"{resume}: damaged: {error}") from None
-        checkpoint = None
-        if identity is not None:
-            identity["split_seed"] = self._split_seed
-            checkpoint = Checkpoint(self.checkpoint or resume, self.checkpoint_minutes, identity)
         training.run(
             self.max_epochs, self._threads(), None if callback is None else partial(callback, self), checkpoint
         )
+        return self
+
+    def _partial_fit(self, x, y):
+        """What `partial_fit` does; returns self."""
+        self.check_parameters()
+        if self.early_stopping:
+            raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
+        x, y = self._check_data(x, y)
+        size = self._check_indices((x, y), self._size())
+        if not hasattr(self, "network_"):
+            self._initialise(size)
+        self._training(x, y, None).run(1, self._threads())
+        return self
+
+    def _check_fit_arguments(self, validation_data, callback):
+        """The arguments that every `fit` has, checked; returns the validation data as a pair of `Ragged`, or None."""
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback: found {callback!r}, expected a function or None")
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+            raise TypeError(f"validation_data: found a {type(validation_data).__name__}, expected a pair (x, y)")
+        try:
+            return self._check_data(*validation_data)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
 
     def _identity(self, size, data):
         """What must be the same for a run to go on from a checkpoint."""
@@ -265,18 +298,21 @@ def _number_held_out(count, fraction):
     return min(count - 1, max(1, round(count * fraction)))
 
 
-def check_fit_arguments(validation_data, callback, check_pair=check_pair):
-    """The arguments that every `fit` has, checked; returns the validation data as a pair of `Ragged`, or None."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback: found {callback!r}, expected a function or None")
-    if validation_data is None:
-        return None
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-        raise TypeError(f"validation_data: found a {type(validation_data).__name__}, expected a pair (x, y)")
+@contextmanager
+def restored_if_refused(estimator):
+    """What an estimator around a `model_` had comes back if the block raises before that model has a network."""
+    before = vars(estimator).copy()
     try:
-        return check_pair(*validation_data)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"validation_data: {error}") from None
+        yield
+    except BaseException:
+        if not hasattr(estimator.model_, "network_"):
+            _put_back(estimator, before)
+        raise
+
+
+def _put_back(estimator, attributes):
+    vars(estimator).clear()
+    vars(estimator).update(attributes)
 
 
 def _plain(name, value):

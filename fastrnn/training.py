@@ -85,6 +85,7 @@ class Training:
         self._good = self._best = None  # snapshots: to go back to, and of early stopping
         self._epoch_tokens = self._bar = None  # tokens of every batch; the progress bar
         self._carried = []  # states of streams, from a checkpoint
+        self._resume_clock()
 
     def run(self, epochs, n_threads, callback=None, checkpoint=None):
         """Train until there are `epochs` more than before the call of fit; with early stopping, fewer.
@@ -97,18 +98,16 @@ class Training:
         callback : callable, optional
             Called without arguments after every epoch; ends the training if it returns what is true.
         checkpoint : Checkpoint, optional
+            The first one is to be written before.
 
         Raises
         ------
         DivergenceError
             Losses or gradients were not finite, too many times; the weights are the last good ones.
-        OSError
-            The first checkpoint cannot be written; nothing was trained then.
         """
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
-        self._started, self._count = time.perf_counter() - self.state.seconds, 1
-        if checkpoint is not None:
-            checkpoint.write(*self.saved())
+        self._count = 1
+        self._resume_clock()
         with Team(n_threads) as self._team, _Interruption() as interruption:
             try:
                 while not self._is_finished():
@@ -120,6 +119,9 @@ class Training:
                 self._close_bar()
                 if self._best is not None:
                     self.task.restore(self._best)
+
+    def _resume_clock(self):
+        self._started = time.perf_counter() - self.state.seconds
 
     def saved(self):
         """(header, arrays) of all that `load` needs to go on from here."""

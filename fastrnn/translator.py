@@ -6,6 +6,7 @@ from . import storage
 from .base import Estimator, check_choice
 from .ragged import Ragged, without_first
 from .seq2seq import Ensemble, Seq2Seq, bleu
+from .trainable import restored_if_refused
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger("fastrnn")
@@ -86,9 +87,10 @@ class Translator(Estimator):
         ]
         validation = None if validation_texts is None else self._validation(vocabularies, validation_texts)
         model.set_params(source_vocab_size=len(vocabularies[0]), target_vocab_size=len(vocabularies[1]))
-        (self.source_vocabulary_, self.target_vocabulary_), self.model_ = vocabularies, model
         called = (lambda _: callback(self)) if callable(callback) else callback
-        model.fit(*data, validation_data=validation, callback=called, resume=resume)
+        with restored_if_refused(self):
+            (self.source_vocabulary_, self.target_vocabulary_), self.model_ = vocabularies, model
+            model.fit(*data, validation_data=validation, callback=called, resume=resume)
         return self
 
     def translate(

@@ -168,6 +168,15 @@ def test_ctrl_c_writes_a_last_checkpoint(tmp_path, monkeypatch):
     assert everything(resumed) == everything(FastRNN(**SMALL).fit(*DATA))
 
 
+def test_a_checkpoint_that_cannot_be_written_leaves_what_was_fitted(tmp_path):
+    model = FastRNN(**SMALL).fit(*DATA)
+    before = everything(model)
+    model.set_params(checkpoint=tmp_path / "missing" / "run.ckpt", hidden_dim=5)
+    with pytest.raises(OSError, match="missing"):
+        model.fit(*DATA)
+    assert everything(model) == before
+
+
 def test_an_error_in_a_callback_loses_nothing(tmp_path):
     path = tmp_path / "run.ckpt"
     with pytest.raises(KeyError):
@@ -230,7 +239,7 @@ class TestWriting:
     def test_one_that_cannot_be_written_is_told_before_the_training(self, tmp_path):
         model = FastRNN(**SMALL, checkpoint=tmp_path / "nowhere" / "run.ckpt")
         raised(OSError, model.fit, *DATA)
-        assert model.n_updates_ == 0
+        assert not hasattr(model, "network_")
 
     def test_a_saved_model_has_its_path_as_text(self, tmp_path):
         FastRNN(**SMALL, checkpoint=tmp_path / "c").fit(*DATA).save(tmp_path / "m")

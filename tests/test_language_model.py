@@ -31,6 +31,19 @@ def test_partial_fit_begins_and_goes_on():
     assert one.model_.n_epochs_ == 2 and len(one.vocabulary_) == size
 
 
+def test_a_refused_fit_leaves_what_was_fitted(fitted):
+    before = vars(fitted).copy()
+    for refused in ({"resume": "missing.npz"}, {"callback": 3}):
+        with pytest.raises((OSError, TypeError)):
+            fitted.fit(["Another text."], **refused)
+        assert vars(fitted) == before
+    fresh = LanguageModel(hidden_dim=4)
+    with pytest.raises(TypeError, match="^callback"):
+        fresh.fit(TEXTS, callback=3)
+    with pytest.raises(NotFittedError):
+        fresh.generate()
+
+
 def test_generate_writes_for_people(fitted):
     sentences, log_probs = fitted.generate(
         20, prompt="the cat", exclude=["dog", "UNKNOWN_TOKEN"], random_state=1, return_log_probs=True

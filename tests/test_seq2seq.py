@@ -175,6 +175,7 @@ class TestSearching:
         ({"beam_width": 0}, "beam_width"), ({"n_best": 9}, "n_best"), ({"n_best": 0}, "n_best"),
         ({"max_length": 0}, "max_length"), ({"min_length": 5, "max_length": 4}, "max_length"),
         ({"length_penalty": -1.0}, "length_penalty"), ({"exclude": (1,)}, "exclude"), ({"exclude": (99,)}, "exclude"),
+        ({"exclude": (0, *range(2, 7)), "min_length": 2}, "exclude: no index is left"),
     ])  # fmt: skip
     def test_impossible_beams(self, options, name):
         with pytest.raises(ValueError, match=f"^{name}"):

@@ -305,7 +305,7 @@ def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scrat
 
 @jit
 def _copy(source, i, target, j, n):
-    """target[j : j + n] = source[i : i + n]; of slices, since an index that is a sum is checked element by element."""
+    """target[j : j + n] = source[i : i + n]; of slices, whose indices start at 0: LLVM vectorises those."""
     source, target = source[i : i + n], target[j : j + n]
     for k in range(n):
         target[k] = source[k]
