@@ -7,3 +7,7 @@ class NotFittedError(ValueError, AttributeError):
 
 class DivergenceError(FloatingPointError):
     """Losses or gradients were not finite, again and again at lower rates; the model has its last good weights."""
+
+
+class DeviceError(RuntimeError):
+    """No GPU can be used, or it has too little memory; the message says what to install or lower."""

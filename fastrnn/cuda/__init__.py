@@ -1,0 +1,18 @@
+"""Kernels for an NVIDIA GPU, in Numba CUDA: the same names as in `fastrnn.cpu`, what differs is the device.
+
+The host launches kernels and waits once a call: parameters, moments, gradients and the corpus stay on the device.
+
+==================  ===================================================================================================
+`driver`            the one file that imports numba.cuda; launching, memory, what is wrong with a machine
+`workspace`         what kernels are given: arrays on the device, as named tuples with the names of `cpu.workspace`
+`product`           tiled products, with a bias, sums over tokens, on tensor cores if asked
+`cells`             one module a cell: its step forward and back by one block of threads, the gradients of its weights
+`recurrence`        time loops: one block takes a few sequences through all steps of a layer
+`stack`             the layers, one after the other, and dropout between them
+`output`            softmax layer over blocks of tokens
+`update`            gradients of U by words, norms, optimisers
+`passes`            training, scoring and predicting over batches
+`decode`            drawing tokens; the most probable words for a search
+`network`           networks whose arrays live on the device
+==================  ===================================================================================================
+"""

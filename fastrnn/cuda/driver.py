@@ -1,0 +1,154 @@
+"""The driver: the one file that imports numba.cuda, and what the kernels need of it.
+
+With NUMBA_ENABLE_CUDASIM=1 in the environment Numba's simulator runs the kernels, each thread of a block as a thread
+of Python: good for checks of tiny cases, and the reason why numbers of threads and tiles are smaller then. It wants the
+name `cuda` among a kernel's globals.
+"""
+
+import importlib.util
+import warnings
+
+import numpy as np
+from numba import config, cuda
+
+from ..errors import DeviceError
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+# Threads of a block that goes over elements.
+THREADS = 4 if SIMULATED else 256
+# Bytes of shared memory that a block has without asking, and the most that it may ask for on the device at hand.
+USUAL_SHARED = 48 * 1024
+OLDEST = (7, 0)  # compute capability: Volta
+INSTALL = 'install "fastrnn[cuda12]" or "fastrnn[cuda13]", whichever CUDA the driver is of'
+
+
+class Kernel:
+    """A kernel: compiled for the types of its arguments when it is first launched, and kept on disk."""
+
+    def __init__(self, function):
+        self.py_func = function
+        self._dispatcher = cuda.jit(function, cache=not SIMULATED)
+        self._launchers = {}
+
+    def __call__(self, blocks, threads, *arguments, shared=0):
+        """Launch it.
+
+        Parameters
+        ----------
+        blocks : int or tuple of int
+            The grid; nothing is done if there is none.
+        threads : int
+            Of a block.
+        *arguments
+            Arrays on the device, and NumPy or Python numbers: a Python float is float64 in the kernel.
+        shared : int
+            Bytes of dynamic shared memory.
+        """
+        blocks = blocks if isinstance(blocks, tuple) else (blocks,)
+        if min(blocks) < 1:
+            return
+        launcher = self._launchers.get((blocks, threads, shared))
+        if launcher is None:
+            with warnings.catch_warnings():  # of grids that are small because the data are
+                warnings.simplefilter("ignore")
+                launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
+            if shared > USUAL_SHARED and not SIMULATED:
+                launcher.pre_launch_callbacks.append(_allow_shared)
+        launcher(*arguments)
+
+
+def kernel(function):
+    """Decorator of a kernel."""
+    return Kernel(function)
+
+
+def device_function(function):
+    """Decorator of a function that kernels call."""
+    return cuda.jit(function, device=True)
+
+
+def _allow_shared(compiled, launcher):
+    """Let a kernel have more shared memory than is usual; the driver wants to be asked."""
+    from cuda.bindings import driver
+
+    function = compiled._codelibrary.get_cufunc()
+    wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    handle = driver.CUkernel(int(function.handle))
+    (error,) = driver.cuKernelSetAttribute(wanted, launcher.sharedmem, handle, driver.CUdevice(function.device.id))
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise DeviceError(f"the GPU refuses {launcher.sharedmem} bytes of shared memory: {error.name}")
+    launcher.pre_launch_callbacks.remove(_allow_shared)
+
+
+def largest_shared():
+    """The most bytes of shared memory that a block may have."""
+    return USUAL_SHARED if SIMULATED else cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+
+
+def multiprocessors():
+    """How many blocks run side by side at least."""
+    return 2 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
+
+
+def problem():
+    """What stands in the way of a GPU, and what to do about it: a str, or None if nothing does."""
+    if SIMULATED:
+        return None
+    if importlib.util.find_spec("numba_cuda") is None:
+        return f"numba-cuda is not installed: {INSTALL}"
+    if not cuda.is_available():
+        return f"no usable NVIDIA GPU or driver was found ({_reason()}): install NVIDIA's driver, or {INSTALL}"
+    capability = cuda.get_current_device().compute_capability
+    if tuple(capability) < OLDEST:
+        return f"the GPU has compute capability {capability[0]}.{capability[1]}, expected at least 7.0"
+    return None
+
+
+def _reason():
+    error = cuda.cuda_error()
+    return str(error).strip().splitlines()[0] if error else "no reason given"
+
+
+def empty(shape, dtype):
+    """Memory on the device, not initialised."""
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    try:
+        return cuda.device_array(shape, dtype)
+    except Exception as error:
+        if "MEMORY" not in str(error).upper():
+            raise
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raise DeviceError(
+            f"the GPU has no {size / 1e6:,.0f} MB left: lower batch_size, chunk_len, hidden_dim or the vocabulary"
+        ) from None
+
+
+def to_device(array):
+    """A copy of a NumPy array on the device."""
+    target = empty(array.shape, array.dtype)
+    if array.size:
+        target.copy_to_device(np.ascontiguousarray(array))
+    return target
+
+
+def zeros(shape, dtype):
+    """Zeroed memory on the device."""
+    return to_device(np.zeros(shape, dtype))
+
+
+def to_host(array):
+    """A copy of a device array as a NumPy array; waits until the kernels before it are done."""
+    return array.copy_to_host() if array.size else np.empty(array.shape, array.dtype)
+
+
+def copy_of(array):
+    """A copy of a device array on the device."""
+    target = empty(array.shape, array.dtype)
+    if array.size:
+        target.copy_to_device(array)
+    return target
+
+
+def synchronize():
+    """Wait until all kernels are done."""
+    cuda.synchronize()

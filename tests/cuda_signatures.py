@@ -1,0 +1,111 @@
+"""What CUDA kernels are launched with, noted down in the simulator, and their compilation without a GPU.
+
+    with noted(launches): ...             # in a process with NUMBA_ENABLE_CUDASIM=1
+    python tests/cuda_signatures.py FILE  # in one without, where numba-cuda and its toolkit are installed
+
+The second compiles every kernel that FILE names for sm_80 and sm_90 and prints a line of JSON for each: registers, bytes
+spilled, of stack and of static shared memory.
+"""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+ARCHITECTURES = ((8, 0), (9, 0))
+
+
+@contextmanager
+def noted(launches):
+    """A context that adds to `launches` (a set) every kernel launched, with the types of its arguments."""
+    from fastrnn.cuda.driver import Kernel
+
+    original = Kernel.__call__
+
+    def call(kernel, blocks, threads, *arguments, **keywords):
+        name = f"{kernel.py_func.__module__}:{kernel.py_func.__qualname__}"
+        launches.add((name, *map(_type_name, arguments)))
+        return original(kernel, blocks, threads, *arguments, **keywords)
+
+    Kernel.__call__ = call
+    try:
+        yield
+    finally:
+        Kernel.__call__ = original
+
+
+def _type_name(value):
+    if getattr(value, "ndim", 0) > 0:
+        return f"{np.dtype(value.dtype).name}[{value.ndim}]"
+    if isinstance(value, (bool, np.bool_)):
+        return "boolean"
+    return "int64" if isinstance(value, int) else np.asarray(value).dtype.name
+
+
+def compile_all(path):
+    """Compile what the file names, and print what ptxas says of each."""
+    from numba.cuda import dispatcher
+
+    for capability in ARCHITECTURES:
+        device = type("Device", (), {"compute_capability": capability})
+        dispatcher.get_current_device = lambda device=device: device  # device functions ask for it; there is none
+        _forget_modules()
+        for name, *types in json.loads(Path(path).read_text(encoding="utf-8")):
+            print(json.dumps({"kernel": name, "types": types, "sm": capability} | _compile(name, types, capability)))
+
+
+def _forget_modules():
+    """Device functions are compiled once, for one architecture: import them afresh for the next."""
+    for name in [name for name in sys.modules if name.startswith("fastrnn.cuda")]:
+        del sys.modules[name]
+
+
+def _compile(name, types, capability):
+    from numba import cuda
+    from numba import types as numba_types
+
+    module, _, attribute = name.partition(":")
+    function = importlib.import_module(module)
+    for part in attribute.split("."):
+        function = getattr(function, part)
+
+    def typed(text):
+        scalar, _, dimensions = text.partition("[")
+        scalar = getattr(numba_types, scalar)
+        return numba_types.Array(scalar, int(dimensions[:-1]), "C") if dimensions else scalar
+
+    ptx, _ = cuda.compile_ptx(function.py_func, tuple(map(typed, types)), cc=capability)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "kernel.ptx")
+        source.write_text(ptx, encoding="utf-8")
+        told = subprocess.run(
+            [_ptxas(), "-v", f"-arch=sm_{capability[0]}{capability[1]}", str(source), "-o", str(Path(folder, "k.cubin"))],
+            capture_output=True, text=True, check=True,
+        ).stderr  # fmt: skip
+    patterns = {
+        "registers": r"Used (\d+) registers", "stack": r"(\d+) bytes stack frame", "spilled": r"(\d+) bytes spill stores",
+        "shared": r"(\d+) bytes smem",
+    }  # fmt: skip
+    found = {key: int(match[1]) if (match := re.search(text, told)) else 0 for key, text in patterns.items()}
+    doubles = len(re.findall(r"^\s+\w+\.(?:\w+\.)*f64\s", ptx, re.MULTILINE))
+    return found | {"double_precision": doubles}
+
+
+def _ptxas():
+    import nvidia
+
+    for folder in nvidia.__path__:
+        for path in Path(folder).rglob("ptxas*"):
+            if path.stem == "ptxas" and path.is_file():
+                return str(path)
+    raise FileNotFoundError("ptxas is not installed: it comes with the extra cuda12")
+
+
+if __name__ == "__main__":
+    compile_all(sys.argv[1])
