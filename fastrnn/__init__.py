@@ -18,6 +18,7 @@ _ROOMS = {
     "warmup": "compilation",
     "NotFittedError": "errors",
     "DivergenceError": "errors",
+    "DeviceError": "errors",
 }
 __all__ = list(_ROOMS)
 

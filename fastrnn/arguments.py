@@ -80,7 +80,7 @@ def _add_demo(commands):
     )  # fmt: skip
     parser.defaults = lambda: _language_model_told() | {"max_epochs": (DEMO["max_epochs"], ())}
     parser.add_argument("-o", "--output", default="demo.npz", metavar="FILE", help="model file (default: demo.npz)")
-    _add_parameters(parser, ("cell", "max_epochs", "n_threads"))
+    _add_parameters(parser, ("cell", "max_epochs", "device", "n_threads"))
     parser.add_argument("--seed", dest="random_state", type=int, default=0, metavar="N", help="(default: 0)")
     return parser
 
@@ -129,6 +129,7 @@ def _add_generate(commands):
     add("--unknown-prompt", dest="unknown", metavar="DO", help="what an unknown word of the prompt is: error or token")
     add("--seed", dest="random_state", type=int, metavar="N", help="same seed, same sentences")
     add("--log-probs", action="store_true", default=False, help="first the sentence's ln p in nats, and a tab")
+    _add_device(parser)
     return parser
 
 
@@ -143,6 +144,7 @@ def _add_score(commands):
     add("--text", action="append", default=[], metavar="SENTENCE", help="a sentence to score; may be repeated")
     add("--lines", action="store_true", default=False, help="every line of the input is one sentence")
     add("--sort", action="store_true", default=False, help="the most probable first")
+    _add_device(parser)
     return parser
 
 
@@ -189,6 +191,7 @@ def _add_translate(commands):
     add("--min-length", type=int, metavar="N", help="tokens at least")
     add("--max-length", type=int, metavar="N", help="tokens at most")
     add("--unknown", default="token", metavar="DO", help="what an unknown word is: error or token (default: token)")
+    _add_device(parser)
     return parser
 
 
@@ -259,6 +262,13 @@ def _add_input(parser, nargs):
     parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
 
 
+def _add_device(parser):
+    """What runs a model that is read from a file."""
+    parser.add_argument(
+        "--device", default="cpu", metavar="NAME", help="cpu (default), cuda, or auto: that if it is there"
+    )
+
+
 def number_or_none(text):
     """A number; None, which is no clipping, for 0 and none."""
     return None if text.lower() == "none" else float(text) or None
@@ -302,6 +312,7 @@ PARAMETERS = {
     "checkpoint_minutes": ("--checkpoint-minutes", float, "write it that often, too (default: after every epoch)"),
     "bias": ("--no-bias", "off", "without biases, as the tutorial has it"),
     "dtype": ("--dtype", str, "of the weights"),
+    "device": ("--device", str, "what does the work"),
     "n_threads": ("--threads", int, "(default: all cores)"),
     "random_state": ("--seed", int, "same seed, machine and threads: same model"),
     "level": ("--level", str, "what a token is"),
@@ -344,6 +355,7 @@ def _translator_told():
 
 def _parameters_told(kind):
     from .cells import CELLS
+    from .devices import DEVICES
     from .optimizer import OPTIMIZERS
     from .schedules import SCHEDULES
     from .text import LEVELS, SENTENCE_SPLITS
@@ -351,7 +363,7 @@ def _parameters_told(kind):
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
-        "sentence_split": SENTENCE_SPLITS,
+        "sentence_split": SENTENCE_SPLITS, "device": DEVICES,
     }  # fmt: skip
     return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}
 

@@ -29,6 +29,7 @@ from .console import (
     say,
     writable,
 )
+from .errors import DeviceError
 
 _SENTENCES_AT_ONCE = 256
 
@@ -64,7 +65,7 @@ def main(argv=None):
     except BrokenPipeError:  # `fastrnn ... | head`: nothing more to write to, not even at Python's exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_OFF
-    except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ImportError, DeviceError) as error:
         return fail(f"error: {reason(error)}", ERROR)
     finally:
         logger.removeHandler(remarks)
@@ -78,7 +79,7 @@ def _generate(args):
     from .model_files import load
     from .vocabulary import UNKNOWN_TOKEN
 
-    language_model = load(args.model, "LanguageModel")
+    language_model = load(args.model, "LanguageModel", device=args.device)
     options = given(args, inspect.signature(LanguageModel.generate).parameters)
     options["exclude"] = [*args.exclude, *([] if args.allow_unknown else [UNKNOWN_TOKEN])]
     sentences, log_probs = language_model.generate(**options, return_log_probs=True)
@@ -93,7 +94,7 @@ def _score(args):
 
     if not args.input and not args.text:
         raise ValueError("found nothing to score, expected an INPUT or --text SENTENCE")
-    language_model = load(args.model, "LanguageModel")
+    language_model = load(args.model, "LanguageModel", device=args.device)
     texts = read_inputs(args.input, args.column, args.encoding)
     total = {"sentences": 0, "tokens": 0, "unknown": 0, "nats": 0.0}
     rows = _scored(language_model, _sentences(language_model.vocabulary_, texts, args), total)

@@ -47,7 +47,7 @@ def translate(args):
     if not args.input and not args.text:
         raise ValueError("found nothing to translate, expected an INPUT or --text TEXT")
     check_choice("unknown", args.unknown, ("error", "token"))
-    translator, *others = (load(path, "Translator") for path in (args.model, *args.ensemble))
+    translator, *others = (load(path, "Translator", device=args.device) for path in (args.model, *args.ensemble))
     for path, other in zip(args.ensemble, others, strict=True):
         check_same_vocabularies(translator, other, path)
     options = given(args, inspect.signature(Translator.translate).parameters)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .base import as_generator, check_integer, check_real
 from .decoding import sample
-from .network import Network
+from .devices import network_class, resolve
 from .ragged import Ragged, check_pair
 from .tasks import LanguageTask
 from .trainable import Trainable
@@ -84,6 +84,9 @@ class FastRNN(Trainable):
     init_scale : float, optional
         Initial weights are uniform in ± this (Sutskever et al. 2014: 0.08); by default they depend on the array.
     dtype : {"float32", "float64"}
+    device : {"cpu", "cuda", "auto"}
+        What trains and runs the network: the CPU, an NVIDIA GPU, or that if there is one. A fitted model moves over at
+        its next use when it is set anew; ask for `params_` again then.
     n_threads : int, optional
         By default the cores this process may use.
     random_state : int, numpy.random.Generator or RandomState, optional
@@ -152,6 +155,7 @@ class FastRNN(Trainable):
         checkpoint_minutes=None,
         warm_start=False,
         dtype="float32",
+        device="cpu",
         n_threads=None,
         random_state=None,
         verbose=0,
@@ -186,6 +190,7 @@ class FastRNN(Trainable):
         self.checkpoint_minutes = checkpoint_minutes
         self.warm_start = warm_start
         self.dtype = dtype
+        self.device = device
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose
@@ -492,7 +497,7 @@ class FastRNN(Trainable):
     _check_data = staticmethod(check_pair)
 
     def _make_network(self, size):
-        return Network(
+        return network_class(resolve(self.device))(
             self.cell, size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
             bool(self.tie_weights),
         )  # fmt: skip

@@ -180,15 +180,15 @@ class LanguageModel(Estimator):
         storage.write(path, header, vocabulary | self.model_._arrays())
 
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote; ValueError if the file is damaged or foreign."""
+    def load(cls, path, *, device="cpu"):
+        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
         header, arrays = storage.read(path, "LanguageModel")
         stored = {n.removeprefix("vocabulary/"): a for n, a in arrays.items() if n.startswith("vocabulary/")}
         try:
             vocabulary = Vocabulary.from_arrays(stored)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        model = FastRNN._from_file(path, header, arrays)
+        model = FastRNN._from_file(path, header, arrays, device)
         if model.vocab_size_ != len(vocabulary):
             raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
         parameters = model.get_params() | {"vocab_size": vocabulary.max_size}

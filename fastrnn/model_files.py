@@ -17,8 +17,8 @@ _CHECKPOINTS = {
 }
 
 
-def load(path, *kinds):
-    """Load a model file of one of the kinds, by default of any.
+def load(path, *kinds, device="cpu"):
+    """Load a model file of one of the kinds, by default of any, for a device.
 
     Returns
     -------
@@ -35,4 +35,4 @@ def load(path, *kinds):
     if kind not in kinds:
         hint = _KINDS[kind][1] if kind in _KINDS else _CHECKPOINTS.get(kind, "upgrade fastrnn")
         raise ValueError(f"{path}: found a {kind}, expected a {' or a '.join(kinds)}; {hint}")
-    return getattr(import_module(f".{_KINDS[kind][0]}", __package__), kind).load(path)
+    return getattr(import_module(f".{_KINDS[kind][0]}", __package__), kind).load(path, device=device)

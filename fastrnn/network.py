@@ -3,6 +3,7 @@
 The one place where arrays of the kernels (cpu/) meet the names and shapes of the public contract.
 """
 
+import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -44,7 +45,12 @@ class Network:
         The embedding is V; E must be H.
     output : bool
         With the output layer, or without: an encoder.
+
+    What a GPU does otherwise stands at the end of the class, and in `cuda.network`.
     """
+
+    device = "cpu"
+    _passes = passes
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
                  output=True):  # fmt: skip
@@ -83,7 +89,13 @@ class Network:
     def twin(self, dtype):
         """A network of zeros like this one, of another dtype."""
         cell, vocab_size, hidden_dim, bias, _, *others = self._arguments
-        return Network(cell, vocab_size, hidden_dim, bias, dtype, *others)
+        return type(self)(cell, vocab_size, hidden_dim, bias, dtype, *others)
+
+    def copied_to(self, network_class):
+        """A copy of another class: for another device."""
+        copy = network_class(*self._arguments)
+        copy.model.dense[:], copy.U[:] = self.model.dense, self.U
+        return copy
 
     @property
     def state_size(self):
@@ -92,6 +104,11 @@ class Network:
 
     def dense_like(self):
         """A zeroed `Model`: all parameters but U, or their gradients."""
+        places, size = self._places()
+        return self._model_of(np.zeros(size, self.dtype), places)
+
+    def _places(self):
+        """Where all parameters but U stand in one flat array: ({name: (start, shape)}, size of the array)."""
         L, H, G = self.num_layers, self.hidden_dim, self.cell_class.GATES
         C = self.vocab_size if self.output else 0
         own = {name: (L, *shape) for name, shape in self.cell_class.own_shapes(H).items()}
@@ -99,13 +116,16 @@ class Network:
         shapes |= {"W": (L, H, G * H), "b": (L, G * H if self.bias else 0)} | own
         shapes["inputs"] = ((self.embedding_dim or 0) + (L - 1) * H, G * H)
         line = 64 // self.dtype.itemsize  # arrays start on a cache line
-        starts, end = {}, 0
+        places, end = {}, 0
         for name, shape in shapes.items():
-            starts[name], end = end, end + -(-int(np.prod(shape)) // line) * line
-        dense = np.zeros(end, self.dtype)
-        view = {n: dense[starts[n] : starts[n] + int(np.prod(s))].reshape(s) for n, s in shapes.items()}
+            places[name] = end, shape
+            end += -(-math.prod(shape) // line) * line
+        return places, end
+
+    def _model_of(self, dense, places):
+        view = {name: dense[start : start + math.prod(shape)].reshape(shape) for name, (start, shape) in places.items()}
         cell = self.cell_class(**{field: view[field] for field in self.cell_class._fields})
-        return Model(cell, view["inputs"], view["V"], view["c"], dense, starts["W"])
+        return Model(cell, view["inputs"], view["V"], view["c"], dense, places["W"][0])
 
     def initialise(self, rng, scale=None):
         """U and an embedding uniform in ±1, all other matrices in ±sqrt(1/inputs), everything else zero.
@@ -154,6 +174,10 @@ class Network:
         """A copy of all parameters, for `restore`."""
         return self.model.dense.copy(), self.U.copy()
 
+    def on_host(self, snapshot):
+        """A snapshot as NumPy arrays, which `restore` takes as well."""
+        return snapshot
+
     def restore(self, snapshot):
         """Put back what `snapshot` returned."""
         self.model.dense[:], self.U[:] = snapshot
@@ -172,6 +196,7 @@ class Network:
         try:
             yield
         finally:
+            dense, U = self.model.dense, self.U
             with np.errstate(all="ignore"):  # of weights that have diverged
                 dense[:] = clean[0] + (dense - noisy[0])
                 U[words] = clean[1] + (U[words] - noisy[1])
@@ -195,23 +220,23 @@ class Network:
         `states` (L, B, S*H), here and in the other passes: what the sequences start from, overwritten with their
         last states; None for zeros.
         """
-        nll = np.empty(len(x.values), self.dtype)
-        self._in_pieces(passes.score_pass, x, y, n_threads, states, nll)
-        return nll
+        nll = self.empty(len(x.values), self.dtype)
+        self._in_pieces(self._passes.score_pass, x, y, n_threads, states, nll)
+        return self.read(nll)
 
     def predictions(self, x, n_threads, states=None):
         """Most probable next index after every token: int32 (N,)."""
-        best = np.empty(len(x.values), np.int32)
-        nothing = np.empty((0, self.vocab_size), self.dtype)
-        self._in_pieces(passes.predict_pass, x, x, n_threads, states, best, nothing)
-        return best
+        best = self.empty(len(x.values), np.int32)
+        nothing = self.empty((0, self.vocab_size), self.dtype)
+        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, nothing)
+        return self.read(best)
 
     def probabilities(self, x, n_threads, states=None):
         """Probabilities of every index after every token: (N, C)."""
-        best = np.empty(len(x.values), np.int32)
-        proba = np.empty((len(x.values), self.vocab_size), self.dtype)
-        self._in_pieces(passes.predict_pass, x, x, n_threads, states, best, proba)
-        return proba
+        best = self.empty(len(x.values), np.int32)
+        proba = self.empty((len(x.values), self.vocab_size), self.dtype)
+        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, proba)
+        return self.read(proba)
 
     def _in_pieces(self, kernel, x, y, n_threads, states, *out):
         """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
@@ -224,23 +249,23 @@ class Network:
         with Team(n_threads) as team:
             work = self.workspace(team.size, carried=0 if whole else sequences, **sizes)
             if whole:
-                team.run(kernel, self.model, self.U, *Batches.whole(x, y, order, bounds), work, *out)
+                self.run(team, kernel, Batches.whole(x, y, order, bounds), work, *out)
                 return
             for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-                chosen, start = order[first:last], work.states.initial[:, : last - first]
-                start[:] = 0 if states is None else states[:, chosen]
+                chosen, initial = order[first:last], work.states.initial
+                self.write_states(initial, 0 if states is None else states[:, chosen], last - first)
                 for t in range(0, int(lengths[first]), steps):
                     active = chosen[lengths[first:last] > t]
                     pieces = Batches.whole(x, y, active, np.array([0, len(active)]), given=True).piece(t, steps)
-                    team.run(kernel, self.model, self.U, *pieces, work, *out)
-                    work.states.initial[:] = work.states.final
+                    self.run(team, kernel, pieces, work, *out)
+                    self.copy_states(work.states.final, initial)
                 if states is not None:
-                    states[:, chosen] = start
+                    states[:, chosen] = self.read(initial)[:, : last - first]
 
     def last_states(self, x, n_threads):
         """The states (L, B, S*H) that the layers end in, from zeros."""
         states = np.zeros((self.num_layers, len(x), self.state_size), self.dtype)
-        self._in_pieces(passes.run_pass, x, x, n_threads, states)
+        self._in_pieces(self._passes.run_pass, x, x, n_threads, states)
         return states
 
     def activations(self, x):
@@ -303,11 +328,11 @@ class Network:
             work = self.workspace(
                 team.size, **batches.sizes(), learn=True, truncate=truncate, carried=carried, carried_errors=carried
             )
-            work.errors.final[:] = 0
+            self.write_states(work.errors.final, 0, carried)
             for b in range(batches.count):
                 chosen = order[bounds[b] : bounds[b + 1]]
                 if states is not None:
-                    work.states.initial[:, : len(chosen)] = states[:, chosen]
+                    self.write_states(work.states.initial, states[:, chosen], len(chosen))
                 losses, _ = self.train(
                     team, batches[b : b + 1], work, total.gradient, nothing, truncate, 1 / len(x.values)
                 )
@@ -318,8 +343,37 @@ class Network:
                 loss += losses.sum()
                 total.add(work, x[chosen].values)
                 if states is not None:
-                    d_states[:, chosen] = work.errors.initial[:, : len(chosen)]
+                    d_states[:, chosen] = self.read(work.errors.initial)[:, : len(chosen)]
         return loss / len(x.values), total.named() | ({} if states is None else {"initial_state": d_states})
+
+    def gradient_like(self):
+        """A `Model` for the kernels to leave a gradient in."""
+        return self.dense_like()
+
+    def read_gradient(self, gradient, work, words):
+        """What the last batch, in which `words` occurred, has left: dense (flat), words of U and their rows of dU."""
+        occurring = len(np.unique(words))
+        return gradient.dense, work.sparse.words[:occurring], work.sparse.dU[:occurring]
+
+    def empty(self, shape, dtype):
+        """Memory for what kernels write."""
+        return np.empty(shape, dtype)
+
+    def read(self, array):
+        """What kernels have written, as a NumPy array."""
+        return array
+
+    def write_states(self, target, values, count):
+        """Set the states (L, B, S*H) of the first `count` sequences."""
+        target[:, :count] = values
+
+    def copy_states(self, source, target):
+        """target = source, states of as many sequences."""
+        target[:] = source
+
+    def run(self, team, kernel, batches, work, *out):
+        """Run a pass over batches; `out` has memory from `_empty`."""
+        team.run(kernel, self.model, self.U, *batches, work, *out)
 
 
 class GradientSum:
@@ -332,15 +386,15 @@ class GradientSum:
     """
 
     def __init__(self, network):
-        self.gradient, self._total, self._network = network.dense_like(), network.dense_like(), network
+        self.gradient, self._total, self._network = network.gradient_like(), network.dense_like(), network
         self._dU = self._total.V if network.tie_weights else np.zeros_like(network.U)
 
     def add(self, work, words):
         """Add that of the batch that was done last, in which `words` occurred."""
-        self._total.dense[:] += self.gradient.dense
+        dense, words, dU = self._network.read_gradient(self.gradient, work, words)
+        self._total.dense[:] += dense
         if not self._network.tie_weights:
-            occurring = len(np.unique(words))
-            self._dU[work.sparse.words[:occurring]] += work.sparse.dU[:occurring]
+            self._dU[words] += dU
 
     def spoil(self):
         """Make NaN of all: a loss was not finite."""

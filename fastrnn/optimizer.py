@@ -58,10 +58,23 @@ class Optimizer:
             return np.zeros(first, array.dtype), np.zeros(second, array.dtype)
 
         rule_U = RMSPROP if self.rule == ADAM else self.rule
-        self.sides = [
+        self._mirror = None
+        self._sides = [
             (moments(self.rule, n.model.dense), moments(rule_U, n.U[: 0 if n.tie_weights else len(n.U)]))
             for n in networks
         ]
+
+    @property
+    def sides(self):
+        if self._mirror is not None:
+            self._mirror.host()
+        return self._sides
+
+    def on_device(self, mirror_class):
+        """The moments as `arrays` lists them, on a device that will write to them, kept by a `cuda.mirror.Mirror`."""
+        if self._mirror is None:
+            self._mirror = mirror_class(self.arrays())
+        return self._mirror.device(write=True)
 
     @property
     def learning_rate(self):

@@ -62,10 +62,17 @@ class PairNetwork:
         As in `Network`, for both sides; the encoder has no V with which to tie its embedding.
     """
 
+    device = "cpu"
+    _network_class = Network
+
     def __init__(self, cell, source_size, target_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights):
         deep = {"num_layers": num_layers, "embedding_dim": embedding_dim}
-        self.encoder = Network(cell, source_size, hidden_dim, bias, dtype, **deep, output=False)
-        self.decoder = Network(cell, target_size, hidden_dim, bias, dtype, **deep, tie_weights=tie_weights)
+        make = self._network_class
+        self.encoder = make(cell, source_size, hidden_dim, bias, dtype, **deep, output=False)
+        self.decoder = make(cell, target_size, hidden_dim, bias, dtype, **deep, tie_weights=tie_weights)
+        self._join()
+
+    def _join(self):
         self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
         self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
 
@@ -74,8 +81,15 @@ class PairNetwork:
 
     def __setstate__(self, state):
         self.encoder, self.decoder = state["encoder"], state["decoder"]
-        self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
-        self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
+        self._join()
+
+    def copied_to(self, pair_class):
+        """A copy of another class: for another device."""
+        copy = pair_class.__new__(pair_class)
+        sides = (self.encoder, self.decoder)
+        copy.encoder, copy.decoder = (network.copied_to(pair_class._network_class) for network in sides)
+        copy._join()
+        return copy
 
     @property
     def vocab_size(self):
@@ -104,9 +118,13 @@ class PairNetwork:
         self.encoder.restore(snapshot[:2])
         self.decoder.restore(snapshot[2:])
 
-    def gradients_like(self):
-        """Memory for the gradients of the dense parameters of both sides."""
-        return tuple(network.dense_like() for network in self.networks)
+    def on_host(self, snapshot):
+        """A snapshot as NumPy arrays, which `restore` takes as well."""
+        return (*self.encoder.on_host(snapshot[:2]), *self.decoder.on_host(snapshot[2:]))
+
+    def gradient_like(self):
+        """Memory for the kernels to leave the gradients of both sides in."""
+        return tuple(network.gradient_like() for network in self.networks)
 
     def training_workspace(self, members, batches, dropout=False):
         """Memory for training on the given batches, for both sides."""
@@ -115,7 +133,8 @@ class PairNetwork:
             sizes = side.sizes()
             carried = {"carried": sizes["sequences"], "carried_errors": sizes["sequences"]}
             works.append(network.workspace(members, **sizes, **carried, learn=True, dropout=dropout))
-        works[1].errors.final[:] = 0  # nothing comes after the target
+        final = works[1].errors.final
+        self.decoder.write_states(final, 0, final.shape[1])  # nothing comes after the target
         return works
 
     def train(self, team, batches, first, last, works, gradients, optimizer, scale=0.0):

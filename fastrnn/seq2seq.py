@@ -6,8 +6,9 @@ import numpy as np
 
 from .base import check_bool, check_integer, check_real
 from .beam_search import beam_search
+from .devices import pair_network_class, resolve
 from .estimator import FastRNN
-from .pair_network import PairNetwork, Pairs
+from .pair_network import Pairs
 from .ragged import Ragged, between, reversed_sequences
 from .tasks import PairTask
 from .trainable import Trainable
@@ -293,7 +294,7 @@ class Seq2Seq(Searching, Trainable):
         return tuple(sizes)
 
     def _make_network(self, size):
-        return PairNetwork(
+        return pair_network_class(resolve(self.device))(
             self.cell, *size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
             bool(self.tie_weights),
         )  # fmt: skip

@@ -33,6 +33,10 @@ class Task:
         """A copy of the weights: a tuple of arrays, for `restore`."""
         return self.network.snapshot()
 
+    def on_host(self, snapshot):
+        """A snapshot as NumPy arrays, which `restore` takes as well."""
+        return self.network.on_host(snapshot)
+
     def restore(self, snapshot):
         """Put back the weights."""
         self.network.restore(snapshot)
@@ -40,6 +44,9 @@ class Task:
     def carried(self):
         """Arrays that go on from batch to batch within an epoch."""
         return []
+
+    def set_carried(self, arrays):
+        """Go on from other such arrays."""
 
 
 class LanguageTask(Task):
@@ -64,7 +71,7 @@ class LanguageTask(Task):
         self.network, self.x, self.y, self.validation = network, x, y, validation
         self.batch_size, self.chunk_len, self.truncate, self.n_threads = batch_size, chunk_len, truncate, n_threads
         self.dropout = dropout
-        self._gradient = network.dense_like()
+        self._gradient = network.gradient_like()
 
     def begin_epoch(self, rng, members):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
@@ -82,7 +89,12 @@ class LanguageTask(Task):
 
     def carried(self):
         """Arrays that go on from batch to batch within an epoch: states of chunked streams."""
-        return [self._work.states.final]
+        return [self.network.read(self._work.states.final)]
+
+    def set_carried(self, arrays):
+        """Go on from other such arrays."""
+        final = self._work.states.final
+        self.network.write_states(final, arrays[0], final.shape[1])
 
     def train(self, team, first, last, optimizer):
         """Train on the epoch's batches from `first` to `last` - 1.
@@ -129,7 +141,7 @@ class PairTask(Task):
     def __init__(self, network, pairs, validation, *, batch_size, n_threads, dropout):
         self.network, self.pairs, self.validation = network, pairs, validation
         self.batch_size, self.n_threads, self.dropout = batch_size, n_threads, dropout
-        self._gradients = network.gradients_like()
+        self._gradients = network.gradient_like()
 
     def begin_epoch(self, rng, members):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the target tokens of each."""

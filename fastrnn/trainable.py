@@ -12,6 +12,7 @@ from .base import Estimator, as_generator, check_bool, check_choice, check_integ
 from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
 from .cpu.threads import available_cores
+from .devices import moved, resolve
 from .history import History
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
@@ -22,12 +23,27 @@ DTYPES = ("float32", "float64")
 VALIDATION_FRACTION = 0.1
 # Parameters that a run may change when it goes on from a checkpoint.
 _FREE = (
-    "max_epochs", "n_threads", "random_state", "verbose", "vocab_size", "warm_start", "checkpoint", "checkpoint_minutes"
+    "max_epochs", "device", "n_threads", "random_state", "verbose", "vocab_size", "warm_start", "checkpoint",
+    "checkpoint_minutes",
 )  # fmt: skip
 
 
 class Trainable(Estimator):
     """An estimator with `network_`, `optimizer_`, `history_` and `rng_`, trained by `Training`."""
+
+    @property
+    def network_(self):
+        """The network, on the device that the parameter names."""
+        if "_network" not in vars(self):
+            raise AttributeError("network_")
+        device = resolve(self.device)
+        if self._network.device != device:
+            self._network = moved(self._network, device)
+        return self._network
+
+    @network_.setter
+    def network_(self, network):
+        self._network = network
 
     @property
     def loss_curve_(self):
@@ -90,10 +106,10 @@ class Trainable(Estimator):
         storage.write(path, {"kind": type(self).__name__} | self._header(), self._arrays())
 
     @classmethod
-    def load(cls, path):
-        """Read a model that `save` wrote; ValueError if the file is damaged or foreign."""
+    def load(cls, path, *, device="cpu"):
+        """Read a model that `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
         header, arrays = storage.read(path, cls.__name__)
-        return cls._from_file(path, header, arrays)
+        return cls._from_file(path, header, arrays, device)
 
     def _header(self):
         """What a file holds besides arrays."""
@@ -105,9 +121,10 @@ class Trainable(Estimator):
         return {f"params/{name}": array for name, array in self.params_.items()}
 
     @classmethod
-    def _from_file(cls, path, header, arrays):
+    def _from_file(cls, path, header, arrays, device):
+        resolve(device)
         try:
-            model = cls(**header["parameters"])
+            model = cls(**header["parameters"]).set_params(device=device)
             model.check_parameters()
             model._initialise(header["vocab_size"])
             names = {f"params/{name}" for name in model.params_}
@@ -128,7 +145,7 @@ class Trainable(Estimator):
 
     def _threads(self):
         check_integer("n_threads", self.n_threads, 1, none=True)
-        return self.n_threads or available_cores()
+        return 1 if resolve(self.device) == "cuda" else self.n_threads or available_cores()
 
     def _initialise(self, size):
         """Fresh weights, optimiser and history."""
@@ -175,8 +192,12 @@ class Trainable(Estimator):
         )
 
     def _plain_parameters(self, built=None):
-        """The constructor's parameters as JSON can hold them, or those in `built`; of a random_state, only a number."""
-        return {name: _plain(name, value) for name, value in (self.get_params() | (built or {})).items()}
+        """The constructor's parameters as JSON can hold them, or those in `built`; of a random_state, only a number.
+
+        The device is none of them: a file is read on another machine.
+        """
+        parameters = self.get_params() | (built or {})
+        return {name: _plain(name, value) for name, value in parameters.items() if name != "device"}
 
     def _is_warm(self, resume):
         return bool(self.warm_start) and resume is None and hasattr(self, "network_")

@@ -132,9 +132,13 @@ class Training:
             "updates": self.optimizer.updates, "earlier": self.optimizer.earlier,
             "seed": self.optimizer.seed,
         }  # fmt: skip
+        weights, good, best = (
+            self.task.on_host(snapshot) if snapshot else ()
+            for snapshot in (self.task.snapshot(), self._good, self._best)
+        )
         groups = {
-            "weights": self.task.snapshot(), "moments": self.optimizer.arrays(), "good": self._good or (),
-            "best": self._best or (), "carried": self._states() if self.state.batch else (),
+            "weights": weights, "moments": self.optimizer.arrays(), "good": good, "best": best,
+            "carried": self._states() if self.state.batch else (),
         }  # fmt: skip
         return header, {f"{name}/{i}": array for name, group in groups.items() for i, array in enumerate(group)}
 
@@ -147,7 +151,7 @@ class Training:
         self.optimizer.learning_rate = float(header["learning_rate"])
         self.optimizer.updates, self.optimizer.earlier = int(header["updates"]), int(header["earlier"])
         self.optimizer.seed = int(header["seed"])
-        weights = self.task.snapshot()
+        weights = self.task.on_host(self.task.snapshot())
         for name, group in (("weights", weights), ("moments", self.optimizer.arrays())):
             for i, array in enumerate(group):
                 _fill(array, arrays[f"{name}/{i}"])
@@ -186,8 +190,10 @@ class Training:
         state = self.state
         if state.batch:  # in the middle, after a checkpoint: the same batches again
             self._epoch_tokens = self.task.begin_epoch(generator_from(state.rng_at_begin), self._team.size)
-            for array, saved in zip(self.task.carried(), self._carried, strict=True):
+            states = self.task.carried()
+            for array, saved in zip(states, self._carried, strict=True):
                 _fill(array, saved)
+            self.task.set_carried(states)
         else:
             state.rng_at_begin = generator_state(self.rng)
             self._epoch_tokens = self.task.begin_epoch(self.rng, self._team.size)
@@ -291,8 +297,11 @@ class Training:
         if self._good is not None:
             self.task.restore(self._good)
             optimizer.reset()
-            for array in self._states():  # they may be no numbers either
+            states = self._states()
+            for array in states:  # they may be no numbers either
                 array[:] = 0
+            if self._epoch_tokens is not None:
+                self.task.set_carried(states)
         state.setbacks += 1
         if self._good is None or state.setbacks >= MOST_SETBACKS:
             raise DivergenceError(

@@ -177,8 +177,8 @@ class Translator(Estimator):
         storage.write(path, {"kind": "Translator"} | self.model_._header(), arrays | self.model_._arrays())
 
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote; ValueError if the file is damaged or foreign."""
+    def load(cls, path, *, device="cpu"):
+        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
         header, arrays = storage.read(path, "Translator")
         vocabularies = []
         for side in ("source", "target"):
@@ -187,7 +187,7 @@ class Translator(Estimator):
                 vocabularies.append(Vocabulary.from_arrays(stored))
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-        model = Seq2Seq._from_file(path, header, arrays)
+        model = Seq2Seq._from_file(path, header, arrays, device)
         sizes = tuple(map(len, vocabularies))
         if model.network_.vocab_size != sizes:
             raise ValueError(f"{path}: damaged: {sizes} tokens for {model.network_.vocab_size} indices")

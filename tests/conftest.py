@@ -1,14 +1,31 @@
 """Hypothesis profiles, models and batches that several test files use, and what runs only with compiled kernels."""
 
+import ctypes
 import os
+import sys
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from reference import init_params
 
-from fastrnn import FastRNN
+
+def _has_gpu():
+    """Whether there is a driver, with a GPU; asked without Numba, which must not be imported before the next lines."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+if not _has_gpu():  # kernels for a GPU run in Numba's simulator then
+    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+
+import numba  # noqa: E402
+
+from fastrnn import FastRNN  # noqa: E402
 
 CELLS = ["rnn", "lstm", "gru"]
 DTYPES = ["float32", "float64"]

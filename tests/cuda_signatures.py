@@ -3,8 +3,8 @@
     with noted(launches): ...             # in a process with NUMBA_ENABLE_CUDASIM=1
     python tests/cuda_signatures.py FILE  # in one without, where numba-cuda and its toolkit are installed
 
-The second compiles every kernel that FILE names for sm_80 and sm_90 and prints a line of JSON for each: registers, bytes
-spilled, of stack and of static shared memory.
+The second compiles every kernel that FILE names for sm_80 and sm_90 and prints a line of JSON for each: registers,
+bytes spilled, of stack and of static shared memory.
 """
 
 import importlib
@@ -84,13 +84,12 @@ def _compile(name, types, capability):
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx, encoding="utf-8")
-        told = subprocess.run(
-            [_ptxas(), "-v", f"-arch=sm_{capability[0]}{capability[1]}", str(source), "-o", str(Path(folder, "k.cubin"))],
-            capture_output=True, text=True, check=True,
-        ).stderr  # fmt: skip
+        architecture = f"-arch=sm_{capability[0]}{capability[1]}"
+        command = [_ptxas(), "-v", architecture, str(source), "-o", str(Path(folder, "kernel.cubin"))]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     patterns = {
-        "registers": r"Used (\d+) registers", "stack": r"(\d+) bytes stack frame", "spilled": r"(\d+) bytes spill stores",
-        "shared": r"(\d+) bytes smem",
+        "registers": r"Used (\d+) registers", "stack": r"(\d+) bytes stack frame",
+        "spilled": r"(\d+) bytes spill stores", "shared": r"(\d+) bytes smem",
     }  # fmt: skip
     found = {key: int(match[1]) if (match := re.search(text, told)) else 0 for key, text in patterns.items()}
     doubles = len(re.findall(r"^\s+\w+\.(?:\w+\.)*f64\s", ptx, re.MULTILINE))

@@ -14,16 +14,17 @@ PACKAGE = Path(fastrnn.__file__).parent
 
 # A module imports only from those before it.
 ORDER = [
-    "errors", "base", "ragged", "files", "text", "vocabulary", "corpora",
-    "cpu", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads",
-    "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells",
-    "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes",
-    "cpu.decode", "cpu.pairs", "cpu.beam", "batches", "parameters", "network", "pair_network", "storage", "optimizer",
-    "history", "schedules", "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search", "estimator",
-    "seq2seq", "translator", "compilation", "language_model", "surprisal", "drawing",
-    "plotting", "arguments", "console", "model_files", "pictures", "cli_train", "cli_translate", "cli",
+    "errors", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.linking", "cpu.jit",
+    "cpu.vector", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm",
+    "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace",
+    "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.beam", "batches", "parameters", "network", "pair_network", "cuda",
+    "cuda.driver", "cuda.workspace", "cuda.mirror", "cuda.layout", "cuda.product", "cuda.cells.rnn",
+    "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack", "cuda.output", "cuda.update",
+    "cuda.passes", "cuda.decode", "cuda.network", "devices", "storage", "optimizer", "history", "schedules",
+    "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search", "estimator", "seq2seq", "translator",
+    "compilation", "language_model", "surprisal", "drawing", "plotting", "arguments", "console", "model_files",
+    "pictures", "cli_train", "cli_translate", "cli",
 ]  # fmt: skip
-OPTIONAL = {"cli"}
 
 
 def module_name(path):
@@ -73,7 +74,7 @@ def other_imports(name):
 def test_every_module_has_its_place():
     modules = set(SOURCES) - {"", "__main__"}
     assert modules <= set(ORDER), "a new module: give it its place in ORDER"
-    assert set(ORDER) - modules <= OPTIONAL
+    assert modules <= set(ORDER)
 
 
 @pytest.mark.parametrize("name", [name for name in ORDER if name in SOURCES])
@@ -85,7 +86,7 @@ def test_imports_go_upwards(name):
 
 
 def test_the_imports_are_found():
-    assert own_imports("estimator") >= {"base", "decoding", "network", "trainable"}
+    assert own_imports("estimator") >= {"base", "decoding", "devices", "trainable"}
     assert own_imports("cells.rnn") == {"cpu.gemm", "cpu.jit", "cpu.linking", "cpu.mathfun", "cells.interface"}
     assert "cpu.passes" in own_imports("network")
     assert "ragged" in own_imports("vocabulary")
@@ -104,7 +105,7 @@ def test_only_the_cells_name_a_cell():
     classes = {cell.__name__ for cell in CELLS.values()}
     assert classes >= {"RNN", "LSTM", "GRU"}
     for name, tree in TREES.items():
-        if name.partition(".")[0] != "cells":
+        if not name.removeprefix("cuda.").startswith("cells"):
             assert not classes & identifiers(tree), name
     assert "RNN" in identifiers(TREES["cells.rnn"])
 
@@ -140,13 +141,20 @@ def test_kernels_are_compiled_in_one_way():
         if name != "cpu.jit":
             assert not {"njit", "vectorize", "guvectorize", "prange"} & identifiers(tree), name
     for name in TREES:
-        if name.partition(".")[0] not in ("cpu", "cells"):
+        if name.partition(".")[0] not in ("cpu", "cells") and name != "cuda.driver":
             assert not {"numba", "llvmlite"} & other_imports(name), name
+
+
+def test_the_gpu_s_packages_are_imported_in_one_file():
+    for name in TREES:
+        if name != "cuda.driver":
+            assert "cuda" not in other_imports(name), name
+    assert {"numba", "cuda"} <= other_imports("cuda.driver")
 
 
 def test_what_is_imported_of_others():
     """Hard dependencies are few; the others are imported where they are used, by who asks for them."""
-    allowed = {"numpy", "numba", "llvmlite", "nltk", "tqdm", "sklearn", "matplotlib", "pydoc_data"}
+    allowed = {"numpy", "numba", "llvmlite", "nltk", "tqdm", "sklearn", "matplotlib", "pydoc_data", "cuda"}
     for name in TREES:
         foreign = other_imports(name) - set(sys.stdlib_module_names)
         assert foreign <= allowed, name

@@ -151,7 +151,7 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
     expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
     expected |= {"warm_start": False, "num_layers": 2, "embedding_dim": 4, "tie_weights": True, "dropout": 0.25}
-    expected |= {"chunk_len": 9, "init_scale": 0.1}
+    expected |= {"chunk_len": 9, "init_scale": 0.1, "device": "cpu"}
     assert parameters == expected
 
 
@@ -240,7 +240,7 @@ def test_ctrl_c_before_anything_was_learned_saves_nothing(tiny, monkeypatch, cap
 
 
 def test_ctrl_c_elsewhere_is_one_line(tiny, monkeypatch, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LanguageModel, "load", interrupt)

@@ -1,0 +1,63 @@
+"""Which device runs a network: the CPU, or an NVIDIA GPU whose modules are imported when it is first asked for."""
+
+import functools
+import logging
+
+from .base import check_choice
+from .errors import DeviceError
+from .network import Network
+from .pair_network import PairNetwork
+
+DEVICES = ("cpu", "cuda", "auto")
+logger = logging.getLogger("fastrnn")
+
+
+def resolve(device):
+    """The device that is meant: "cpu" or "cuda"; DeviceError if there is no usable GPU."""
+    check_choice("device", device, DEVICES)
+    if device == "cpu":
+        return device
+    found = _problem()
+    if found is None:
+        return "cuda"
+    if device == "cuda":
+        raise DeviceError(f'device: found "cuda", but {found}; or ask for "cpu" or "auto"')
+    _tell(found)
+    return "cpu"
+
+
+def _problem():
+    try:
+        from .cuda.driver import problem
+    except ImportError as error:
+        return f"numba.cuda cannot be imported ({error})"
+    return problem()
+
+
+@functools.cache  # once
+def _tell(found):
+    logger.warning('device="auto": the CPU is used, since %s', found)
+
+
+def network_class(device):
+    """The class of networks for "cpu" or "cuda"."""
+    if device == "cpu":
+        return Network
+    from .cuda.network import CudaNetwork
+
+    return CudaNetwork
+
+
+def pair_network_class(device):
+    """The class of encoder-decoders for "cpu" or "cuda"."""
+    if device == "cpu":
+        return PairNetwork
+    from .cuda.network import CudaPairNetwork
+
+    return CudaPairNetwork
+
+
+def moved(network, device):
+    """The network on another device: a copy of its parameters."""
+    pair = isinstance(network, PairNetwork)
+    return network.copied_to(pair_network_class(device) if pair else network_class(device))
