@@ -123,9 +123,13 @@ class Network:
         return places, end
 
     def _model_of(self, dense, places):
-        view = {name: dense[start : start + math.prod(shape)].reshape(shape) for name, (start, shape) in places.items()}
+        view = {name: self._view(dense, start, shape) for name, (start, shape) in places.items()}
         cell = self.cell_class(**{field: view[field] for field in self.cell_class._fields})
         return Model(cell, view["inputs"], view["V"], view["c"], dense, places["W"][0])
+
+    @staticmethod
+    def _view(dense, start, shape):
+        return dense[start : start + math.prod(shape)].reshape(shape)
 
     def initialise(self, rng, scale=None):
         """U and an embedding uniform in ±1, all other matrices in ±sqrt(1/inputs), everything else zero.

@@ -38,6 +38,8 @@ class Optimizer:
         Since the moments were last zero: Adam's corrections count them.
     earlier : int
         Updates before that.
+    networks : int
+        How many they are.
     sides : list of pairs of pairs of arrays
         For every network its moments, first and second: of the dense parameters, and of U.
     parameters : tuple
@@ -58,7 +60,7 @@ class Optimizer:
             return np.zeros(first, array.dtype), np.zeros(second, array.dtype)
 
         rule_U = RMSPROP if self.rule == ADAM else self.rule
-        self._mirror = None
+        self._mirror, self.networks = None, len(networks)
         self._sides = [
             (moments(self.rule, n.model.dense), moments(rule_U, n.U[: 0 if n.tie_weights else len(n.U)]))
             for n in networks

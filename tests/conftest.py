@@ -48,6 +48,15 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set: kernels run as plain Python"))
 
 
+@pytest.fixture
+def quick_switches():
+    """Threads of the simulator wait for each other by looking again and again: let them look often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
 def examples(compiled, plain=3):
     """Settings of a Hypothesis test: how many examples with compiled kernels, and as plain Python."""
     return settings(max_examples=compiled if COMPILED else plain)
