@@ -15,7 +15,7 @@ from .stack import run_forward
 from .workspace import Batch, Layout, States
 
 # Steps between two looks at what was drawn, which wait for the device.
-LOOK = 16
+LOOK = 4 if SIMULATED else 16
 # Neighbouring threads that add up a piece of the words together, and the number of pieces.
 LANES = 2 if SIMULATED else 8
 PIECES = THREADS // LANES
@@ -186,8 +186,8 @@ def choose(z, allowed, step, rule, uniforms, tokens, log_p):
     uniforms : float64 (at least the row and 1, n)
         In [0, 1): what decides each stream's draw.
     tokens, log_p : int32 and float64 (LOOK, n)
-        Overwritten in their row with the tokens drawn and their ln p under the model, nats. A stream whose token in the row
-        before is rule.end has ended: it gets rule.end again, and no ln p.
+        Overwritten in their row with the tokens drawn and their ln p under the model, nats. A stream whose token in
+        the row before is rule.end has ended: it gets rule.end again, and no ln p.
     """
     row, before = step % LOOK, (step - 1) % LOOK if step > 0 else -1
     _choose(
@@ -262,7 +262,7 @@ def _next_best(z, s, allowed, may, thread, value, word):
 
 @device_function
 def _best_of(values, words, thread):
-    """The largest of the values that the threads have left, of equals the smallest word; both arrays are overwritten."""
+    """The largest value that a thread has left, of equals that of the smallest word; both arrays are overwritten."""
     cuda.syncthreads()
     half = THREADS // 2
     while half > 0:
