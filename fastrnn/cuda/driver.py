@@ -48,7 +48,7 @@ class Kernel:
         if min(blocks) < 1:
             return
         launcher = self._launchers.get((blocks, threads, shared))
-        if launcher is None or SIMULATED:  # there all launchers are one object
+        if launcher is None:
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
                 launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
