@@ -48,7 +48,7 @@ class Kernel:
         if min(blocks) < 1:
             return
         launcher = self._launchers.get((blocks, threads, shared))
-        if launcher is None:
+        if launcher is None or SIMULATED:  # there all launchers are one object
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
                 launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
@@ -65,6 +65,11 @@ def kernel(function):
 def device_function(function):
     """Decorator of a function that kernels call."""
     return cuda.jit(function, device=True)
+
+
+def inlined_function(function):
+    """Decorator of a function that kernels call and that hands back memory: its code becomes part of theirs."""
+    return cuda.jit(function, device=True, inline="always")
 
 
 def _allow_shared(compiled, launcher):
