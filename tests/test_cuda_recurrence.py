@@ -9,9 +9,8 @@ import reference
 from conftest import CELLS
 
 from fastrnn.cells import CELLS as CPU_CELLS
-from fastrnn.cpu.dropout import batch_key
+from fastrnn.cpu.dropout import batch_key, row_key
 from fastrnn.cpu.dropout import drop as cpu_drop
-from fastrnn.cpu.dropout import row_key
 
 cuda = pytest.importorskip("fastrnn.cuda.driver")
 if cuda.problem() is not None:

@@ -67,12 +67,10 @@ class Kernel:
         if min(blocks) < 1:
             return
         launcher = self._launchers.get((blocks, threads, shared))
-        if launcher is None:
+        if launcher is None or SIMULATED:  # there all launchers are one object
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
-                launcher = self._dispatcher[blocks, threads, 0, shared]
-            if not SIMULATED:  # whose launchers are all one and the same
-                self._launchers[blocks, threads, shared] = launcher
+                launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
             if shared > USUAL_SHARED and not SIMULATED:
                 launcher.pre_launch_callbacks.append(_allow_shared)
         launcher(*arguments)
@@ -91,23 +89,6 @@ def device_function(function):
 def inlined_function(function):
     """Decorator of a function that kernels call and that hands back memory: its code becomes part of theirs."""
     return cuda.jit(function, device=True, inline="always")
-
-
-if SIMULATED:
-
-    @inlined_function
-    def aligned_shared(size, like):
-        """Shared memory, `size` (a module's constant) elements of the dtype of `like`, to be read as vectors.
-
-        At most one such array in a kernel: the simulator tells them apart by the line that asks.
-        """
-        return cuda.shared.array(size, like.dtype)
-
-else:
-
-    @inlined_function
-    def aligned_shared(size, like):
-        return cuda.shared.array(size, like.dtype, alignment=16)
 
 
 def _allow_shared(compiled, launcher):
