@@ -1,8 +1,7 @@
 """The driver: the one file that imports numba.cuda, and what the kernels need of it.
 
 With NUMBA_ENABLE_CUDASIM=1 in the environment Numba's simulator runs the kernels, each thread of a block as a thread
-of Python: good for checks of tiny cases, and the reason why numbers of threads and tiles are smaller then. It wants the
-name `cuda` among a kernel's globals.
+of Python: good for checks of tiny cases, and the reason why numbers of threads and tiles are smaller then.
 """
 
 import importlib.util
@@ -14,6 +13,26 @@ from numba import config, cuda
 from ..errors import DeviceError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+
+
+class _Simulated:
+    """`numba.cuda` in the simulator: what kernels ask of it is answered for the thread that asks.
+
+    The simulator itself replaces the name `cuda` among a function's globals for as long as the function runs; of
+    functions in several files, and threads that are in and out of them at the same time, one then puts it back too early.
+    """
+
+    def __init__(self, module):
+        from numba.cuda.simulator import kernel
+
+        self._module, self._running = module, kernel._get_kernel_context
+
+    def __getattr__(self, name):
+        return getattr(self._running() or self._module, name)
+
+
+if SIMULATED:
+    cuda = _Simulated(cuda)
 # Threads of a block that goes over elements.
 THREADS = 4 if SIMULATED else 256
 # Bytes of shared memory that a block has without asking, and the most that it may ask for on the device at hand.
@@ -48,7 +67,7 @@ class Kernel:
         if min(blocks) < 1:
             return
         launcher = self._launchers.get((blocks, threads, shared))
-        if launcher is None:
+        if launcher is None or SIMULATED:  # there all launchers are one object
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
                 launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
@@ -65,6 +84,11 @@ def kernel(function):
 def device_function(function):
     """Decorator of a function that kernels call."""
     return cuda.jit(function, device=True)
+
+
+def inlined_function(function):
+    """Decorator of a function that kernels call and that hands back memory: its code becomes part of theirs."""
+    return cuda.jit(function, device=True, inline="always")
 
 
 def _allow_shared(compiled, launcher):
