@@ -26,7 +26,7 @@ def dropout(rate, key, dtype):
 @device_function
 def row_mask(key, connection, place):
     """What the mask of one token's row begins with."""
-    return row_key(key, connection, place)
+    return row_key(key, connection, int(place))
 
 
 @device_function
