@@ -1,6 +1,7 @@
 """Decoding: drawing sequences from a network, one step of state a token."""
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from .cpu.gemm import PANEL
 from .cpu.threads import Team
 
 # Sequences that are drawn side by side.
-STREAMS = 64
+STREAMS, GPU_STREAMS = 64, 1024
 # Between two looks at Ctrl-C; steps before the first.
 SECONDS_PER_RUN = 0.1
 FIRST_STEPS = 128
@@ -56,11 +57,11 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     """
     rule = make_rule(network, end, min_length, exclude, temperature, top_k, top_p)
     drawn, scores = [], []
-    with Team(team_size(network, min(n, STREAMS), n_threads)) as team:
-        for first in range(0, n, STREAMS):
-            tokens, log_p, lengths = _sample_streams(
-                network, team, prompt, state, min(STREAMS, n - first), max_length, rule, rng
-            )
+    most = STREAMS if network.device == "cpu" else GPU_STREAMS
+    with Team(team_size(network, min(n, most), n_threads)) as team:
+        sample_streams = partial(_sample_streams, network, team) if network.device == "cpu" else network.draw
+        for first in range(0, n, most):
+            tokens, log_p, lengths = sample_streams(prompt, state, min(most, n - first), max_length, rule, rng)
             drawn += [tokens[i, :length].copy() for i, length in enumerate(lengths)]
             scores += [log_p[i, :length].copy() for i, length in enumerate(lengths)]
     return drawn, scores

@@ -5,7 +5,12 @@ The host launches kernels and waits once a call: parameters, moments, gradients 
 ==================  ===================================================================================================
 `driver`            the one file that imports numba.cuda; launching, memory, what is wrong with a machine
 `workspace`         what kernels are given: arrays on the device, as named tuples with the names of `cpu.workspace`
+`mirror`            arrays that the host and the device both have
+`layout`            from batches of sequences to the rows that kernels go over
 `product`           tiled products, with a bias, sums over tokens, on tensor cores if asked
+`mathfun`           the logistic function, slopes
+`dropout`           masks, the CPU's
+`block`             what one block of threads does together: products with a cell's weights
 `cells`             one module a cell: its step forward and back by one block of threads, the gradients of its weights
 `recurrence`        time loops: one block takes a few sequences through all steps of a layer
 `stack`             the layers, one after the other, and dropout between them
@@ -13,6 +18,7 @@ The host launches kernels and waits once a call: parameters, moments, gradients 
 `update`            gradients of U by words, norms, optimisers
 `passes`            training, scoring and predicting over batches
 `decode`            drawing tokens; the most probable words for a search
+`beam`              beam search
 `network`           networks whose arrays live on the device
 ==================  ===================================================================================================
 """

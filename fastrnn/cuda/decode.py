@@ -62,13 +62,18 @@ class Streams:
 
     def follow(self, state, parents):
         """Every stream goes on from the one of `state` (L, any, S*H) that `parents` (int32 (count,)) names."""
-        self._gather(state, parents)
+        self.take(state, parents)
         self._predict()
+
+    def feed(self, tokens, parents=None):
+        """Feed every stream a token, int32 (count,) on the host; with `parents` it goes on from that stream's state."""
+        self.tokens[0].copy_to_device(tokens)
+        self.advance(0, parents)
 
     def advance(self, row=0, parents=None):
         """Feed every stream its token in this row of `tokens`; with `parents` it goes on from that stream's state."""
         if parents is not None:
-            self._gather(self.state, parents)
+            self.take(self.state, parents)
         states = self._memory._replace(initial=self.state, final=self._other())
         run_forward(self._model.cell, self._model.inputs, self._U, self._batches[row], states, 0.0, 0)
         self.state = states.final
@@ -78,7 +83,8 @@ class Streams:
         """Where the next states go."""
         return self._memory.initial if self.state is self._memory.final else self._memory.final
 
-    def _gather(self, source, parents):
+    def take(self, source, parents):
+        """Every stream gets the state of `source` (L, any, S*H) that `parents` (int32 (count,)) names."""
         target = self._other()
         _gather((self.count, source.shape[0]), THREADS, source, parents, target)
         self.state = target

@@ -8,6 +8,7 @@ from ..cpu.update import NONE
 from ..network import Network
 from ..pair_network import PairNetwork
 from . import passes, workspace
+from .decode import Streams, draw
 from .driver import copy_of, empty, to_device, to_host
 from .layout import lay_out
 from .mirror import Mirror
@@ -106,6 +107,12 @@ class CudaNetwork(Network):
     def run(self, team, kernel, batches, work, *out):
         laid_out = lay_out(batches.segments, batches.ids, batches.bounds)
         kernel(*self.on_device(), laid_out, batches.segments.start, work, *out)
+
+    def draw(self, prompt, state, count, max_length, rule, rng):
+        """Draw from `count` streams that continue a prompt, see `fastrnn.cuda.decode.draw`."""
+        streams = Streams(*self.on_device(), count)
+        streams.read(prompt, state)
+        return draw(streams, max_length, rule, rng)
 
     def activations(self, x):
         """As on the CPU, which does it: `Network.activations`."""
