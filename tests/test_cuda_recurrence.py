@@ -23,7 +23,7 @@ KEY = int(batch_key(5, 1))
 
 
 class Case:
-    """A stack of layers, a batch and errors of its outputs, for the oracle and for the GPU; sequences sorted by length."""
+    """A stack of layers, a batch and errors of its outputs, for the oracle and for the GPU; the longest come first."""
 
     def __init__(
         self, cell, lengths, *, layers=1, embedded=False, bias=True, H=H, rate=0.0, truncate=-1, carried=False
