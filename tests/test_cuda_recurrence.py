@@ -257,7 +257,7 @@ def test_batches_and_blocks(lengths):
 @pytest.mark.parametrize("cell", CELLS)
 def test_weights_that_do_not_fit_into_shared_memory(cell, monkeypatch):
     case = Case(cell, [2, 2, 1], H=5, carried=True)
-    fits = recurrence.backward_tiles(2, 5, case.columns) * 8
+    fits = recurrence.backward_tiles(2, 5, case.columns) * 8 + recurrence.WORDS
     monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (2, False)
     check(case)
@@ -265,7 +265,8 @@ def test_weights_that_do_not_fit_into_shared_memory(cell, monkeypatch):
 
 def test_fewer_sequences_a_block_where_their_rows_do_not_fit(monkeypatch):
     case = Case("rnn", [2, 2, 1], H=5)
-    monkeypatch.setattr(recurrence, "largest_shared", lambda: recurrence.backward_tiles(1, 5, 5) * 8)
+    fits = recurrence.backward_tiles(1, 5, 5) * 8 + recurrence.WORDS
+    monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (1, False)
     check(case)
 

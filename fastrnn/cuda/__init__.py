@@ -6,6 +6,9 @@ The host launches kernels and waits once a call: parameters, moments, gradients 
 `driver`            the one file that imports numba.cuda; launching, memory, what is wrong with a machine
 `workspace`         what kernels are given: arrays on the device, as named tuples with the names of `cpu.workspace`
 `product`           tiled products, with a bias, sums over tokens, on tensor cores if asked
+`mathfun`           the logistic function, slopes
+`dropout`           masks: the hashes of `cpu.dropout`
+`block`             what one block of threads does together: products with W of a few sequences
 `cells`             one module a cell: its step forward and back by one block of threads, the gradients of its weights
 `recurrence`        time loops: one block takes a few sequences through all steps of a layer
 `stack`             the layers, one after the other, and dropout between them

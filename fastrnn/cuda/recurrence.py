@@ -24,6 +24,7 @@ from .cells import CELLS
 from .driver import cuda, device_function, kernel, largest_shared, multiprocessors
 from .dropout import drop, row_mask
 
+WORDS = 4 * ROWS[-1]  # bytes of shared memory besides the tiles: the words that a block's sequences read
 _forward_tiles, _backward_tiles = device_function(forward_tiles), device_function(backward_tiles)
 
 
@@ -178,7 +179,7 @@ def sequences_of_a_block(B):
 
 def _plan(tiles, W, B):
     """Sequences of a block, whether W fits into its shared memory, and how many bytes of it there are."""
-    (_, H, columns), size, most = W.shape, W.dtype.itemsize, largest_shared()
+    (_, H, columns), size, most = W.shape, W.dtype.itemsize, largest_shared() - WORDS
     rows = sequences_of_a_block(B)
     while rows > 1 and tiles(rows, H, columns) * size > most:
         rows //= 2
