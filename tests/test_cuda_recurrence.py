@@ -23,7 +23,7 @@ KEY = int(batch_key(5, 1))
 
 
 class Case:
-    """A stack of layers, a batch and errors of its outputs, for the oracle and for the GPU; sequences sorted by length."""
+    """A stack of layers, a batch and errors of its outputs, for the oracle and for the GPU; the longest come first."""
 
     def __init__(
         self, cell, lengths, *, layers=1, embedded=False, bias=True, H=H, rate=0.0, truncate=-1, carried=False
@@ -257,7 +257,7 @@ def test_batches_and_blocks(lengths):
 @pytest.mark.parametrize("cell", CELLS)
 def test_weights_that_do_not_fit_into_shared_memory(cell, monkeypatch):
     case = Case(cell, [2, 2, 1], H=5, carried=True)
-    fits = recurrence.backward_tiles(2, 5, case.columns) * 8
+    fits = recurrence.backward_tiles(2, 5, case.columns) * 8 + recurrence.WORDS
     monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (2, False)
     check(case)
@@ -265,7 +265,8 @@ def test_weights_that_do_not_fit_into_shared_memory(cell, monkeypatch):
 
 def test_fewer_sequences_a_block_where_their_rows_do_not_fit(monkeypatch):
     case = Case("rnn", [2, 2, 1], H=5)
-    monkeypatch.setattr(recurrence, "largest_shared", lambda: recurrence.backward_tiles(1, 5, 5) * 8)
+    fits = recurrence.backward_tiles(1, 5, 5) * 8 + recurrence.WORDS
+    monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (1, False)
     check(case)
 

@@ -9,8 +9,8 @@ The host launches kernels and waits once a call: parameters, moments, gradients 
 `layout`            from batches of sequences to the rows that kernels go over
 `product`           tiled products, with a bias, sums over tokens, on tensor cores if asked
 `mathfun`           the logistic function, slopes
-`dropout`           masks, the CPU's
-`block`             what one block of threads does together: products with a cell's weights
+`dropout`           masks: the hashes of `cpu.dropout`
+`block`             what one block of threads does together: products with W of a few sequences
 `cells`             one module a cell: its step forward and back by one block of threads, the gradients of its weights
 `recurrence`        time loops: one block takes a few sequences through all steps of a layer
 `stack`             the layers, one after the other, and dropout between them

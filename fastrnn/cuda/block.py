@@ -27,7 +27,8 @@ import numpy as np
 
 from .driver import SIMULATED, cuda, device_function
 
-THREADS = 4 if SIMULATED else 512
+# A thread may have 255 registers then, all that there are; the time loops take that many.
+THREADS = 4 if SIMULATED else 256
 # How many sequences a block may have: a kernel is compiled for each.
 ROWS = (1, 2) if SIMULATED else (1, 2, 4, 8)
 # Threads that share a unit in the product with W^T, and how many units there are side by side, with room between two
@@ -60,12 +61,12 @@ _row_stride, _forward_tiles, _backward_tiles = map(device_function, (row_stride,
 
 @device_function
 def load_weights(W, layer, tile, tiles):
-    """Copy one layer's W (H, G*H) behind the `tiles` elements of shared memory; the block must meet before it is read."""
+    """Copy one layer's W (H, G*H) behind `tiles` elements of shared memory; the block must meet before it is read."""
     H, columns = W.shape[1], W.shape[2]
     stride, warp = _row_stride(columns), min(BANKS, THREADS)
     for k in range(cuda.threadIdx.x // warp, H, THREADS // warp):
         for column in range(cuda.threadIdx.x % warp, columns, warp):
-            tile[at(tiles + k * stride + column)] = W[layer, k, column]
+            tile[at(tiles + k * stride + column)] = W[at(layer), at(k), at(column)]
 
 
 def weights(resident):
@@ -105,11 +106,11 @@ def columns_product(rows, resident):
         zero = W.dtype.type(0)
         for column in range(first + cuda.threadIdx.x, last, THREADS):
             total, below = cuda.local.array(rows, W.dtype), cuda.local.array(rows, W.dtype)
-            bias = b[layer, column] if embedded and b.shape[1] > 0 else zero
+            bias = b[layer, at(column)] if embedded and b.shape[1] > 0 else zero
             for r in range(rows):  # read here, needed after the product: no thread waits for it
                 total[r], below[r] = zero, zero
                 if r < n:
-                    below[r] = U[words[r], column] + bias if embedded else gates[layer, row + r, column]
+                    below[r] = U[at(words[r]), at(column)] + bias if embedded else gates[layer, at(row + r), at(column)]
             for k in range(H):
                 w = weight(W, layer, tile, tiles, stride, k, column)
                 for r in range(rows):

@@ -18,8 +18,8 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 class _Simulated:
     """`numba.cuda` in the simulator: what kernels ask of it is answered for the thread that asks.
 
-    The simulator itself replaces the name `cuda` among a function's globals for as long as the function runs; of
-    functions in several files, and threads that are in and out of them at the same time, one then puts it back too early.
+    The simulator itself replaces the name `cuda` among a function's globals for as long as the function runs. Of the
+    threads that run a function of another file than the kernel's, the first to leave then puts it back for all.
     """
 
     def __init__(self, module):

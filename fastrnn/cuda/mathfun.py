@@ -1,4 +1,4 @@
-"""The logistic function and the slopes of both nonlinearities, of scalars of either precision; exp and tanh are `math`'s.
+"""The logistic function and the slopes of both nonlinearities, of scalars of both precisions; exp, tanh are `math`'s.
 
 A one of the smallest integer type leaves float32 as it is, and float64 too; 1 and 1.0 would make float64 of both.
 """

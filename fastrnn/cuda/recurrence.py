@@ -1,8 +1,8 @@
 """Time loops of one layer: one block of threads takes a few sequences through all of its steps, forward and back.
 
 Sequences are independent, so no block waits for another, and a layer is one launch. The sequences of a block are
-neighbours in the batch, which is sorted by length; those that still have a step are the first of them. W stands in shared
-memory where it fits.
+neighbours in the batch, which is sorted by length; those that still have a step are the first of them. W stands in
+shared memory where it fits.
 
 A kernel is compiled for a cell, a number of sequences and whether W is in shared memory, when it is first needed.
 """
@@ -24,11 +24,12 @@ from .cells import CELLS
 from .driver import cuda, device_function, kernel, largest_shared, multiprocessors
 from .dropout import drop, row_mask
 
+WORDS = 4 * ROWS[-1]  # bytes of shared memory besides the tiles: the words that a block's sequences read
 _forward_tiles, _backward_tiles = device_function(forward_tiles), device_function(backward_tiles)
 
 
 def forward_kernel(cell, rows, resident):
-    """The kernel that runs a layer of `cell` forward, a block for `rows` sequences; W `resident` in shared memory or not."""
+    """The kernel that runs a layer of `cell` forward, `rows` sequences a block; W in shared memory if `resident`."""
     step, lanes = cell.forward(rows, columns_product(rows, resident)), THREADS // rows
 
     def run(
@@ -37,7 +38,7 @@ def forward_kernel(cell, rows, resident):
     ):  # fmt: skip
         tile, words = cuda.shared.array(0, W.dtype), cuda.shared.array(rows, "int32")
         H, width, zero = W.shape[1], prev.shape[2], W.dtype.type(0)
-        first = cuda.blockIdx.x * rows
+        first, own_layer = cuda.blockIdx.x * rows, at(layer)
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         sequence = first + r
         if resident:
@@ -58,22 +59,22 @@ def forward_kernel(cell, rows, resident):
             n = min(rows, after - row - first)
             if n < 1:
                 break
-            step(W, own, layer, tile, entering, prev, gates, aux, state, row + first, n)
+            step(W, own, own_layer, tile, entering, prev, gates, aux, state, row + first, n)
             cuda.syncthreads()
             staying = starts[step0 + t + 2] - after if t + 1 < steps else 0
             if r < n:
-                i, stays, above = row + sequence, sequence < staying, layer < x.shape[0]
-                mask = row_mask(key, layer + 1, origin[row0 + i]) if above and bound > 0 else 0
+                i, stays, above = at(row + sequence), sequence < staying, layer < x.shape[0]
+                mask = row_mask(key, layer + 1, origin[at(row0 + row + sequence)]) if above and bound > 0 else 0
                 for j in range(lane, width, lanes):
-                    value = state[layer, i, j]
+                    value = state[own_layer, i, at(j)]
                     if stays:
-                        prev[layer, after + sequence, j] = value
+                        prev[own_layer, at(after + sequence), at(j)] = value
                         if j < H:
                             tile[at(r * H + j)] = value
                     elif final.shape[1] > 0:
-                        final[layer, sequence, j] = value
+                        final[own_layer, at(sequence), at(j)] = value
                     if above and j < H:
-                        x[layer, i, j] = drop(value, j, bound, factor, mask) if bound > 0 else value
+                        x[own_layer, i, at(j)] = drop(value, j, bound, factor, mask) if bound > 0 else value
                 if embedded and stays and lane == 0:
                     words[r] = tokens[row0 + after + sequence]
             cuda.syncthreads()
@@ -95,6 +96,7 @@ def backward_kernel(cell, rows, resident):
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         sequence, top = first + r, layer == prev.shape[0] - 1
         slots = min(truncate + 1, steps) if truncate >= 0 else 1
+        own_layer, target = at(layer), by_age if truncate >= 0 else da
         if resident:
             load_weights(W, layer, tile, _backward_tiles(rows, H, columns))
         n = min(rows, starts[step0 + 1] - starts[step0] - first)
@@ -112,8 +114,8 @@ def backward_kernel(cell, rows, resident):
             if n < 1:
                 continue
             reached += 1
-            i = row + sequence
-            mask = row_mask(key, layer + 1, origin[row0 + i]) if r < n and bound > 0 else 0
+            i = at(row + sequence)
+            mask = row_mask(key, layer + 1, origin[at(row0 + row + sequence)]) if r < n and bound > 0 else 0
             ages = min(reached, slots)
             for age in range(ages):
                 slot = (t + age) % slots
@@ -121,23 +123,22 @@ def backward_kernel(cell, rows, resident):
                     for j in range(lane, H, lanes):
                         if age == 0 and truncate >= 0:  # a slot that an older output has left
                             for s in range(parts):
-                                carry[slot, sequence, s * H + j] = zero
-                        error = dh[age, i, j]
-                        carry[slot, sequence, j] += drop(error, j, bound, factor, mask) if bound > 0 else error
-                if truncate >= 0:
-                    step(
-                        W, own, layer, tile, prev, gates, aux, state, row + first, n, carry, slot, first, by_age, age
-                    )  # fmt: skip
-                else:
-                    step(W, own, layer, tile, prev, gates, aux, state, row + first, n, carry, slot, first, da, layer)
+                                carry[at(slot), at(sequence), at(s * H + j)] = zero
+                        error = dh[at(age), i, at(j)]
+                        error = drop(error, j, bound, factor, mask) if bound > 0 else error
+                        carry[at(slot), at(sequence), at(j)] += error
+                step(
+                    W, own, own_layer, tile, prev, gates, aux, state, row + first, n, carry, at(slot), first, target,
+                    at(age) if truncate >= 0 else own_layer,
+                )  # fmt: skip
             if truncate >= 0:
                 cuda.syncthreads()
                 if r < n:
                     for column in range(lane, columns, lanes):
-                        total = by_age[0, i, column]
+                        total = by_age[0, i, at(column)]
                         for age in range(1, ages):
-                            total += by_age[age, i, column]
-                        da[layer, i, column] = total
+                            total += by_age[at(age), i, at(column)]
+                        da[own_layer, i, at(column)] = total
         if initial.shape[1] > 0 and sequence < starts[step0 + 1] - starts[step0]:
             for j in range(lane, H, lanes):
                 for s in range(parts):
@@ -178,7 +179,7 @@ def sequences_of_a_block(B):
 
 def _plan(tiles, W, B):
     """Sequences of a block, whether W fits into its shared memory, and how many bytes of it there are."""
-    (_, H, columns), size, most = W.shape, W.dtype.itemsize, largest_shared()
+    (_, H, columns), size, most = W.shape, W.dtype.itemsize, largest_shared() - WORDS
     rows = sequences_of_a_block(B)
     while rows > 1 and tiles(rows, H, columns) * size > most:
         rows //= 2
@@ -198,10 +199,12 @@ def forward(cell, layer, U, embedded, batch, states, dropout):
     ----------
     cell : a cell's tuple, on the device
     U : array (C, G*H)
-        The rows that enter the gates, with the layer's b, if `embedded`; else states.gates holds what enters from below,
-        and any array will do. A sequence starts from its row of states.initial (zeros where that has no rows) and leaves
-        its last state in states.final, if that has rows.
+        The rows that enter the gates, with the layer's b, if `embedded`; else states.gates holds what enters from
+        below, and any array will do.
     batch : workspace.Batch
+    states : workspace.States
+        A sequence starts from its row of `initial` (zeros where that has no rows) and leaves its last state in
+        `final`, if that has rows.
     dropout : dropout.Dropout
         Of what goes up into states.x, if that has this layer.
     """
@@ -209,8 +212,8 @@ def forward(cell, layer, U, embedded, batch, states, dropout):
     layout = batch.layout
     getattr(FORWARD, _name(cell.NAME, rows, resident))(
         -(-batch.sequences // rows), THREADS, layer, embedded, batch.steps, batch.step0, batch.row0, layout.starts,
-        layout.tokens, layout.origin, U, cell.W, cell.b, _own(cell), states.prev, states.gates, states.aux, states.state,
-        states.x, states.initial, states.final, dropout.bound, dropout.factor, dropout.key, shared=size,
+        layout.tokens, layout.origin, U, cell.W, cell.b, _own(cell), states.prev, states.gates, states.aux,
+        states.state, states.x, states.initial, states.final, dropout.bound, dropout.factor, dropout.key, shared=size,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""The stack of layers on the GPU: what enters each from below, the way of errors down, the gradients of their weights.
+"""The stack of layers on the GPU: what enters each from below, the way of errors down, the gradients of the weights.
 
-What goes over which connection, and where the layers' own matrices stand, is said in `fastrnn.cpu.stack`. A layer is one
-launch, forward and back, and what enters the layer above it one product over all of the batch's tokens. Dropout costs no
-launch: the layer that hands h up drops it, and drops its errors as it receives them.
+What goes over which connection, and where the layers' own matrices stand, is said in `fastrnn.cpu.stack`. A layer is
+one launch, forward and back, and what enters the layer above it one product over all of the batch's tokens. Dropout
+costs no launch: the layer that hands h up drops it, and drops its errors as it receives them.
 """
 
 from .block import BANKS, THREADS
@@ -51,8 +51,8 @@ def run_forward(cell, inputs, U, batch, states, rate, key):
         if not embedded:
             below, width = (states.words, E) if layer == 0 else (states.x, H)
             product(
-                below, max(layer - 1, 0) * tokens * H, width, 1, inputs, place(layer, E, H) * columns, columns, 1, gates,
-                layer * tokens * columns, columns, batch.count, columns, width,
+                below, max(layer - 1, 0) * tokens * H, width, 1, inputs, place(layer, E, H) * columns, columns, 1,
+                gates, layer * tokens * columns, columns, batch.count, columns, width,
                 bias=cell.b if cell.b.shape[1] > 0 else None, bias0=layer * columns,
             )  # fmt: skip
         forward(cell, layer, U, embedded, batch, states, dropped)
@@ -61,8 +61,8 @@ def run_forward(cell, inputs, U, batch, states, rate, key):
 def run_backward(cell, inputs, truncate, batch, states, errors, rate, key):
     """Take a batch's errors back through all layers: from errors.dh, overwritten, to errors.da.
 
-    And to errors.dwords, if there is an embedding. `truncate` is k of truncated back-propagation through time, negative for
-    none: the error of output t then reaches steps t ... t-k and no further. The rest is as in `run_forward`.
+    And to errors.dwords, if there is an embedding. `truncate` is k of truncated back-propagation through time, negative
+    for none: the error of output t then reaches steps t ... t-k and no further. The rest is as in `run_forward`.
     """
     E, H, columns = states.words.shape[1], states.x.shape[2], states.gates.shape[2]
     dropped, tokens = dropout(rate, key, cell.W.dtype), errors.da.shape[1]
@@ -144,8 +144,8 @@ def _drop_words(count, row0, origin, dwords, bound, factor, key):
 def _diagonals(count, after, prev, state, da, gradient):
     """gradient (L, rows, H) = sums over tokens of a gate's da times the state's last part.
 
-    Block (x, y, z) makes columns of row y of layer z: gate y, and the part of the state after the step if bit y of `after`
-    is set, before it if not. Groups of threads sum over every GROUPS-th token, then the first adds their sums in order.
+    Block (x, y, z) makes columns of row y of layer z: gate y, and the part of the state after the step if bit y of
+    `after` is set, before it if not. A group of threads sums over every GROUPS-th token; the first adds their sums.
     """
     sums = cuda.shared.array(THREADS, da.dtype)
     H, layer, row = gradient.shape[2], cuda.blockIdx.z, cuda.blockIdx.y

@@ -1,8 +1,8 @@
 """The cells' twins on the GPU. A new one is a file here and a name in the line below.
 
-A twin is a module with these names; `fastrnn.cells` has the equations, `rnn` is the shortest. One block of threads takes
-`rows` sequences at most through a step; thread r * lanes + lane works on sequence r and on the units lane,
-lane + lanes ...
+A twin is a module with these names; `fastrnn.cells` has the equations, `rnn` is the shortest. One block of threads
+takes `rows` sequences at most through a step; thread r * lanes + lane works on sequence r and on the units lane,
+lane + lanes ... `at` marks an index as one that is never negative (`block`).
 
 ===================  ==================================================================================================
 NAME                 of the cell
@@ -30,8 +30,8 @@ carry        (K, B, S*H)      in: dL/dstate; out: dL/dprev; of sequences first .
 da           (L or K, N, G*H) out: dL/d(pre-activations of the gates), in the rows of [which]
 ===========  ===============  =========================================================================================
 
-A thread finds the errors of its own units in `carry`, whether or not the block has met; after a step forward or back the
-block must meet.
+layer, slot and which are such indices already; row and first are signed. A thread finds the errors of its own units in
+`carry`, whether or not the block has met. After a step forward or back the block must meet before others' are read.
 """
 
 from . import gru, lstm, rnn

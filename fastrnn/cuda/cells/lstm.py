@@ -20,21 +20,21 @@ def forward(rows, product):
         H = W.shape[1]
         product(W, layer, tile, 0, 0, 4 * H, entering, gates, row, n)
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
-        row += r
+        token = at(row + r)
         if r < n:
             a = rows * H + r * 4 * H
             for j in range(lane, H, lanes):
-                c_prev = prev[layer, row, H + j]
-                i = sigmoid(tile[at(a + j)] + own[layer, 0, j] * c_prev)
-                f = sigmoid(tile[at(a + H + j)] + own[layer, 1, j] * c_prev)
+                c_prev = prev[layer, token, at(H + j)]
+                i = sigmoid(tile[at(a + j)] + own[layer, 0, at(j)] * c_prev)
+                f = sigmoid(tile[at(a + H + j)] + own[layer, 1, at(j)] * c_prev)
                 g = math.tanh(tile[at(a + 3 * H + j)])
                 c = f * c_prev + i * g
-                o = sigmoid(tile[at(a + 2 * H + j)] + own[layer, 2, j] * c)
+                o = sigmoid(tile[at(a + 2 * H + j)] + own[layer, 2, at(j)] * c)
                 tanh_c = math.tanh(c)
-                gates[layer, row, j], gates[layer, row, H + j] = i, f
-                gates[layer, row, 2 * H + j], gates[layer, row, 3 * H + j] = o, g
-                aux[layer, row, j] = tanh_c
-                state[layer, row, j], state[layer, row, H + j] = o * tanh_c, c
+                gates[layer, token, at(j)], gates[layer, token, at(H + j)] = i, f
+                gates[layer, token, at(2 * H + j)], gates[layer, token, at(3 * H + j)] = o, g
+                aux[layer, token, at(j)] = tanh_c
+                state[layer, token, at(j)], state[layer, token, at(H + j)] = o * tanh_c, c
 
     return step
 
@@ -46,29 +46,29 @@ def backward(rows, product):
     def step(W, own, layer, tile, prev, gates, aux, state, row, n, carry, slot, first, da, which):
         H = W.shape[1]
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
-        b = first + r
-        row += r
+        b = at(first + r)
+        token = at(row + r)
         if r < n:
             d = r * 4 * H
             for j in range(lane, H, lanes):
-                i, f = gates[layer, row, j], gates[layer, row, H + j]
-                o, g = gates[layer, row, 2 * H + j], gates[layer, row, 3 * H + j]
-                tanh_c, dh = aux[layer, row, j], carry[slot, b, j]
+                i, f = gates[layer, token, at(j)], gates[layer, token, at(H + j)]
+                o, g = gates[layer, token, at(2 * H + j)], gates[layer, token, at(3 * H + j)]
+                tanh_c, dh = aux[layer, token, at(j)], carry[slot, b, at(j)]
                 d_o = dh * tanh_c * sigmoid_slope(o)
-                dc = carry[slot, b, H + j] + dh * o * tanh_slope(tanh_c) + d_o * own[layer, 2, j]
+                dc = carry[slot, b, at(H + j)] + dh * o * tanh_slope(tanh_c) + d_o * own[layer, 2, at(j)]
                 d_i = dc * g * sigmoid_slope(i)
-                d_f = dc * prev[layer, row, H + j] * sigmoid_slope(f)
+                d_f = dc * prev[layer, token, at(H + j)] * sigmoid_slope(f)
                 d_g = dc * i * tanh_slope(g)
-                carry[slot, b, H + j] = dc * f + d_i * own[layer, 0, j] + d_f * own[layer, 1, j]
+                carry[slot, b, at(H + j)] = dc * f + d_i * own[layer, 0, at(j)] + d_f * own[layer, 1, at(j)]
                 tile[at(d + j)], tile[at(d + H + j)] = d_i, d_f
                 tile[at(d + 2 * H + j)], tile[at(d + 3 * H + j)] = d_o, d_g
-                da[which, row, j], da[which, row, H + j] = d_i, d_f
-                da[which, row, 2 * H + j], da[which, row, 3 * H + j] = d_o, d_g
+                da[which, token, at(j)], da[which, token, at(H + j)] = d_i, d_f
+                da[which, token, at(2 * H + j)], da[which, token, at(3 * H + j)] = d_o, d_g
         cuda.syncthreads()
         product(W, layer, tile, 0, 4 * H)
         if r < n:
             out = rows * 4 * H + r * H
             for j in range(lane, H, lanes):
-                carry[slot, b, j] = tile[at(out + j)]
+                carry[slot, b, at(j)] = tile[at(out + j)]
 
     return step

@@ -21,9 +21,9 @@ def forward(rows, product):
         product(W, layer, tile, 0, 0, H, entering, gates, row, n)
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         if r < n:
-            a = rows * H + r * H
+            a, token = rows * H + r * H, at(row + r)
             for j in range(lane, H, lanes):
-                state[layer, row + r, j] = math.tanh(tile[at(a + j)])
+                state[layer, token, at(j)] = math.tanh(tile[at(a + j)])
 
     return step
 
@@ -35,17 +35,17 @@ def backward(rows, product):
     def step(W, own, layer, tile, prev, gates, aux, state, row, n, carry, slot, first, da, which):
         H = W.shape[1]
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
-        b, i = first + r, row + r
+        b, token = at(first + r), at(row + r)
         if r < n:
             for j in range(lane, H, lanes):
-                d = carry[slot, b, j] * tanh_slope(state[layer, i, j])
+                d = carry[slot, b, at(j)] * tanh_slope(state[layer, token, at(j)])
                 tile[at(r * H + j)] = d
-                da[which, i, j] = d
+                da[which, token, at(j)] = d
         cuda.syncthreads()
         product(W, layer, tile, 0, H)
         if r < n:
             out = rows * H + r * H
             for j in range(lane, H, lanes):
-                carry[slot, b, j] = tile[at(out + j)]
+                carry[slot, b, at(j)] = tile[at(out + j)]
 
     return step
