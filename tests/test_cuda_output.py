@@ -1,5 +1,6 @@
 """The GPU's matrix product and output layer, in Numba's simulator where there is no GPU, against plain NumPy."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,15 @@ from fastrnn.cuda.driver import to_device, to_host
 
 pytestmark = pytest.mark.skipif(driver.problem() is not None, reason="no GPU, and not in the simulator")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+
+
+@pytest.fixture(autouse=True)
+def often():
+    """Let threads take turns often: the simulator's wait for each other in busy loops."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
 
 
 def random(rng, *shape, dtype="float64"):
