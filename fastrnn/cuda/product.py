@@ -29,6 +29,7 @@ WARPS_ACROSS = TILE // THREAD_COLUMNS // WARP_COLUMNS
 # Threads that read neighbours along k, where those lie side by side: with the padding of a row their writes meet no
 # bank twice.
 NEIGHBOURS = 2 if SIMULATED else 8
+VECTOR = min(4, THREAD_ROWS, THREAD_COLUMNS)
 ROW = TILE + 4  # of shared memory: a multiple of four, for vectors
 PIECE = DEPTH * ROW
 MEMORY = max(4 * PIECE, TILE * ROW)  # two pieces of A and two of B, or a tile of C
@@ -248,17 +249,27 @@ def _corner(thread):
 @device_function
 def _multiply(memory, place, thread, sums):
     """Add the product of two pieces in shared memory to the sums of this thread's part of the tile."""
+    row, column = _corner(thread)
+    left, right = (place + row) // VECTOR, (place + PIECE + column) // VECTOR
+    for _ in range(DEPTH // 2):
+        _multiply_one(memory, left, right, sums)
+        _multiply_one(memory, left + ROW // VECTOR, right + ROW // VECTOR, sums)
+        left += 2 * ROW // VECTOR
+        right += 2 * ROW // VECTOR
+
+
+@device_function
+def _multiply_one(memory, left, right, sums):
+    """The same for one k; `left` and `right` count vectors, so that the compiler sees that they are aligned."""
     x = cuda.local.array(THREAD_ROWS, memory.dtype)
     y = cuda.local.array(THREAD_COLUMNS, memory.dtype)
-    row, column = _corner(thread)
-    for k in range(DEPTH):
-        for i in range(THREAD_ROWS):
-            x[i] = memory[np.uint64(place + k * ROW + row + i)]
+    for i in range(THREAD_ROWS):
+        x[i] = memory[np.uint64(left * VECTOR + i)]
+    for j in range(THREAD_COLUMNS):
+        y[j] = memory[np.uint64(right * VECTOR + j)]
+    for i in range(THREAD_ROWS):
         for j in range(THREAD_COLUMNS):
-            y[j] = memory[np.uint64(place + PIECE + k * ROW + column + j)]
-        for i in range(THREAD_ROWS):
-            for j in range(THREAD_COLUMNS):
-                sums[i * THREAD_COLUMNS + j] += x[i] * y[j]
+            sums[i * THREAD_COLUMNS + j] += x[i] * y[j]
 
 
 @device_function
