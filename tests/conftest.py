@@ -1,8 +1,10 @@
 """Hypothesis profiles, models and batches that several test files use, and what runs only with compiled kernels."""
 
 import ctypes
+import importlib
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ def _has_gpu():
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-if not _has_gpu():  # kernels for a GPU run in Numba's simulator then
+HAS_GPU = _has_gpu()
+if not HAS_GPU:  # kernels for a GPU run in Numba's simulator then
     os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
 
 import numba  # noqa: E402
@@ -42,19 +45,39 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if not COMPILED:
-        for item in items:
-            if item.get_closest_marker("compiled"):
-                item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set: kernels run as plain Python"))
+    for item in items:
+        if not COMPILED and item.get_closest_marker("compiled"):
+            item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set: kernels run as plain Python"))
+        if COMPILED and not HAS_GPU and "simulator" in item.fixturenames:
+            item.add_marker(pytest.mark.skip(reason="no GPU was found; NUMBA_DISABLE_JIT=1 simulates one"))
 
 
 @pytest.fixture
-def quick_switches():
-    """Threads of the simulator wait for each other by looking again and again: let them look often."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+def simulator(monkeypatch):
+    """Without a GPU: the threads of a simulated one take turns often, and share the memory that two ask for at once."""
+    from fastrnn.cuda import driver
+
+    if not driver.SIMULATED:
+        yield
+        return
+    shared = importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared
+    allocate, lock = shared.array, threading.Lock()
+
+    def array(self, shape, dtype):
+        if shape == 0:
+            return allocate(self, shape, dtype)
+        frame = sys._getframe(1)
+        with lock:  # arrays are told apart by the line that asks
+            return self._allocations.setdefault((frame.f_code.co_filename, frame.f_lineno), np.empty(shape, dtype))
+
+    monkeypatch.setattr(shared, "array", array)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fastrnn.cuda."):  # a warning adds this to the globals, over which the simulator iterates
+            monkeypatch.setattr(module, "__warningregistry__", {}, raising=False)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # it waits in busy loops
     yield
-    sys.setswitchinterval(before)
+    sys.setswitchinterval(interval)
 
 
 def examples(compiled, plain=3):

@@ -16,7 +16,7 @@ from fastrnn.cuda.layout import lay_out
 from fastrnn.cuda.mirror import Mirror
 from fastrnn.ragged import Ragged, minibatches
 
-pytestmark = pytest.mark.usefixtures("quick_switches")
+pytestmark = pytest.mark.usefixtures("simulator")
 
 X, Y = random_batch(5, [3, 1, 2])
 SMALL = {"hidden_dim": 3, "vocab_size": 5, "max_epochs": 2, "batch_size": 2, "random_state": 0, "dtype": "float64"}

@@ -1,7 +1,5 @@
 """Drawing and ranking words on the GPU, against the kernels of the CPU: the same tokens for the same numbers."""
 
-import sys
-
 import numpy as np
 import pytest
 import reference
@@ -14,14 +12,7 @@ from fastrnn.cuda.decode import LOOK, Streams, average, best_words, choose, draw
 from fastrnn.cuda.driver import THREADS, empty, to_device, to_host, zeros
 from fastrnn.decoding import make_rule, sample
 
-
-@pytest.fixture(autouse=True)
-def frequent_switches():
-    """Of the simulator's threads: they meet often, and each meeting waits for every one of them to have its turn."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)
-    yield
-    sys.setswitchinterval(before)
+pytestmark = pytest.mark.usefixtures("simulator")
 
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-12}

@@ -1,8 +1,5 @@
 """The GPU's matrix product and output layer, in Numba's simulator where there is no GPU, against plain NumPy."""
 
-import importlib
-import sys
-import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,33 +8,10 @@ import pytest
 from fastrnn.cuda import driver, output, product, workspace
 from fastrnn.cuda.driver import to_device, to_host
 
+pytestmark = pytest.mark.usefixtures("simulator")
+
 pytestmark = pytest.mark.skipif(driver.problem() is not None, reason="no GPU, and not in the simulator")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
-
-
-@pytest.fixture(autouse=True)
-def simulator(monkeypatch):
-    """Let threads take turns often, as the simulator waits in busy loops, and share memory that two ask for at once."""
-    if not driver.SIMULATED:
-        yield
-        return
-    shared = importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared
-    allocate, lock = shared.array, threading.Lock()
-
-    def array(self, shape, dtype):
-        if shape == 0:
-            return allocate(self, shape, dtype)
-        frame = sys._getframe(1)
-        with lock:  # arrays are told apart by the line that asks
-            return self._allocations.setdefault((frame.f_code.co_filename, frame.f_lineno), np.empty(shape, dtype))
-
-    monkeypatch.setattr(shared, "array", array)
-    for module in (output, product):  # a warning adds this to the globals, over which the simulator iterates
-        monkeypatch.setattr(module, "__warningregistry__", {}, raising=False)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def random(rng, *shape, dtype="float64"):
@@ -123,8 +97,7 @@ class Case:
         self.dh = to_device(np.full((2, count, H), 7, dtype))
         tokens = workspace.block_tokens(C, count)
         self.softmax = workspace.Softmax(
-            nll=driver.zeros(count, dtype), z=driver.zeros((tokens, C), dtype), log_sum=driver.zeros(tokens, dtype),
-            part=driver.zeros((3, tokens, H), dtype), best=driver.zeros(count, "i4"),
+            nll=driver.zeros(count, dtype), z=driver.zeros((tokens, C), dtype), part=driver.zeros((3, tokens, H), dtype)
         )  # fmt: skip
         self.losses, self.status = driver.zeros(3, "f8"), driver.zeros(2, "i8")
 

@@ -1,6 +1,5 @@
 """The layers on the GPU, in the simulator where there is none: states, errors and gradients are the oracle's."""
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +10,8 @@ from conftest import CELLS
 from fastrnn.cells import CELLS as CPU_CELLS
 from fastrnn.cpu.dropout import batch_key, row_key
 from fastrnn.cpu.dropout import drop as cpu_drop
+
+pytestmark = pytest.mark.usefixtures("simulator")
 
 cuda = pytest.importorskip("fastrnn.cuda.driver")
 if cuda.problem() is not None:
@@ -186,15 +187,6 @@ class SimpleModel(SimpleNamespace):
 
     def _replace(self, **changes):
         return SimpleModel(**(vars(self) | changes))
-
-
-@pytest.fixture(autouse=True)
-def threads_that_take_turns():
-    """The simulator's threads wait for each other at every meeting: let them change places at once."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(usual)
 
 
 def device(array, dtype):

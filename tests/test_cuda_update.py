@@ -10,6 +10,8 @@ from fastrnn.cuda.driver import THREADS, empty, to_device, to_host, zeros
 from fastrnn.cuda.update import COLUMNS, apply_update, rows_gradient, squares
 from fastrnn.cuda.workspace import PARTIALS, Batch, Layout
 
+pytestmark = pytest.mark.usefixtures("simulator")
+
 RULES = {"sgd": SGD, "momentum": MOMENTUM, "rmsprop": RMSPROP, "adam": ADAM}
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
 C, SIZE = 9, 2 * THREADS + 3  # words, dense parameters

@@ -68,9 +68,7 @@ class Softmax(NamedTuple):
 
     nll: object  # (N,): cross-entropy of each row, nats
     z: object  # (tokens of a block, C): logits, then their errors
-    log_sum: object  # (tokens of a block,)
     part: object  # (parts, tokens of a block, H): dh of some of the words each
-    best: object  # int32 (N,): most probable word
 
 
 class Work(NamedTuple):
@@ -81,7 +79,6 @@ class Work(NamedTuple):
     errors: Errors
     dU: object  # (at most N, D): gradient of U, in the order of the batch's words; no rows where U is V
     partial: object  # float64: parts of sums
-    constants: object  # float64 (2, 8): of the optimiser, for the dense parameters and for U
     status: object  # int64[2]: batches done; whether a loss or gradient was not finite
 
 
@@ -129,7 +126,7 @@ def allocate(model, U, sizes):
         final=real(L, sizes.carried, S * H),
     )  # fmt: skip
     softmax = Softmax(
-        nll=real(N), z=real(block, C), log_sum=real(block), part=real(learn * PARTS, block, H), best=empty(N, "i4")
+        nll=real(N), z=real(block, C), part=real(learn * PARTS, block, H)
     )  # fmt: skip
     errors = Errors(
         dh=real(ages, learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
@@ -137,5 +134,5 @@ def allocate(model, U, sizes):
         final=real(L, sizes.carried_errors, S * H), initial=real(L, sizes.carried_errors, S * H),
     )  # fmt: skip
     return Work(
-        states, softmax, errors, real(sizes.words, D), empty(PARTIALS, "f8"), empty((2, 8), "f8"), empty(2, "i8")
+        states, softmax, errors, real(sizes.words, D), empty(PARTIALS, "f8"), empty(2, "i8")
     )  # fmt: skip
