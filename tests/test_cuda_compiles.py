@@ -1,0 +1,77 @@
+"""Every kernel for a GPU compiled for sm_80 and sm_90, which needs numba-cuda and its toolkit, but no GPU.
+
+What kernels are launched with is noted in the simulator, by one process; another compiles that, without the simulator.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REGISTERS = 65536  # of a multiprocessor
+SHARED = 48 * 1024  # bytes that a block has without asking
+MOST_THREADS = 256  # of a block, but for those in the next line
+THREADS = {"_total": 1024, "_product": 128}
+# Kernels of float32 that add up in float64 on purpose: norms, losses, ln p, and where a uniform number falls.
+DOUBLE = {"_square", "_step", "_total", "_choose", "_rank", "_average"}
+
+NOTE = """
+import json, sys
+sys.setswitchinterval(1e-5)
+from cuda_signatures import noted
+from fastrnn import Ensemble, FastRNN, Seq2Seq
+from fastrnn.cuda import driver, recurrence
+X, Y = [[0, 2, 1], [3], [1, 4]], [[2, 1, 1], [1], [4, 4]]
+SMALL = dict(hidden_dim=3, max_epochs=1, batch_size=2, random_state=0, device="cuda", dtype=sys.argv[2])
+launches = set()
+with noted(launches):
+    for cell in sys.argv[3:]:
+        deep = dict(num_layers=2, embedding_dim=3, dropout=0.2)
+        model = FastRNN(cell, vocab_size=5, **SMALL, **deep).fit(X, Y)
+        driver.largest_shared = recurrence.largest_shared = lambda: 0  # W from memory, for blocks of many sequences
+        driver.multiprocessors = recurrence.multiprocessors = lambda: 1
+        model.predict_proba([[0]] * 8)
+        model.gradients([[0]] * 8, [[1]] * 8)
+        driver.largest_shared = recurrence.largest_shared = lambda: driver.USUAL_SHARED
+    model.loss(X, Y)
+    model.generate(2, max_length=2, random_state=0)
+    pair = Seq2Seq(**SMALL).fit([[2, 3], [3]], [[3], [2]])
+    Ensemble([pair, pair]).search([[2]], beam_width=2, max_length=2)
+json.dump(sorted(launches), open(sys.argv[1], "w"))
+"""
+
+
+def run(arguments, **environment):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=900,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+@pytest.mark.parametrize("dtype, cells", [("float32", ["rnn", "lstm", "gru"]), ("float64", ["lstm"])])
+def test_nothing_spills(dtype, cells, tmp_path):
+    noted = tmp_path / "launches.json"
+    run(["-c", NOTE, str(noted), dtype, *cells], NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1")
+    names = {name for name, *_ in json.loads(noted.read_text())}
+    assert len(names) > 20 and any("global" in name for name in names)
+    found = [
+        json.loads(line)
+        for line in run([str(ROOT / "tests" / "cuda_signatures.py"), str(noted)], NUMBA_ENABLE_CUDASIM="0").splitlines()
+    ]
+    assert {row["kernel"] for row in found} == names and {tuple(row["sm"]) for row in found} == {(8, 0), (9, 0)}
+    for row in found:
+        name = row["kernel"].partition(":")[2]
+        assert row["stack"] == row["spilled"] == 0, row
+        assert 0 < row["registers"] * THREADS.get(name, MOST_THREADS) <= REGISTERS, row
+        assert row["shared"] <= SHARED, row
+        if dtype == "float32" and name not in DOUBLE:
+            assert row["double_precision"] == 0, row
