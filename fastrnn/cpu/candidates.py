@@ -75,7 +75,7 @@ def _take(piece, word, allowed, room, member, row, candidates):
     """Candidates of a piece that holds something new, and a reference and a bound after it."""
     value, best, sums = candidates.value[member, row], candidates.word[member, row], candidates.sums[member, row]
     count, bound, reference = candidates.count[member, row], candidates.bound[member, row], candidates.reference
-    nothing, above = bound.dtype.type(-np.inf), bound.dtype.type(ABOVE)
+    nothing, above = piece.dtype.type(-np.inf), piece.dtype.type(ABOVE)
     least, high = value[room - 1] if count == room else nothing, nothing
     for i in range(PANEL):
         x = piece[i]
