@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cpu.beam import Decoder, Rule, allocate_beams, allocate_found, allocate_work, search, search_by_turns
+from .cpu.beam import Decoder, Rule, allocate_beams, allocate_found, allocate_work, search
 from .cpu.decode import FEW, transposed_panels
 from .cpu.gemm import PANEL
 from .cpu.threads import Team
@@ -100,43 +100,29 @@ def _search(team, networks, decoders, rule, width):
     """What is found for the sentences from whose states the decoders start."""
     B, words, ensemble = decoders[0].initial.shape[1], len(decoders[0].bias), len(decoders) > 1
     together = ensemble or B * width < ALONE * team.size or B < team.size
-    if ensemble:
-        slots = min(B, max(1, MOST_LOGITS // (width * words)))
-    else:
-        slots = (
-            min(B, max(1, ROWS // width)) if together else team.size * min(-(-B // team.size), max(1, ROWS // width))
-        )
+    groups = 1 if together else team.size
+    slots = groups * min(-(-B // groups), max(1, (MOST_LOGITS // words if ensemble else ROWS) // width))
     beams = allocate_beams(slots, width, rule.max_length, min(team.size, slots))
     found = allocate_found(B, width, rule.max_length)
-    logits, total = np.empty((2, slots * width, words if ensemble else 0), networks[0].dtype)
-    works = [allocate_work(network.model, team.size, together, beams, logits, total) for network in networks]
-    for piece in pieces(B * rule.max_length + 1, 1):
-        if not ensemble:
-            team.run(search, decoders[0], rule, beams, found, works[0], piece.stop - piece.start)
-        for _ in range(piece.start, piece.stop if ensemble else piece.start):
+    columns = words if ensemble else 0
+    works = [allocate_work(network.model, team.size, together, beams, columns) for network in networks]
+    works = [work._replace(logits=works[0].logits) for work in works]
+    for piece in pieces(B * rule.max_length + 1, 1):  # a slot is never free, so there are no more steps than that
+        steps = 1 if ensemble else piece.stop - piece.start
+        for _ in range(piece.start, piece.stop, steps):
             for turn, (decoder, work) in enumerate(zip(decoders, works, strict=True)):
-                team.run(search_by_turns, decoder, rule, beams, found, work, turn, len(works))
-            if _is_done(beams, B):
-                break
-        if _is_done(beams, B):
-            break
-    return found
-
-
-def _is_done(beams, sentences):
-    """Whether all hypotheses have been handed over."""
-    return not (beams.live.any() or beams.ended.any() or (beams.next_sentence < sentences).any())
+                team.run(search, decoder, rule, beams, found, work, steps, turn, len(works))
+        if not (beams.live.any() or beams.ended.any() or (beams.next_sentence < B).any()):
+            return found
 
 
 def _hypotheses(found, length_penalty):
     """The hypotheses of all sentences, the best first; of equals the one that was found first."""
     scores = found.log_p / np.maximum(found.length, 1) ** length_penalty
-    scores[np.arange(scores.shape[1]) >= found.count[:, None]] = -np.inf
+    scores[np.arange(scores.shape[1]) >= found.count[:, None]] = np.nan  # what is not there comes last
     order = np.argsort(-scores, axis=1, kind="stable")
+    length, log_p, score = (np.take_along_axis(a, order, 1).tolist() for a in (found.length, found.log_p, scores))
     return [
-        [
-            Hypothesis(found.token[s, i, : found.length[s, i]].copy(), float(found.log_p[s, i]), float(scores[s, i]))
-            for i in order[s, : found.count[s]]
-        ]
-        for s in range(len(order))
+        [Hypothesis(found.token[s, order[s, i], : length[s][i]].copy(), log_p[s][i], score[s][i]) for i in range(count)]
+        for s, count in enumerate(found.count.tolist())
     ]

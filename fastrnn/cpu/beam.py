@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import candidates
-from .candidates import Candidates, clear, log_sum, visit
+from .candidates import Candidates, clear, finish, visit
 from .decode import FEW, Flow, allocate_flow, feed
 from .gemm import PANEL, panel_product
 from .gemv import matvec
@@ -87,19 +87,29 @@ class Rows(NamedTuple):
     slot: np.ndarray  # int64[M, R]
 
 
-class Work(NamedTuple):
-    """Memory of a step."""
+class States(NamedTuple):
+    """The states of a model in the rows, and the memory of its steps."""
 
-    rows: Rows
-    flow: Flow  # of GROUP rows a member
     state: np.ndarray  # (2, L, R + K, S*H): after this step and the one before; the last K are initial states
     turn: np.ndarray  # int64[M]: which of them was written last
-    z: np.ndarray  # (M or 1, R, PANEL): logits
-    best: Candidates
-    heads: np.ndarray  # int64[M or 1, R]: candidates that are taken
-    log_sum: np.ndarray  # float64[R]: ln of the sum of all words' exponentials
-    logits: np.ndarray  # (R, padded C): of one model of an ensemble; no columns for a single one
+    flow: Flow  # of GROUP rows a member
+
+
+class Logits(NamedTuple):
+    """Logits of the rows, or what is made of them."""
+
+    piece: np.ndarray  # (M or 1, R, PANEL): of a panel's words
+    whole: np.ndarray  # (R, padded C): of one model of an ensemble; no columns for a single one
     total: np.ndarray  # the same: the sum of the models' probabilities, in the end ln of their mean
+
+
+class Work(NamedTuple):
+    """Memory of a step, all overwritten."""
+
+    rows: Rows
+    states: States
+    logits: Logits
+    best: Candidates
 
 
 def allocate_beams(slots, width, steps, owners):
@@ -114,19 +124,22 @@ def allocate_beams(slots, width, steps, owners):
     )  # fmt: skip
 
 
-def allocate_work(model, members, together, beams, logits, total):
-    """Memory for the steps of beams with a model; `together`: all members work on the same rows."""
+def allocate_work(model, members, together, beams, columns):
+    """Memory for the steps of beams with a model; `together`: all members work on the same rows.
+
+    `columns`: padded C, if it is of an ensemble, else 0.
+    """
     (K, _, W), (L, H, _), M = beams.score.shape, model.cell.W.shape, members
     R, dtype, parts = K * W, model.V.dtype, M if together else 1
     rows = Rows(
         np.zeros((M, K), np.int64), np.zeros((M, R), np.int64), np.zeros((M, R), np.int64),
         np.zeros((M, R), np.int32), np.zeros((M, R), np.int64),
     )  # fmt: skip
-    return Work(
-        rows, allocate_flow(model, M * GROUP), np.zeros((2, L, R + K, model.cell.STATES * H), dtype),
-        np.zeros(M, np.int64), np.zeros((parts, R, PANEL), dtype), candidates.allocate(parts, R, W, dtype),
-        np.zeros((parts, R), np.int64), np.zeros(R), logits, total,
-    )  # fmt: skip
+    states = States(
+        np.zeros((2, L, R + K, model.cell.STATES * H), dtype), np.zeros(M, np.int64), allocate_flow(model, M * GROUP)
+    )
+    logits = Logits(np.zeros((parts, R, PANEL), dtype), *np.empty((2, R, columns), dtype))
+    return Work(rows, states, logits, candidates.allocate(parts, R, W, dtype))
 
 
 def allocate_found(sentences, width, steps):
@@ -136,30 +149,39 @@ def allocate_found(sentences, width, steps):
 
 
 @jit
-def search(member, size, barrier, decoder, rule, beams, found, work, steps):
-    """Go on with the search of all sentences of `decoder`, by `steps` steps at most; overwrites beams, found, work."""
-    own, last = _own_slots(member, size, beams)
-    place, members = (member, size) if len(work.z) > 1 else (0, 1)
+def search(member, size, barrier, decoder, rule, beams, found, work, steps, turn, turns):
+    """Go on with the search of all sentences of `decoder`, by `steps` steps at most; overwrites beams, found, work.
+
+    For an ensemble of `turns` decoders this is one step of number `turn`, whose turn it is; the last one's ends it.
+    """
+    rows, K = work.rows, len(beams.live)
+    own, last = _own_slots(member, size, K, len(beams.next_sentence))
+    place, members = (member, size) if len(work.logits.piece) > 1 else (0, 1)
     for _ in range(steps):
-        _start(member, own, last, rule, beams, found)
+        if turn == 0:
+            _start(member, own, last, rule, beams, found)
         meet(barrier, members)
-        n = _list_rows(0 if members > 1 else own, len(beams.live) if members > 1 else last, rule, beams, work, member)
+        n = _list_rows(member, 0 if members > 1 else own, K if members > 1 else last, rule.start, beams, rows)
         if n == 0:  # all that work together see the same
             return
-        _step(member, place, members, n, decoder, beams, work)
+        _step(member, n * place // members, n * (place + 1) // members, decoder, beams, rows, work.states)
         meet(barrier, members)
-        _find_candidates(member, place, members, n, decoder, rule, beams, work)
+        state = work.states.state[work.states.turn[member], decoder.model.cell.W.shape[0] - 1]
+        if turns > 1:
+            _add_probabilities(member, members, barrier, n, decoder, state, work.logits, turn, turns)
+            if turn + 1 < turns:
+                return
+        _find_candidates(member, place, members, n, decoder, state, rule, beams, rows, work.logits, work.best)
         meet(barrier, members)
         for slot in range(own, last):
             if beams.live[slot] > 0:
-                _choose(slot, work.rows.first[member, slot], rule, beams, work)
+                _choose(slot, rows.first[member, slot], rule.end, beams, work.best)
 
 
 @jit
-def _own_slots(member, size, beams):
+def _own_slots(member, size, count, owners):
     """First and last-plus-one of a member's slots."""
-    K, owners = len(beams.live), len(beams.next_sentence)
-    return (K * member // owners, K * (member + 1) // owners) if member < owners else (0, 0)
+    return (count * member // owners, count * (member + 1) // owners) if member < owners else (0, 0)
 
 
 @jit
@@ -197,69 +219,65 @@ def _hand_over(slot, end, beams, found):
 
 
 @jit
-def _list_rows(first, last, rule, beams, work, member):
-    """Fill this member's list of the rows of slots first..last; returns their number. Turns the states."""
-    W, R = beams.score.shape[2], work.rows.target.shape[1]
-    rows, n, at = work.rows, 0, first * W
+def _list_rows(member, first, last, start, beams, rows):
+    """Fill this member's list of the rows of slots first..last; returns their number."""
+    W, R, n = beams.score.shape[2], rows.target.shape[1], 0
     for slot in range(first, last):
-        rows.first[member, slot], step = at, beams.step[slot]
+        rows.first[member, slot], step = first * W + n, beams.step[slot]
         for w in range(beams.live[slot]):
+            at = first * W + n
             rows.target[member, n], rows.slot[member, n] = at, slot
             if step == 0:
-                rows.source[member, n], rows.token[member, at] = R + slot, rule.start
+                rows.source[member, n], rows.token[member, at] = R + slot, start
             else:
                 rows.source[member, n] = beams.row[slot] + beams.parent[slot, step - 1, w]
                 rows.token[member, at] = beams.token[slot, step - 1, w]
-            n, at = n + 1, at + 1
-    work.turn[member] = 1 - work.turn[member]
+            n += 1
     return n
 
 
 @jit
-def _step(member, place, members, n, decoder, beams, work):
-    """The step of this member's share of the n rows."""
-    rows, R = work.rows, work.rows.target.shape[1]
-    before, after = work.state[1 - work.turn[member]], work.state[work.turn[member]]
-    first, last = n * place // members, n * (place + 1) // members
+def _step(member, first, last, decoder, beams, rows, states):
+    """The step of rows first..last."""
+    states.turn[member] = 1 - states.turn[member]
+    before, after = states.state[1 - states.turn[member]], states.state[states.turn[member]]
     for a in range(first, last):
         slot = rows.slot[member, a]
         if beams.step[slot] == 0:
             for layer in range(len(before)):
-                copy(decoder.initial[layer, beams.sentence[slot]], before[layer, R + slot])
+                copy(decoder.initial[layer, beams.sentence[slot]], before[layer, rows.source[member, a]])
     for a in range(first, last, GROUP):
         end = min(last, a + GROUP)
         feed(
-            decoder.model, decoder.U, work.flow, member * GROUP, rows.token[member],
+            decoder.model, decoder.U, states.flow, member * GROUP, rows.token[member],
             before, rows.source[member, a:end], after, rows.target[member, a:end],
         )  # fmt: skip
 
 
 @jit
-def _find_candidates(member, place, members, n, decoder, rule, beams, work):
+def _find_candidates(member, place, members, n, decoder, state, rule, beams, rows, logits, best):
     """The best of this member's words, of every one of n rows, and the sums of their exponentials.
 
-    Their logits are formed here, but for an ensemble, whose ln p are in work.total.
+    Their logits are formed here, but for an ensemble, whose ln p are in logits.total.
     """
-    rows, z, best, base = work.rows, work.z[place], work.best, work.rows.target[member, 0]
-    W, state, given = beams.score.shape[2], work.state[work.turn[member]], work.total.shape[1] > 0
-    bias = decoder.padding if given else decoder.bias
+    W, given, base = beams.score.shape[2], logits.total.shape[1] > 0, rows.target[member, 0]
+    z, bias = logits.piece[place], decoder.padding if given else decoder.bias
     for row in range(base, base + n):
         clear(place, row, best)
-    first, last = share(place, members, len(decoder.bias), PANEL)
+    first, last = share(place, members, len(bias), PANEL)
     for word in range(first, last, PANEL):
         if not given:
-            _logits(decoder, word, state[len(state) - 1], base, n, z, 0)
+            _logits(decoder.model.V, decoder.VT, word, state, base, n, z, 0)
         for a in range(n):
             slot, row = rows.slot[member, a], base + a
             may = rule.allowed[0 if beams.step[slot] + 1 < rule.min_length else 1]
-            piece = work.total[row, word : word + PANEL] if given else z[row]
+            piece = logits.total[row, word : word + PANEL] if given else z[row]
             visit(piece, bias, word, may, W - beams.ended[slot], place, row, best)
 
 
 @jit
-def _logits(decoder, word, state, base, n, z, at):
+def _logits(V, VT, word, state, base, n, z, at):
     """Of the words of a panel, for n rows of state (R, S*H), into those of z from column `at` on, less their bias."""
-    V, VT = decoder.model.V, decoder.VT
     H, width, length = V.shape[1], state.shape[1], z.shape[1]
     if n < FEW:
         end = min(len(V), word + PANEL)
@@ -273,21 +291,19 @@ def _logits(decoder, word, state, base, n, z, at):
 
 
 @jit
-def _choose(slot, row, rule, beams, work):
+def _choose(slot, row, end, beams, best):
     """The hypotheses of one sentence that are kept; those before have the rows from `row` on."""
-    best, heads, score, later = work.best, work.heads, beams.score[slot, 0], beams.score[slot, 1]
+    score, later = beams.score[slot, 0], beams.score[slot, 1]
     before, step, ended, live = beams.live[slot], beams.step[slot], beams.ended[slot], 0
     for w in range(before):
-        work.log_sum[row + w] = log_sum(row + w, best)
-        for m in range(len(heads)):
-            heads[m, row + w] = 0
+        finish(row + w, best)
     for _ in range(len(score) - ended):
-        w, m, total = _most_probable(row, before, score, best, heads, work.log_sum)
+        w, m, total = _most_probable(row, before, score, best)
         if w < 0:
             break
-        word = best.word[m, row + w, heads[m, row + w]]
-        heads[m, row + w] += 1
-        if word == rule.end:
+        word = best.word[m, row + w, best.taken[m, row + w]]
+        best.taken[m, row + w] += 1
+        if word == end:
             beams.final_score[slot, ended], beams.final_length[slot, ended] = total, step + 1
             beams.final_parent[slot, ended] = w
             ended += 1
@@ -300,48 +316,29 @@ def _choose(slot, row, rule, beams, work):
 
 
 @jit
-def _most_probable(row, count, score, best, heads, log_sums):
+def _most_probable(row, count, score, best):
     """Hypothesis (-1: none), part of the words and ln p of the best candidate left; of equals the earlier."""
     found, part, highest = -1, 0, -np.inf
     for w in range(count):
-        for m in range(len(heads)):
-            head = heads[m, row + w]
+        for m in range(len(best.taken)):
+            head = best.taken[m, row + w]
             if head < best.count[m, row + w]:
-                total = score[w] + (float(best.value[m, row + w, head]) - log_sums[row + w])
+                total = score[w] + (float(best.value[m, row + w, head]) - best.log_sum[row + w])
                 if found < 0 or total > highest:
                     found, part, highest = w, m, total
     return found, part, highest
 
 
 @jit
-def search_by_turns(member, size, barrier, decoder, rule, beams, found, work, turn, turns):
-    """One step with model `turn` of an ensemble of `turns`; the last one's call ends the step.
-
-    Overwrites what `search` overwrites.
-    """
-    own, last = _own_slots(member, size, beams)
-    if turn == 0:
-        _start(member, own, last, rule, beams, found)
-        meet(barrier, size)
-    n = _list_rows(0, len(beams.live), rule, beams, work, member)
-    if n == 0:
-        return
-    _step(member, member, size, n, decoder, beams, work)
-    meet(barrier, size)
-    first_word, last_word = share(member, size, len(decoder.bias), PANEL)
-    state = work.state[work.turn[member]]
-    for word in range(first_word, last_word, PANEL):
-        _logits(decoder, word, state[len(state) - 1], 0, n, work.logits, word)
+def _add_probabilities(member, size, barrier, n, decoder, state, logits, turn, turns):
+    """Those of one model of an ensemble, of n rows, to logits.total, which becomes ln of the mean in the last turn."""
+    first, last = share(member, size, len(decoder.bias), PANEL)
+    for word in range(first, last, PANEL):
+        _logits(decoder.model.V, decoder.VT, word, state, 0, n, logits.whole, word)
     meet(barrier, size)
     for row in range(n * member // size, n * (member + 1) // size):
-        _average(work.logits[row], decoder.bias, turn, turns, work.total[row])
-    if turn + 1 == turns:
-        meet(barrier, size)
-        _find_candidates(member, member, size, n, decoder, rule, beams, work)
-        meet(barrier, size)
-        for slot in range(own, last):
-            if beams.live[slot] > 0:
-                _choose(slot, work.rows.first[member, slot], rule, beams, work)
+        _average(logits.whole[row], decoder.bias, turn, turns, logits.total[row])
+    meet(barrier, size)
 
 
 @jit

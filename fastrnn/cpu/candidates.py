@@ -31,7 +31,9 @@ class Candidates(NamedTuple):
     count: np.ndarray  # int64[M, R]: of them
     bound: np.ndarray  # (M, R): what a logit must exceed to be looked at
     reference: np.ndarray  # (M, R): what is subtracted in the exponentials
-    sums: np.ndarray  # (M, R, LANES): of the exponentials of all words, allowed or not; a row's are added up at last
+    sums: np.ndarray  # (M, R, LANES): of the exponentials of all words, allowed or not; added up in `finish`
+    taken: np.ndarray  # int64[M, R]: how many of a row's candidates have been taken
+    log_sum: np.ndarray  # float64[R]: ln of the sum of exp(logit) over the words of all members
 
 
 def allocate(members, rows, width, dtype):
@@ -40,6 +42,7 @@ def allocate(members, rows, width, dtype):
     return Candidates(
         np.empty((M, R, width), dtype), np.empty((M, R, width), np.int64), np.zeros((M, R), np.int64),
         np.empty((M, R), dtype), np.empty((M, R), dtype), np.empty((M, R, LANES), dtype),
+        np.zeros((M, R), np.int64), np.zeros(R),
     )  # fmt: skip
 
 
@@ -105,18 +108,18 @@ def _insert(x, new_word, value, word, count, room):
 
 
 @jit
-def log_sum(row, candidates):
-    """ln of the sum of exp(logit) over the words of all members."""
+def finish(row, candidates):
+    """The log_sum of a row, once all words were visited; none of its candidates is taken."""
     reference, sums = candidates.reference, candidates.sums
     high, total = reference[0, row], 0.0
     for member in range(1, len(reference)):
         high = max(high, reference[member, row])
     for member in range(len(reference)):
-        part = 0.0
+        candidates.taken[member, row], part = 0, 0.0
         for i in range(LANES):
             part += sums[member, row, i]
         total += part * math.exp(float(reference[member, row]) - float(high))
-    return float(high) + math.log(total)
+    candidates.log_sum[row] = float(high) + math.log(total)
 
 
 # ---- Vector code, and the same in NumPy for NUMBA_DISABLE_JIT=1
