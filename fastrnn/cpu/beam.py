@@ -138,7 +138,8 @@ def allocate_work(model, members, together, beams, columns):
     states = States(
         np.zeros((2, L, R + K, model.cell.STATES * H), dtype), np.zeros(M, np.int64), allocate_flow(model, M * GROUP)
     )
-    logits = Logits(np.zeros((parts, R, PANEL), dtype), *np.empty((2, R, columns), dtype))
+    # Zeros: what stands beyond the last word is not written, and must not become NaN with a bias of -inf.
+    logits = Logits(np.zeros((parts, R, PANEL), dtype), *np.zeros((2, R, columns), dtype))
     return Work(rows, states, logits, candidates.allocate(parts, R, W, dtype))
 
 

@@ -133,7 +133,8 @@ def add_bias(piece, bias, word, bound):
 
 def add_exponentials(piece, reference, sums):
     """Add exp(piece - reference), of at most e**88, to the sums (LANES,), in place; which to which does not matter."""
-    sums[0] += np.exp(np.maximum(piece - reference, -745.0)).sum()
+    with np.errstate(invalid="ignore"):  # nothing but NaN so far
+        sums[0] += np.exp(np.maximum(piece - reference, -745.0)).sum()
 
 
 @intrinsic
