@@ -4,13 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cpu.beam import allocate, average, expand
-from .cpu.decode import BLOCK
+from .cpu.beam import Decoder, Rule, allocate_beams, allocate_found, allocate_work, search
+from .cpu.decode import FEW, transposed_panels
+from .cpu.gemm import PANEL
 from .cpu.threads import Team
-from .decoding import Decoder, team_size
+from .decoding import pieces, team_size
 
-# Sentences are searched together as long as they need no more logits than that.
+# Hypotheses that are searched side by side, by one thread; so many for each, threads search sentences of their own.
+ROWS = 240
+ALONE = 32
+# Logits of a step that an ensemble holds at a time.
 MOST_LOGITS = 1 << 23
+# Tokens of all hypotheses for which there is room at a time.
+MOST_TOKENS = 1 << 22
 
 
 class Hypothesis(NamedTuple):
@@ -55,66 +61,82 @@ def beam_search(networks, states, *, start, end, width, min_length, max_length, 
     -------
     list, one a sentence, of lists of at most `width` Hypothesis, the best first
     """
-    C, B = networks[0].vocab_size, states[0].shape[1]
-    allowed = np.ones((2, C), np.bool_)
-    allowed[:, exclude] = False
-    allowed[0, end] = False
-    together = max(1, MOST_LOGITS // (width * C))
-    found = []
-    with Team(team_size(networks[0], min(B, together) * width, n_threads)) as team:
-        decoders = [Decoder(network, team, 1) for network in networks]
-        for first in range(0, B, together):
-            part = [state[:, first : first + together] for state in states]
-            beams = _search(team, decoders, part, start, end, width, min_length, max_length, allowed)
-            found += [_hypotheses(beams, s, end, length_penalty) for s in range(len(beams.live))]
+    limits = start, end, min_length, max_length, exclude
+    if networks[0].device == "cpu":
+        return _on_cpu(networks, states, width, limits, length_penalty, n_threads)
+    rule = _rule(networks[0], networks[0].vocab_size, *limits)
+    return _on_gpu(networks, states, width, rule, length_penalty)
+
+
+def _on_cpu(networks, states, width, limits, length_penalty, n_threads):
+    B, max_length = states[0].shape[1], limits[3]
+    with Team(team_size(networks[0], B * width, n_threads)) as team:
+        part = max(1, MOST_TOKENS // (width * max_length))
+        found = []
+        decoders = [_decoder(network, min(B * width, FEW)) for network in networks]
+        rule = _rule(networks[0], len(decoders[0].bias), *limits)
+        for first in range(0, B, part):
+            some = [
+                decoder._replace(initial=np.ascontiguousarray(state[:, first : first + part]))
+                for decoder, state in zip(decoders, states, strict=True)
+            ]
+            found += _hypotheses(_search(team, networks, some, rule, width), length_penalty)
     return found
 
 
-def _search(team, decoders, states, start, end, width, min_length, max_length, allowed):
-    """The beams of some sentences after their last step."""
-    S, dtype = states[0].shape[1], states[0].dtype
-    for decoder, state in zip(decoders, states, strict=True):
-        decoder.restart(S * width)
-        decoder.state[:, ::width] = state
-        decoder.streams.ended[:] = np.arange(S * width) % width != 0
-    beams, candidates = allocate(S, width, max_length, team.size, dtype, BLOCK)
-    streams, row_of = decoders[0].streams, np.zeros(S * width, np.int64)
-    total = np.empty((S * width, len(allowed[0])) if len(decoders) > 1 else (0, 0), dtype)
-    tokens, parents = np.full(S * width, start, np.int32), None
-    for step in range(max_length):
-        for i, decoder in enumerate(decoders):
-            decoder.streams.ended[:] = streams.ended
-            decoder.step(tokens, parents)
-            if len(decoders) > 1:
-                rows = int(len(streams.ended) - streams.ended.sum())
-                team.run(average, decoder.logits, rows, i == 0, i == len(decoders) - 1, len(decoders), total)
-        z = total if len(decoders) > 1 else decoders[0].logits
-        may = allowed[0 if step + 1 < min_length else 1]
-        team.run(expand, z, may, end, step, streams, beams, candidates, row_of)
-        if streams.ended.all():
-            break
-        tokens, parents = beams.token[step].copy(), beams.parent[step]
-    return beams
+def _on_gpu(networks, states, width, rule, length_penalty):
+    found = networks[0].search(networks, states, rule, width)
+    rows = [[Hypothesis(np.array(t, np.int32), p, p / len(t) ** length_penalty) for t, p in row] for row in found]
+    return [sorted(row, key=lambda hypothesis: -hypothesis.score) for row in rows]
 
 
-def _hypotheses(beams, sentence, end, length_penalty):
-    """The hypotheses of a sentence, the best first; of equals the one that was found first."""
-    width, found = beams.score.shape[1], []
-    for i in range(beams.ended[sentence]):
-        step = int(beams.final_step[sentence, i])
-        path = _path(beams, step - 1, int(beams.final_parent[sentence, i]))
-        found.append(([*path, end], float(beams.final_score[sentence, i])))
-    for w in range(beams.live[sentence]):
-        path = _path(beams, len(beams.token) - 1, sentence * width + w)
-        found.append((path, float(beams.score[sentence, w])))
-    found = [Hypothesis(np.array(path, np.int32), p, p / len(path) ** length_penalty) for path, p in found]
-    return sorted(found, key=lambda hypothesis: -hypothesis.score)
+def _decoder(network, rows):
+    """A network as the kernels take it, for steps of at least so many rows; without states to start from."""
+    V, c, dtype = network.model.V, network.model.c, network.dtype
+    VT = transposed_panels(V) if rows >= FEW else np.empty((0, PANEL), dtype)
+    padding = np.full(-(-len(V) // PANEL) * PANEL, -np.inf, dtype)
+    padding[: len(V)] = 0
+    bias = padding.copy()
+    bias[: len(c)] = c
+    return Decoder(network.packed_model(), network.U, VT, bias, padding, np.empty((0, 0, 0), dtype))
 
 
-def _path(beams, step, stream):
-    """The tokens that lead to what a stream holds after a step."""
-    tokens = []
-    while step >= 0:
-        tokens.append(int(beams.token[step, stream]))
-        step, stream = step - 1, beams.parent[step, stream]
-    return tokens[::-1]
+def _rule(network, words, start, end, min_length, max_length, exclude):
+    """What is searched, for so many words with those that are none."""
+    allowed = np.zeros((2, words), np.bool_)
+    allowed[:, : network.vocab_size] = True
+    allowed[:, exclude] = False
+    allowed[0, end] = False
+    return Rule(int(start), int(end), int(min_length), int(max_length), allowed)
+
+
+def _search(team, networks, decoders, rule, width):
+    """What is found for the sentences from whose states the decoders start."""
+    B, words, ensemble = decoders[0].initial.shape[1], len(decoders[0].bias), len(decoders) > 1
+    together = ensemble or B * width < ALONE * team.size or B < team.size
+    groups = 1 if together else team.size
+    slots = groups * min(-(-B // groups), max(1, (MOST_LOGITS // words if ensemble else ROWS) // width))
+    beams = allocate_beams(slots, width, rule.max_length, min(team.size, slots))
+    found = allocate_found(B, width, rule.max_length)
+    columns = words if ensemble else 0
+    works = [allocate_work(network.model, team.size, together, beams, columns) for network in networks]
+    works = [work._replace(logits=works[0].logits) for work in works]
+    for piece in pieces(B * rule.max_length + 1, 1):  # a slot is never free, so there are no more steps than that
+        steps = 1 if ensemble else piece.stop - piece.start
+        for _ in range(piece.start, piece.stop, steps):
+            for turn, (decoder, work) in enumerate(zip(decoders, works, strict=True)):
+                team.run(search, decoder, rule, beams, found, work, steps, turn, len(works))
+        if not (beams.live.any() or beams.ended.any() or (beams.next_sentence < B).any()):
+            return found
+
+
+def _hypotheses(found, length_penalty):
+    """The hypotheses of all sentences, the best first; of equals the one that was found first."""
+    scores = found.log_p / np.maximum(found.length, 1) ** length_penalty
+    scores[np.arange(scores.shape[1]) >= found.count[:, None]] = np.nan  # what is not there comes last
+    order = np.argsort(-scores, axis=1, kind="stable")
+    length, log_p, score = (np.take_along_axis(a, order, 1).tolist() for a in (found.length, found.log_p, scores))
+    return [
+        [Hypothesis(found.token[s, order[s, i], : length[s][i]].copy(), log_p[s][i], score[s][i]) for i in range(count)]
+        for s, count in enumerate(found.count.tolist())
+    ]

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from .cpu.decode import FEW, Rule, advance, allocate, draw, transposed_panels
+from .cpu.decode import FEW, Rule, allocate, draw, transposed_panels
 from .cpu.gemm import PANEL
 from .cpu.threads import Team
 
@@ -91,10 +91,10 @@ def _sample_streams(network, team, prompt, state, count, max_length, rule, rng):
     decoder = Decoder(network, team, 1)
     if state is not None:
         decoder.state[:] = state
-    for piece in _pieces(len(prompt)):
+    for piece in pieces(len(prompt), FIRST_STEPS):
         decoder.draw(rule, prompt[piece], np.empty((0, 1)), tokens, log_p)
     decoder.select(np.zeros(count, np.int64))
-    for piece in _pieces(max_length):
+    for piece in pieces(max_length, FIRST_STEPS):
         before = rng.bit_generator.state
         uniforms = rng.random((piece.stop - piece.start, count))
         decoder.draw(rule, prompt[:0], uniforms, tokens, log_p)
@@ -105,9 +105,12 @@ def _sample_streams(network, team, prompt, state, count, max_length, rule, rng):
     return tokens, log_p, decoder.streams.lengths
 
 
-def _pieces(length):
-    """Slices of 0...length, each of about SECONDS_PER_RUN of the caller's time: what Ctrl-C has to wait for."""
-    first, steps = 0, FIRST_STEPS
+def pieces(length, steps):
+    """Slices of 0...length, each of about SECONDS_PER_RUN of the caller's time: what Ctrl-C has to wait for.
+
+    The first is of `steps`.
+    """
+    first = 0
     while first < length:
         last, start = min(length, first + steps), time.perf_counter()
         yield slice(first, last)
@@ -116,12 +119,11 @@ def _pieces(length):
 
 
 class Decoder:
-    """The state of `count` streams of tokens, and the logits of what may come next.
+    """`count` streams of tokens, and what their steps need.
 
     Attributes
     ----------
     state : array (L, count, S*H)
-    logits : array (count, C)
     streams : fastrnn.cpu.decode.Streams
     """
 
@@ -129,38 +131,22 @@ class Decoder:
         self._network, self._team = network, team
         self._model, self._VT = network.packed_model(), np.empty((0, PANEL), network.dtype)
         self._allocate(count)
-        self.logits[:] = 0
 
     def _allocate(self, count):
         model = self._network.model
         if count >= FEW and not len(self._VT):
             self._VT = transposed_panels(model.V)
         self.streams, self._scratch = allocate(model, self._VT, self._team.size, count)
-        self.state, self.logits, self._moved = self.streams.state, self._scratch.words.z, None
-
-    def restart(self, count):
-        """Begin anew with `count` fresh streams; the weights stay packed."""
-        self._allocate(count)
+        self.state = self.streams.state
 
     def select(self, streams):
         """Go on with the named streams only; a stream may be named several times."""
-        state, logits = self.state[:, streams], self.logits[streams]
+        state = self.state[:, streams]
         self._allocate(len(streams))
-        self.state[:], self.logits[:] = state, logits
-
-    def step(self, tokens, parents=None):
-        """Feed every stream its next token, int32 (count,); it goes on from the stream that int64 `parents` names."""
-        self.streams.token[:] = tokens
-        if parents is None:
-            self._run(advance, np.empty(0, np.int64), self.state[:0])
-        else:
-            if self._moved is None:
-                self._moved = np.empty_like(self.state)
-            self._run(advance, parents, self._moved)
+        self.state[:] = state
 
     def draw(self, rule, prompt, uniforms, drawn, log_p):
         """Draw as many tokens for every stream as `uniforms` has rows, see `fastrnn.cpu.decode.draw`."""
-        self._run(draw, rule, prompt, uniforms, drawn, log_p)
-
-    def _run(self, kernel, *args):
-        self._team.run(kernel, self._model, self._network.U, self.streams, self._scratch, *args)
+        self._team.run(
+            draw, self._model, self._network.U, self.streams, self._scratch, rule, prompt, uniforms, drawn, log_p
+        )

@@ -396,27 +396,6 @@ def test_pieces_make_no_difference(n, monkeypatch):
     assert min(map(len, found[0][0])) < 45  # ends before the last piece would
 
 
-@pytest.mark.parametrize("n", [2, 5])
-@pytest.mark.parametrize("cell", CELLS)
-def test_decoder_steps(cell, n):
-    """The step for searches: logits of every stream, and streams that are named anew."""
-    C, H = 23, 5
-    model = make_model(cell, C, H, dtype="float64")
-    with Team(2) as team:
-        decoder = Decoder(model.network_, team, n)
-        first, second = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)[::-1] + 3
-        chosen = np.array([n - 1, 0, 0])
-        decoder.step(first)
-        decoder.select(chosen)
-        before = decoder.logits.copy()
-        decoder.step(second[:3] if n > 2 else np.array([4, 3, 7], np.int32))
-        tokens = decoder.streams.token
-        for row, stream in enumerate(chosen):
-            logits = reference.forward(cell, weights(model), [first[stream], tokens[row]])[1]
-            np.testing.assert_allclose(before[row], logits[0], atol=1e-12)
-            np.testing.assert_allclose(decoder.logits[row], logits[1], atol=1e-12)
-
-
 @pytest.mark.parametrize("options, error, message", [
     ({"n": 0}, ValueError, "n: found 0"),
     ({"n": 1.5}, TypeError, "n: found 1.5"),

@@ -530,11 +530,11 @@ def test_a_kernel_serves_python_and_other_kernels():
 def test_a_fit_compiles_training_only(tmp_path):
     script = """
 from fastrnn import FastRNN
-from fastrnn.cpu import decode, passes
+from fastrnn.cpu import beam, decode, passes
 from fastrnn.cpu.jit import compilations
 with compilations() as compiled:
     FastRNN("rnn", 2, max_epochs=1).fit([[0, 1]], [[1, 0]])
-kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, decode.draw, decode.advance]
+kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, decode.draw, beam.search]
 print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
 """
     assert run_python(script, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True [1, 0, 0, 0, 0]\n"

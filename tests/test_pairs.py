@@ -131,6 +131,10 @@ def assert_same_hypotheses(found, expected):
     np.testing.assert_allclose([hypothesis.log_prob for hypothesis in found], [p for _, p in expected], rtol=1e-9)
 
 
+def as_expected(hypotheses):
+    return [(hypothesis.tokens.tolist(), hypothesis.log_prob) for hypothesis in hypotheses]
+
+
 class TestSearch:
     @pytest.mark.parametrize("width", [1, 2, 5, 40])
     @pytest.mark.parametrize("cell", CELLS)
@@ -154,13 +158,71 @@ class TestSearch:
             expected = reference_pairs.beam_search("gru", [weights(n) for n in networks], sequence, width, 6)
             assert_same_hypotheses(hypotheses, expected)
 
-    def test_few_sentences_at_once_are_all_at_once(self, monkeypatch):
+    @pytest.mark.parametrize("limits", [
+        {"ROWS": 3}, {"ROWS": 7}, {"MOST_TOKENS": 48}, {"ALONE": 1}, {"ALONE": 1, "ROWS": 3},
+        {"ALONE": 1000, "ROWS": 7},
+    ], ids=str)  # fmt: skip
+    def test_few_sentences_at_once_are_all_at_once(self, limits, monkeypatch):
         network, (source, _, _) = make_network("lstm", scale=3), make_pairs((8, 9), LENGTHS)
         expected = search([network], source, 3, 8)
-        monkeypatch.setattr("fastrnn.beam_search.MOST_LOGITS", 2 * 3 * 9)
-        found = search([network], source, 3, 8)
-        for one, other in zip(found, expected, strict=True):
-            assert_same_hypotheses(one, [(h.tokens.tolist(), h.log_prob) for h in other])
+        for name, value in limits.items():
+            monkeypatch.setattr(f"fastrnn.beam_search.{name}", value)
+        for threads in (1, 2):
+            with monkeypatch.context() as context:
+                context.setattr("fastrnn.beam_search.team_size", lambda network, rows, n_threads: n_threads)
+                found = search([network], source, 3, 8, threads)
+            for one, other in zip(found, expected, strict=True):
+                assert_same_hypotheses(one, as_expected(other))
+
+    def test_few_sentences_of_an_ensemble_at_once_are_all_at_once(self, monkeypatch):
+        networks, (source, _, _) = [make_network("lstm", seed=seed) for seed in (0, 1)], make_pairs((8, 9), LENGTHS)
+        expected = search(networks, source, 3, 8)
+        monkeypatch.setattr("fastrnn.beam_search.MOST_LOGITS", 2 * 3 * 64)
+        for one, other in zip(search(networks, source, 3, 8), expected, strict=True):
+            assert_same_hypotheses(one, as_expected(other))
+
+    @pytest.mark.parametrize("alone", [1, 1000])
+    @pytest.mark.parametrize("width", [1, 5, 70])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_of_equals_the_earlier(self, dtype, width, alone, monkeypatch):
+        """Words of `best` are all as probable, in several panels and shares; rows are equal too."""
+        monkeypatch.setattr("fastrnn.beam_search.ALONE", alone)
+        monkeypatch.setattr("fastrnn.beam_search.team_size", lambda network, rows, n_threads: n_threads)
+        network, best = (
+            make_network("rnn", (8, 300), 3, dtype=dtype),
+            [1, 2, 63, 64, 66, 191, 192, 255, *range(270, 300)],
+        )
+        network.params["decoder.V"] = np.zeros((300, 3))
+        network.params["decoder.c"] = np.where(np.isin(np.arange(300), [5, *best]), 0.0, -50.0)
+        beam, ended = [[]], []
+        for _ in range(3):
+            kept = [[*tokens, word] for tokens in beam for word in best][: width - len(ended)]
+            beam, ended = [h for h in kept if h[-1] != 1], ended + [h for h in kept if h[-1] == 1]
+        for hypotheses in search([network], [[2], [3], [4]], width, 3, 2, exclude=np.array([5])):
+            assert [h.tokens.tolist() for h in hypotheses] == ended + beam
+            for h in hypotheses:
+                assert h.log_prob == pytest.approx(-len(h.tokens) * np.log(len(best) + 1), rel=1e-6)
+
+    @pytest.mark.compiled
+    @pytest.mark.parametrize("cell, shape", [("lstm", "embedding"), ("gru", "two tied layers")])
+    def test_many_rows(self, cell, shape):
+        network = make_network(cell, (8, 300), 5, scale=2, **SHAPES[shape])
+        source, _, _ = make_pairs((8, 300), [(n % 7 + 1, 1) for n in range(80)])
+        found = search([network], source, 5, 6, threads=2)
+        for sequence, hypotheses in list(zip(source, found, strict=True))[::9]:
+            expected = reference_pairs.beam_search(cell, weights(network), sequence, 5, 6)
+            assert_same_hypotheses(hypotheses, expected)
+        for sequence, hypotheses in zip(source, found, strict=True):
+            (alone,) = search([network], [sequence], 5, 6, threads=2)
+            assert_same_hypotheses(hypotheses, as_expected(alone))
+
+    @pytest.mark.compiled
+    def test_in_float32_as_in_float64(self):
+        single, double = (make_network("lstm", (8, 300), 9, dtype=dtype, scale=2) for dtype in ("float32", "float64"))
+        source, _, _ = make_pairs((8, 300), LENGTHS)
+        for one, other in zip(search([single], source, 4, 5), search([double], source, 4, 5), strict=True):
+            assert [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
+            np.testing.assert_allclose([h.log_prob for h in one], [h.log_prob for h in other], rtol=1e-4)
 
     def test_lengths_and_exclusions(self):
         network, (source, _, _) = make_network("lstm", scale=3), make_pairs((8, 9), LENGTHS)

@@ -96,9 +96,8 @@ class Rule(NamedTuple):
 
 def allocate(model, VT, members, n):
     """A group of n fresh streams and the memory of their steps; VT is `transposed_panels` of V where n >= FEW."""
-    L, H, columns = model.cell.W.shape
-    C, M, E, dtype = len(model.V), members, len(model.inputs) - (L - 1) * H, model.V.dtype
-    S, A = model.cell.STATES, model.cell.AUX
+    C, M, dtype = len(model.V), members, model.V.dtype
+    L, H, S = len(model.cell.W), model.V.shape[1], model.cell.STATES
 
     def real(*shape):
         return np.empty(shape, dtype)
@@ -107,14 +106,20 @@ def allocate(model, VT, members, n):
     streams = Streams(
         np.zeros((L, n, S * H), dtype), np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int64)
     )
-    flow = Flow(real(n, E), real(n, S * H), real(n, columns), real(n, A * H), real(n, S * H))
     words = Words(
         z=real(n, C), weights=real(n, C), sums=np.empty((n, -(-C // BLOCK))),
         total=np.empty((M, n)), top=real(M, n, 2),
         bound=bound, bits=bound.view(f"i{bound.itemsize}"),
     )  # fmt: skip
     h = real(M, n if n >= FEW else 0, H)
-    return streams, Scratch(flow, words, np.empty((M, n), np.int64), real(M, 2, BLOCK), h, VT)
+    return streams, Scratch(allocate_flow(model, n), words, np.empty((M, n), np.int64), real(M, 2, BLOCK), h, VT)
+
+
+def allocate_flow(model, n):
+    """Memory for the steps of n rows."""
+    L, H, columns = model.cell.W.shape
+    S, A, E, dtype = model.cell.STATES, model.cell.AUX, len(model.inputs) - (L - 1) * H, model.V.dtype
+    return Flow(*(np.empty((n, width), dtype) for width in (E, S * H, columns, A * H, S * H)))
 
 
 def transposed_panels(V):
@@ -143,7 +148,7 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
         active[0] = 0
         for token in prompt:
             streams.token[0] = token
-            _feed(model, U, streams, scratch.flow, active, member, member + 1)
+            feed(model, U, scratch.flow, 0, streams.token, streams.state, active[:1], streams.state, active[:1])
     meet(barrier, size)
     for step in range(len(uniforms)):
         n = _list_active(streams.ended, active)
@@ -172,36 +177,9 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
             drawn[s, streams.lengths[s]], log_p[s, streams.lengths[s]] = token, score
             streams.lengths[s] += 1
             streams.ended[s] = token == rule.end
-        _feed(model, U, streams, scratch.flow, active, first, last)
+        own = active[first:last]
+        feed(model, U, scratch.flow, first, streams.token, streams.state, own, streams.state, own)
         meet(barrier, size)
-
-
-@jit
-def advance(member, size, barrier, model, U, streams, scratch, parents, moved):
-    """Feed every stream its streams.token; scratch.words.z (n, C) is then the logits of what may come next.
-
-    Every stream goes on from the state of the one that `parents` (int64[n], or empty) names; `moved` is memory like
-    streams.state.
-    """
-    n = _list_active(streams.ended, scratch.active[member])
-    active = scratch.active[member, :n]
-    if len(parents) > 0:
-        for layer in range(len(moved)):
-            for a in range(member, n, size):
-                copy(streams.state[layer, parents[active[a]]], moved[layer, active[a]])
-        meet(barrier, size)
-        for layer in range(len(moved)):
-            for a in range(member, n, size):
-                copy(moved[layer, active[a]], streams.state[layer, active[a]])
-        meet(barrier, size)
-    _feed(model, U, streams, scratch.flow, active, n * member // size, n * (member + 1) // size)
-    meet(barrier, size)
-    first, last = share(member, size, len(model.V), BLOCK)
-    _logits(
-        model, scratch.VT, first, last, streams.state[len(streams.state) - 1], active, scratch.words.z,
-        scratch.h[member],
-    )  # fmt: skip
-    meet(barrier, size)
 
 
 @jit
@@ -215,35 +193,40 @@ def _list_active(ended, active):
 
 
 @jit
-def _feed(model, U, streams, flow, active, first, last):
-    """All layers' steps of rows first..last with their streams' tokens; the model's weights are in panels."""
-    if first == last:
+def feed(model, U, flow, first, tokens, source, sources, target, targets):
+    """All layers' steps of some rows, in the rows of `flow` from `first` on; the model's weights are in panels.
+
+    Row i goes on from source[:, sources[i]] with the token tokens[targets[i]], and its states get to
+    target[:, targets[i]]. source, target (L, any, S*H) may be the same if sources and targets are.
+    """
+    n, last = len(targets), first + len(targets)
+    if n == 0:
         return
-    L, columns, E, H = len(streams.state), flow.gates.shape[1], flow.words.shape[1], model.V.shape[1]
+    L, columns, E, H = len(source), flow.gates.shape[1], flow.words.shape[1], model.V.shape[1]
     prev, gates, state, width = flow.prev, flow.gates, flow.state, flow.state.shape[1]
     for layer in range(L):
         b = model.cell.b[layer]
-        for a in range(first, last):
-            s = active[a]
-            copy(streams.state[layer, s], prev[a])
+        for i in range(n):
+            row, token = first + i, tokens[targets[i]]
+            copy(source[layer, sources[i]], prev[row])
             if layer > 0 or E > 0:
                 if len(b) > 0:
-                    copy(b, gates[a])
+                    copy(b, gates[row])
                 if layer == 0:
-                    copy(U[streams.token[s]], flow.words[a])
+                    copy(U[token], flow.words[row])
             else:
-                embed(U, b, streams.token[s], gates[a])
+                embed(U, b, token, gates[row])
         if layer > 0 or E > 0:
             below, stride, depth = (flat(state), width, H) if layer > 0 else (flat(flow.words), E, E)
             panels, end = panels_of(layer, E, H, columns)
             panel_product(
                 below, first * stride, stride, model.inputs[panels:end], depth, 0, depth, 0,
-                columns, flat(gates), first * columns, columns, last - first, len(b) > 0,
+                columns, flat(gates), first * columns, columns, n, len(b) > 0,
             )  # fmt: skip
         own = layer_of(model.cell, layer)
         forward_step(own, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
-        for a in range(first, last):
-            copy(state[a], streams.state[layer, active[a]])
+        for i in range(n):
+            copy(state[first + i], target[layer, targets[i]])
 
 
 @jit

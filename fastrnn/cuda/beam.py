@@ -3,8 +3,6 @@
 The rules are those of `cpu.beam`. A sentence has `width` streams, of which those of hypotheses that are gone idle.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from .decode import Streams, average, best_words
@@ -12,17 +10,6 @@ from .driver import empty, to_device, to_host
 
 # Logits that are held at a time.
 MOST_LOGITS = 1 << 26
-
-
-class Rule(NamedTuple):
-    """What hypotheses are."""
-
-    start: int  # what is fed first
-    end: int  # what ends one
-    width: int
-    min_length: int
-    max_length: int
-    allowed: np.ndarray  # bool(2, C): what may be appended [0] before min_length is reached, [1] from there on
 
 
 class Beam:
@@ -38,9 +25,9 @@ class Beam:
     def __init__(self):
         self.live, self.ended = [([], 0.0, 0)], []
 
-    def step(self, value, word, rule):
+    def step(self, value, word, end):
         """Append the most probable of `value` (ln p) and `word`, (width, width): a row for every live hypothesis."""
-        room = rule.width - len(self.ended)
+        room = len(value) - len(self.ended)
         n = len(self.live)
         total = np.array([log_p for _, log_p, _ in self.live])[:, None] + value[:n, :room]
         total[word[:n, :room] < 0] = -np.inf
@@ -50,13 +37,13 @@ class Beam:
             if word[w, rank] < 0:
                 break
             tokens, log_p = [*before[w][0], int(word[w, rank])], float(total[w, rank])
-            if tokens[-1] == rule.end:
+            if tokens[-1] == end:
                 self.ended.append((tokens, log_p))
             else:
                 self.live.append((tokens, log_p, w))
 
 
-def search(networks, states, rule):
+def search(networks, states, rule, width):
     """Search the most probable continuations of states.
 
     Parameters
@@ -65,22 +52,24 @@ def search(networks, states, rule):
         `Model` and U on the device, of one decoder or of an ensemble whose probabilities are averaged.
     states : list of arrays (L, B, S*H), on the host
         For every network, what each of B sentences starts from.
-    rule : Rule
+    rule : cpu.beam.Rule
+    width : int
+        Of the beam.
 
     Returns
     -------
     list, one a sentence, of lists of (tokens, ln p), those that ended first, in the order in which they did
     """
     C, B = networks[0][0].V.shape[0], states[0].shape[1]
-    together, found = max(1, MOST_LOGITS // (rule.width * C)), []
+    together, found = max(1, MOST_LOGITS // (width * C)), []
     for first in range(0, B, together):
         part = [np.ascontiguousarray(state[:, first : first + together]) for state in states]
-        found += _search(networks, part, rule)
+        found += _search(networks, part, rule, width)
     return found
 
 
-def _search(networks, states, rule):
-    S, W, n = states[0].shape[1], rule.width, states[0].shape[1] * rule.width
+def _search(networks, states, rule, W):
+    S, n = states[0].shape[1], states[0].shape[1] * W
     models = [Streams(model, U, n) for model, U in networks]
     of_sentence = to_device(np.repeat(np.arange(S, dtype=np.int32), W))
     for streams, state in zip(models, states, strict=True):
@@ -99,7 +88,7 @@ def _search(networks, states, rule):
         values, words = (to_host(array).reshape(S, W, W) for array in (value, word))
         for s, beam in enumerate(beams):
             if beam.live:
-                beam.step(values[s], words[s], rule)
+                beam.step(values[s], words[s], rule.end)
         if not any(beam.live for beam in beams):
             break
         tokens, parents = _next(beams, W)

@@ -7,7 +7,7 @@ import numpy as np
 from ..cpu.update import NONE
 from ..network import Network
 from ..pair_network import PairNetwork
-from . import passes, workspace
+from . import beam, passes, workspace
 from .decode import Streams, draw
 from .driver import copy_of, empty, to_device, to_host
 from .layout import lay_out
@@ -113,6 +113,12 @@ class CudaNetwork(Network):
         streams = Streams(*self.on_device(), count)
         streams.read(prompt, state)
         return draw(streams, max_length, rule, rng)
+
+    @staticmethod
+    def search(networks, states, rule, width):
+        """Beam search by one network or an ensemble, see `fastrnn.cuda.beam.search`."""
+        moved = (n if n.device == "cuda" else n.copied_to(CudaNetwork) for n in networks)
+        return beam.search([network.on_device() for network in moved], states, rule, width)
 
     def activations(self, x):
         """As on the CPU, which does it: `Network.activations`."""
