@@ -1,10 +1,10 @@
 """What CUDA kernels are launched with, noted down in the simulator, and their compilation without a GPU.
 
     with noted(launches): ...             # in a process with NUMBA_ENABLE_CUDASIM=1
-    python tests/cuda_signatures.py FILE  # in one without, where numba-cuda and its toolkit are installed
+    python tests/cuda_signatures.py FILE 9 0  # in one without, where numba-cuda and its toolkit are installed
 
-The second compiles every kernel that FILE names for sm_80 and sm_90 and prints a line of JSON for each: registers,
-bytes spilled, of stack and of static shared memory.
+The second compiles every kernel that FILE names for sm_90 and prints a line of JSON for each: registers, bytes spilled,
+of stack and of static shared memory, double precision instructions.
 """
 
 import importlib
@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-
-ARCHITECTURES = ((8, 0), (9, 0))
 
 
 @contextmanager
@@ -48,22 +46,14 @@ def _type_name(value):
     return "int64" if isinstance(value, int) else np.asarray(value).dtype.name
 
 
-def compile_all(path):
-    """Compile what the file names, and print what ptxas says of each."""
+def compile_all(path, capability):
+    """Compile what the file names for a compute capability, and print what ptxas says of each."""
     from numba.cuda import dispatcher
 
-    for capability in ARCHITECTURES:
-        device = type("Device", (), {"compute_capability": capability})
-        dispatcher.get_current_device = lambda device=device: device  # device functions ask for it; there is none
-        _forget_modules()
-        for name, *types in json.loads(Path(path).read_text(encoding="utf-8")):
-            print(json.dumps({"kernel": name, "types": types, "sm": capability} | _compile(name, types, capability)))
-
-
-def _forget_modules():
-    """Device functions are compiled once, for one architecture: import them afresh for the next."""
-    for name in [name for name in sys.modules if name.startswith("fastrnn.cuda")]:
-        del sys.modules[name]
+    device = type("Device", (), {"compute_capability": capability})
+    dispatcher.get_current_device = lambda: device  # device functions ask for it; there is none
+    for name, *types in json.loads(Path(path).read_text(encoding="utf-8")):
+        print(json.dumps({"kernel": name, "types": types, "sm": capability} | _compile(name, types, capability)))
 
 
 def _compile(name, types, capability):
@@ -107,4 +97,4 @@ def _ptxas():
 
 
 if __name__ == "__main__":
-    compile_all(sys.argv[1])
+    compile_all(sys.argv[1], tuple(map(int, sys.argv[2:4])))
