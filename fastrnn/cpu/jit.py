@@ -17,7 +17,8 @@ import numba
 import numba.extending
 from numba.core import event
 
-from .linking import LINKED, Kernel
+from numba.core.registry import CPUDispatcher
+from .linking import LINKED, Kernel, Separate, _EntryCompiler
 
 PACKAGE = Path(__file__).resolve().parent.parent
 KERNEL_ROOMS = ("cells", "cpu")
@@ -83,19 +84,19 @@ def _remove_others(folder):
 CACHE_FOLDER = cache_folder()
 
 
-def jit(function=None, *, fastmath=FASTMATH, rare=False):
+def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
     """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk.
 
     A `rare` one gets no copies of what it calls: less to compile for all who never need it.
     """
     if function is None:
-        return lambda f: jit(f, fastmath=fastmath, rare=rare)
+        return lambda f: jit(f, fastmath=fastmath, rare=rare, separate=separate)
     function.rare = rare
     if numba.config.DISABLE_JIT:
         return function
-    kernel = Kernel(function, _flags(fastmath))
+    kernel = Kernel(function, _flags(fastmath)) if separate is None else Separate(function, separate, _flags(fastmath), _EntryCompiler)
     if CACHE_FOLDER is not None:
-        _cached(Kernel.enable_caching, kernel)
+        _cached(CPUDispatcher.enable_caching, kernel)
     return kernel
 
 

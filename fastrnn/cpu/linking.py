@@ -16,6 +16,8 @@ from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
+from .separate import LoweringCaller, Separate
+
 
 class _Library(codegen.JITCodeLibrary):
     """The code of a function and of those that it calls, as it was lowered: only good for being linked.
@@ -179,6 +181,8 @@ class _Flags(compiler.Flags):
 class _Compiler(compiler.CompilerBase):
     """Numba's compiler with our lowering."""
 
+    lowering = _Lowering
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.state.flags = _Flags(self.state.flags)
@@ -186,10 +190,14 @@ class _Compiler(compiler.CompilerBase):
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
         i = [p for p, _ in passes.passes].index(typed_passes.NativeLowering)
-        passes.passes[i] = (_Lowering, "lower for linking")
+        passes.passes[i] = (self.lowering, "lower")
         passes._finalized = False
         passes.finalize()
         return [passes]
+
+
+class _EntryCompiler(_Compiler):
+    lowering = LoweringCaller
 
 
 # Options of a function that is only linked into others.
@@ -201,7 +209,7 @@ class Kernel(CPUDispatcher):
 
     def __init__(self, function, options):
         options = {"nopython": True, "boundscheck": None, "no_cfunc_wrapper": True} | options
-        super().__init__(function, targetoptions=options)
+        super().__init__(function, targetoptions=options, pipeline_class=_EntryCompiler)
         linked = options | LINKED
         compiler_class = linked.pop("pipeline_class")
         self._linked = CPUDispatcher(function, targetoptions=linked, pipeline_class=compiler_class)

@@ -14,6 +14,8 @@ The layers' own matrices stand one below the other in `inputs` (E + (L - 1) H, G
 without, and H rows for every further layer.
 """
 
+from numba import types
+
 from ..cells.interface import layer_of, weight_gradients
 from .dropout import drop, row_key
 from .gemm import PANEL, pack_transposed, pack_weights, panel_product, token_sum
@@ -120,7 +122,7 @@ def _enter(below, b, panels, gates, first, last):
     )  # fmt: skip
 
 
-@jit
+@jit(separate=types.none)
 def run_backward(member, size, cell, truncate, steps, rows, states, errors, rate, key):
     """Run this member's group back through all layers: from its rows of errors.dh, overwritten, to those of errors.da.
 
@@ -208,7 +210,7 @@ def _hand_down(dx, n, first, rate, key, connection, origin):
             drop(dx[b], dx[b], rate, row_key(key, connection, origin[first + b]))
 
 
-@jit
+@jit(separate=types.none)
 def weights_gradients(member, size, cell, gradient, count, states, errors):
     """This member's columns of the gradients of all weights of the layers, summed over the batch's `count` tokens.
 
