@@ -9,6 +9,7 @@ import gc
 import itertools
 
 import numba
+from llvmlite import ir
 from numba import _dynfunc, types
 from numba.core import cgutils, codegen, compiler, lowering, typed_passes
 from numba.core.compiler_machinery import register_pass
@@ -102,6 +103,8 @@ class _Lower(lowering.Lower):
                 count = builder.sub(end, index[0])
                 none = count.type(0)
                 shape.append(builder.select(builder.icmp_signed(">", count, none), count, none))
+        if shape:
+            offset = builder.asm(ir.FunctionType(offset.type, [offset.type]), "", "=r,0", [offset], False)
         return builder.gep(builder.extract_value(value, DATA), [offset]), shape
 
 
