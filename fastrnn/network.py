@@ -5,12 +5,11 @@ The one place where arrays of the kernels (cpu/) meet the names and shapes of th
 
 from contextlib import contextmanager
 
-import numba
 import numpy as np
 
 from .batches import Batches
 from .cells import CELLS
-from .cpu import passes, stack
+from .cpu import passes
 from .cpu.stack import pack_forward
 from .cpu.threads import Team
 from .cpu.update import NONE
@@ -358,26 +357,3 @@ class NoOptimizer:
         empty = np.empty(0, dtype)
         self.rule, self.hyper, self.updates, self.seed = NONE, np.zeros(9), 0, 0
         self.sides = [((empty, empty), (empty, empty))] * 2
-
-
-def training_kernels(cell, dtype):
-    """(kernel, types of its arguments): what the training of a network calls and is compiled separately, longest first."""
-    network = Network(cell, 1, 1, True, dtype)
-    work, optimizer = (
-        network.workspace(1, tokens=1, steps=1, sequences=1, learn=True),
-        NoOptimizer(network.dtype),
-    )
-    model, states, rows, errors, moments, none = network.model, work.states, work.rows, work.errors, *optimizer.sides[0]
-    barrier = Team(1).barrier
-    samples = {
-        stack.run_backward: (0, 1, work.cell, 0, 0, rows, states, errors, 0.0, 0),
-        stack.weights_gradients: (0, 1, work.cell, model, 0, states, errors),
-        passes.output_layer: (
-            0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, work.softmax, model.V, model.c,
-            errors.dh, 0.0, 0.0, True,
-        ),
-        passes.apply_update: (
-            0, 1, 0, 0, model.dense, model.dense, moments, network.U, work.sparse, 0, none, work.constants[0],
-        ),
-    }  # fmt: skip
-    return [(kernel, tuple(map(numba.typeof, args))) for kernel, args in samples.items()]

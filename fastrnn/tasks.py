@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import numpy as np
 
 from .batches import Batches
-from .cpu.separate import meanwhile
 from .network import NoOptimizer
 from .pair_network import PairBatches
 from .ragged import minibatches, streams
@@ -62,7 +61,6 @@ class LanguageTask(Task):
     """
 
     def __init__(self, network, x, y, validation, *, batch_size, chunk_len, truncate, n_threads, dropout):
-        meanwhile("fastrnn.network", "training_kernels", network.cell_class.NAME, network.dtype.name)
         self.network, self.x, self.y, self.validation = network, x, y, validation
         self.batch_size, self.chunk_len, self.truncate, self.n_threads = batch_size, chunk_len, truncate, n_threads
         self.dropout = dropout

@@ -19,6 +19,7 @@ import numpy as np
 from .checkpoint import generator_from, generator_state
 from .cpu.threads import Team
 from .errors import DivergenceError
+from .helper import compile_meanwhile
 from .schedules import after_epoch, before_batch, pause
 
 # Between two looks at the progress bar, at Ctrl-C, and at whether a checkpoint is due.
@@ -105,6 +106,9 @@ class Training:
         DivergenceError
             Losses or gradients were not finite, too many times; the weights are the last good ones.
         """
+        if epochs > 0:
+            network = self.task.network.networks[0]
+            compile_meanwhile(network.cell_class.NAME, network.dtype.name)
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
         self._count = 1
         self._resume_clock()

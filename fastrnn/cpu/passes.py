@@ -5,7 +5,6 @@ bounds[b + 1] - 1.
 """
 
 import numpy as np
-from numba import types
 
 from .dropout import batch_key
 from .jit import jit
@@ -176,7 +175,7 @@ def sum_of_squares(size, partial):
     return total
 
 
-@jit(separate=types.none)
+@jit
 def apply_update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
     """This member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = share(member, size, len(dense) - start, GRAIN)

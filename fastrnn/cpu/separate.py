@@ -1,143 +1,142 @@
-"""Kernels that are compiled separately: once for all that call them, and in a first fit by a second process meanwhile.
+"""Kernels that are compiled separately: once for all that call them, and at any time, in any process.
 
-What a kernel calls is usually linked into it (`linking.py`). A separate kernel is machine code of its own, which others
-call by its address. That stands in a place in memory that has a name, a symbol, which is all that the callers know: so
-they can be compiled before it is, and be kept on disk. A call costs a load and loses nothing but inlining; separate is
-what is called once a batch, or once a large product.
-
-Numba compiles one kernel at a time, under a lock, and so does LLVM; hence a process, not a thread. It leaves what it
-compiles in the cache on disk, where the first one finds it; if it fails, the first one compiles all itself.
+What a kernel calls is otherwise linked into it (`linking.py`). A separate kernel is machine code of its own, called by
+its address. Callers know the name of a place in memory where that address will be, a symbol: so they may be compiled,
+and kept on disk, before it is there. A call costs a load, and nothing is inlined; what is separate is called once a
+batch, or does as much as a product.
 """
 
 import ctypes
 import functools
 import hashlib
 import importlib
-import json
 import subprocess
-import sys
-import time
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, typed_passes
+from numba.core import typed_passes
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typing.templates import AbstractTemplate, signature
 from numba.extending import lower_builtin
 
 PREFIX = "fastrnn:"
+PATIENCE = 60  # seconds, for a process that compiles: far more than it takes
 
 
 class Separate(CPUDispatcher):
-    """A separate kernel; only other kernels call it.
+    """A separate kernel; it can be called by other kernels only.
 
     Parameters
     ----------
     function : callable
-        Of a module, so that its name finds this object there.
+        Of a module where its name will be that of this object.
     result : numba type
-        What it returns; declared, so that its callers can be compiled without looking into it.
+        What it returns: callers are compiled without a look into it.
     options : dict
         Numba's.
+    pipeline_class : class
+        Numba's compiler, with `LoweringCaller`.
     """
 
     def __init__(self, function, result, options, pipeline_class):
-        options = {"nopython": True, "boundscheck": None, "no_cpython_wrapper": True, "no_cfunc_wrapper": True} | options
+        options = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         super().__init__(function, targetoptions=options, pipeline_class=pipeline_class)
-        self._result, self._places = result, {}
-        self._type = types.Function(type("Called", (_Called,), {"key": self}))
-        lower_builtin(self, types.VarArg(types.Any))(self._call)
+        self.result, self.versions = result, {}
+        self._numba_type = types.Function(type("Call", (_Call,), {"key": self}))
+        lower_builtin(self, types.VarArg(types.Any))(self._emit_call)
+
+    def __call__(self, *args):
+        raise TypeError(f"{self.__name__} is called by other kernels only")
 
     @property
     def _numba_type_(self):
-        return self._type
+        return self._numba_type
 
-    def place(self, kinds):
-        """The symbol of the place of the address of the version for arguments of these types."""
+    def version(self, kinds):
+        """The `Version` for arguments of these types."""
         digest = hashlib.sha256(repr(kinds).encode()).hexdigest()[:16]
         symbol = f"{PREFIX}{self.__module__}:{self.__name__}:{digest}"
-        if symbol not in self._places:
-            place = ctypes.c_void_p()
-            llvm.add_symbol(symbol, ctypes.addressof(place))
-            self._places[symbol] = kinds, place
-        return symbol
+        if symbol not in self.versions:
+            self.versions[symbol] = Version(self, kinds, symbol)
+        return self.versions[symbol]
 
-    def provide(self, kinds):
-        """Put the address of that version in its place; load or compile it first."""
-        _, place = self._places[self.place(kinds)]
-        if not place.value:
-            wait()
-            self.compile(kinds)
-            result = self.overloads[kinds]
-            place.value = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-
-    def is_kept(self, kinds):
-        """Whether the cache on disk has that version."""
-        return bool(kinds in self.overloads or self._cache.load_overload(kinds, self.targetctx))
-
-    def _call(self, context, builder, signature, args):
-        """Emit a call."""
-        convention = context.call_conv
-        kind = convention.get_function_type(signature.return_type, signature.args).as_pointer()
-        place = cgutils.add_global_variable(builder.module, kind, self.place(signature.args)) \
-            if self.place(signature.args) not in builder.module.globals else builder.module.globals[self.place(signature.args)]
+    def _emit_call(self, context, builder, signature, args):
+        symbol, convention = self.version(signature.args).symbol, context.call_conv
+        try:
+            place = builder.module.get_global(symbol)
+        except KeyError:
+            kind = convention.get_function_type(signature.return_type, signature.args)
+            place = ir.GlobalVariable(builder.module, kind.as_pointer(), symbol)
         function = builder.load(place)
-        _, value = convention.call_function(builder, function, signature.return_type, signature.args, args)
-        return value
+        return convention.call_function(builder, function, signature.return_type, signature.args, args)[1]
 
 
-class _Called(AbstractTemplate):
-    """How Numba finds the types of a call of a separate kernel."""
+class Version:
+    """A separate kernel for arguments of the given types; kernels find its address at the symbol's place."""
+
+    def __init__(self, kernel, kinds, symbol):
+        self.kernel, self.kinds, self.symbol = kernel, kinds, symbol
+        self._place, self._maker = ctypes.c_void_p(), None
+        llvm.add_symbol(symbol, ctypes.addressof(self._place))
+
+    def load(self):
+        """Load it if the cache on disk has it; returns whether it is there."""
+        with global_compiler_lock:
+            if not self._place.value:
+                self._point_to(self.kernel._cache.load_overload(self.kinds, self.kernel.targetctx))
+        return bool(self._place.value)
+
+    def leave_to(self, process):
+        """Another process compiles it, and puts it in the cache."""
+        self._maker = process
+
+    def provide(self):
+        """Have its address in its place: load it, or compile it."""
+        if self._place.value:
+            return
+        if self._maker is not None:
+            try:
+                self._maker.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._maker.kill()
+        if not self.load():  # no process was to compile it, or it has failed
+            self.kernel.compile(self.kinds)
+            self._point_to(self.kernel.overloads[self.kinds])
+
+    def _point_to(self, compiled):
+        if compiled is not None:
+            self._compiled = compiled  # the machine code lives as long
+            self._place.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+class _Call(AbstractTemplate):
+    """The types of a call of a separate kernel, its `key`."""
 
     def generic(self, args, kws):
-        return signature(self.key._result, *map(types.unliteral, args))
+        return signature(self.key.result, *map(types.unliteral, args))
 
 
 def provide(module, name, kinds):
-    """`Separate.provide` of the kernel of that name."""
-    getattr(importlib.import_module(module), name).provide(kinds)
+    """Provide the version for `kinds` of the separate kernel of that name."""
+    getattr(importlib.import_module(module), name).version(kinds).provide()
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class LoweringCaller(typed_passes.NativeLowering):
-    """Lower a function that Python calls, and provide the separate ones that it calls: now, and whenever it is loaded."""
+    """Compile a function to machine code, and provide what it calls: at once, and in future before it is loaded."""
 
     _name = "fastrnn_lowering_caller"
 
     def run_pass(self, state):
-        done = super().run_pass(state)
-        for variable in state.library._final_module.global_variables:
-            if variable.name.startswith(PREFIX):
-                _, module, name, _ = variable.name.split(":")
-                kinds, _ = getattr(importlib.import_module(module), name)._places[variable.name]
-                provided = functools.partial(provide, module, name, kinds)
-                provided()
-                state.reload_init.append(provided)
-        return done
-
-
-HELPERS = []
-
-
-def meanwhile(module, name, *arguments):
-    """Start a process that compiles the (kernel, types) which that function of that module lists."""
-    parts = getattr(importlib.import_module(module), name)(*arguments)
-    if all(kernel.is_kept(kinds) for kernel, kinds in parts):
-        return
-    code = (
-        "import importlib, json, sys; path, module, name, arguments = json.loads(sys.argv[1]); sys.path[:] = path\n"
-        "for kernel, kinds in getattr(importlib.import_module(module), name)(*arguments):\n"
-        "    kernel.provide(kinds)"
-    )
-    request = json.dumps([sys.path, module, name, arguments])
-    HELPERS.append(subprocess.Popen([sys.executable, "-c", code, request], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
-
-
-def wait():
-    """Wait for the process that compiles, if there is one."""
-    while HELPERS:
-        s = time.perf_counter()
-        HELPERS.pop().wait()
-        print("waited", time.perf_counter() - s, file=sys.stderr)
+        changed = super().run_pass(state)
+        symbols = [variable.name for variable in state.library._final_module.global_variables]
+        for symbol in symbols:
+            if symbol.startswith(PREFIX):
+                _, module, name, _ = symbol.split(":")
+                version = getattr(importlib.import_module(module), name).versions[symbol]
+                version.provide()
+                state.reload_init.append(functools.partial(provide, module, name, version.kinds))
+        return changed
