@@ -1,8 +1,8 @@
-"""A second process that compiles, while the first fit on a machine compiles too: what `train_pass` calls by address.
+"""A second process that compiles half of what training needs while the first fit on a machine compiles the rest.
 
-Numba compiles one kernel at a time, under a lock, and so does LLVM; hence a process, not a thread. It leaves its kernels
-in the cache on disk, where `separate.Version.provide` finds them. Whatever goes wrong with it, the first process compiles
-them itself.
+Numba compiles one kernel at a time, under a lock, and so does LLVM; hence a process, not a thread. It takes kernels
+that `train_pass` and `train_pairs` call by address (`cpu/separate.py`), and leaves them in the cache on disk, where
+the first process finds them. Whatever goes wrong with it, that one compiles them itself.
 """
 
 import gc
@@ -12,11 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
-
-from .cpu.jit import CACHE_FOLDER
+from .cpu.gemm import product_version
+from .cpu.jit import CACHE_FOLDER, ENABLED
 from .cpu.output import output_layer
-from .cpu.stack import run_backward, weights_gradients
+from .cpu.stack import run_backward
 from .cpu.threads import Team, available_cores
 from .network import Network
 
@@ -25,7 +24,7 @@ CODE = "import json, sys; sys.path[:], task = json.loads(sys.argv[1]); from fast
 
 def compile_meanwhile(cell, dtype):
     """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
-    if numba.config.DISABLE_JIT or CACHE_FOLDER is None or available_cores() == 1 or not _is_python(sys.executable):
+    if not ENABLED or CACHE_FOLDER is None or available_cores() == 1 or not _is_python(sys.executable):
         return None
     missing = [version for version in versions(cell, dtype) if not version.load()]
     if not missing:
@@ -41,7 +40,7 @@ def compile_meanwhile(cell, dtype):
     except OSError:
         return None
     for version in missing:
-        version.leave_to(process)
+        version.maker = process
     return process
 
 
@@ -58,7 +57,7 @@ def work(cell, dtype):
 
 
 def versions(cell, dtype):
-    """Versions of separate kernels for the training of a network, those that take longest first."""
+    """Versions of separate kernels for the training of a network, the called before the callers."""
     network = Network(cell, 1, 1, True, dtype)
     model, space = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True)
     rows, states, errors, barrier = space.rows, space.states, space.errors, Team(1).barrier
@@ -68,6 +67,5 @@ def versions(cell, dtype):
             0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, space.softmax, model.V, model.c,
             errors.dh, 0.0, 0.0, True,
         ),
-        weights_gradients: (0, 1, space.cell, model, 0, states, errors),
     }  # fmt: skip
-    return [kernel.version(tuple(map(numba.typeof, values))) for kernel, values in arguments.items()]
+    return [product_version(dtype), *(kernel.version_for(values) for kernel, values in arguments.items())]

@@ -170,6 +170,12 @@ def product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
     out[:] = left @ right + (out if add else 0)
 
 
+def product_version(dtype):
+    """The `separate.Version` behind all products of a dtype, by name."""
+    pointer, i = types.CPointer(getattr(types, dtype)), types.intp
+    return _tiles.version((pointer, i, i, i, pointer, i, i, pointer, i, i, i, i, i, types.boolean))
+
+
 @jit
 def _compiled_product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
     _tiles(_pointer(a), a0, a_row, a_k, _pointer(b), b0, b_k, _pointer(c), c0, c_row, m, n, depth, add)

@@ -81,6 +81,7 @@ def _remove_others(folder):
 
 
 CACHE_FOLDER = cache_folder()
+ENABLED = not numba.config.DISABLE_JIT
 
 
 def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
@@ -92,7 +93,7 @@ def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
     if function is None:
         return lambda f: jit(f, fastmath=fastmath, rare=rare, separate=separate)
     function.rare = rare
-    if numba.config.DISABLE_JIT:
+    if not ENABLED:
         return function
     kernel = Kernel(function, _flags(fastmath)) if separate is None else called_by_address(
         function, separate, _flags(fastmath))  # fmt: skip

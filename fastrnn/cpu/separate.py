@@ -14,7 +14,7 @@ import subprocess
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import types
+from numba import typeof, types
 from numba.core import typed_passes
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
@@ -63,23 +63,35 @@ class Separate(CPUDispatcher):
             self.versions[symbol] = Version(self, kinds, symbol)
         return self.versions[symbol]
 
+    def version_for(self, values):
+        """The `Version` for arguments like `values`."""
+        return self.version(tuple(map(typeof, values)))
+
     def _emit_call(self, context, builder, signature, args):
-        symbol, convention = self.version(signature.args).symbol, context.call_conv
+        version, convention = self.version(signature.args), context.call_conv
+        if version.maker is None:
+            version.provide()
         try:
-            place = builder.module.get_global(symbol)
+            place = builder.module.get_global(version.symbol)
         except KeyError:
             kind = convention.get_function_type(signature.return_type, signature.args)
-            place = ir.GlobalVariable(builder.module, kind.as_pointer(), symbol)
+            place = ir.GlobalVariable(builder.module, kind.as_pointer(), version.symbol)
         function = builder.load(place)
         return convention.call_function(builder, function, signature.return_type, signature.args, args)[1]
 
 
 class Version:
-    """A separate kernel for arguments of the given types; kernels find its address at the symbol's place."""
+    """A separate kernel for arguments of the given types; kernels find its address at the symbol's place.
+
+    Attributes
+    ----------
+    maker : subprocess.Popen or None
+        The process that was started to compile it into the cache, if any.
+    """
 
     def __init__(self, kernel, kinds, symbol):
         self.kernel, self.kinds, self.symbol = kernel, kinds, symbol
-        self._place, self._maker = ctypes.c_void_p(), None
+        self._place, self.maker = ctypes.c_void_p(), None
         llvm.add_symbol(symbol, ctypes.addressof(self._place))
 
     def load(self):
@@ -89,19 +101,15 @@ class Version:
                 self._point_to(self.kernel._cache.load_overload(self.kinds, self.kernel.targetctx))
         return bool(self._place.value)
 
-    def leave_to(self, process):
-        """Another process compiles it, and puts it in the cache."""
-        self._maker = process
-
     def provide(self):
         """Have its address in its place: load it, or compile it."""
         if self._place.value:
             return
-        if self._maker is not None:
+        if self.maker is not None:
             try:
-                self._maker.wait(PATIENCE)
+                self.maker.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                self._maker.kill()
+                self.maker.kill()
         if not self.load():  # no process was to compile it, or it has failed
             self.kernel.compile(self.kinds)
             self._point_to(self.kernel.overloads[self.kinds])

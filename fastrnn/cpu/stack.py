@@ -210,7 +210,7 @@ def _hand_down(dx, n, first, rate, key, connection, origin):
             drop(dx[b], dx[b], rate, row_key(key, connection, origin[first + b]))
 
 
-@jit(separate=types.none)
+@jit
 def weights_gradients(member, size, cell, gradient, count, states, errors):
     """This member's columns of the gradients of all weights of the layers, summed over the batch's `count` tokens.
 
