@@ -6,7 +6,7 @@ import time
 import numba
 import numpy as np
 
-from fastrnn.cpu.gemm import load_product, product
+from fastrnn.cpu.gemm import product
 from fastrnn.cpu.threads import Team
 
 from .peers import torch
@@ -22,7 +22,6 @@ def _products(member, size, barrier, a, b, c, m, n, k, times):
 
 def product_rate(threads, m=240, n=64, k=256):
     """Gflop/s of our product on operands in cache."""
-    load_product("float32")
     a, b, c = (np.ones((threads, size), np.float32) for size in (m * k, k * n, m * n))
     with Team(threads) as team:
         return _best(lambda times: team.run(_products, a, b, c, m, n, k, times)) * 2 * m * n * k * threads / 1e9

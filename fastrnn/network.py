@@ -11,7 +11,6 @@ import numpy as np
 from .batches import Batches
 from .cells import CELLS
 from .cpu import passes
-from .cpu.gemm import load_product
 from .cpu.stack import pack_forward
 from .cpu.threads import Team
 from .cpu.update import NONE
@@ -60,7 +59,6 @@ class Network:
         self.num_layers, self.embedding_dim, self.tie_weights, self.output = (
             num_layers, embedding_dim, tie_weights, output
         )  # fmt: skip
-        load_product(self.dtype.name)
         self.model = self.dense_like()
         width = embedding_dim or self.cell_class.GATES * hidden_dim
         self.U = self.model.V if tie_weights else np.zeros((vocab_size, width), self.dtype)

@@ -20,6 +20,7 @@ from .checkpoint import generator_from, generator_state
 from .cpu.threads import Team
 from .errors import DivergenceError
 from .schedules import after_epoch, before_batch, pause
+from .second_process import compile_meanwhile
 
 # Between two looks at the progress bar, at Ctrl-C, and at whether a checkpoint is due.
 SECONDS_PER_RUN = 0.2
@@ -105,6 +106,9 @@ class Training:
         DivergenceError
             Losses or gradients were not finite, too many times; the weights are the last good ones.
         """
+        network = self.task.network.networks[0]
+        if epochs > 0 and network.device == "cpu":
+            compile_meanwhile(network.cell_class.NAME, network.dtype.name)
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
         self._count = 1
         self._resume_clock()

@@ -1,6 +1,7 @@
 """The kernels' own contracts: products, mathematics, packing, teams of threads, and the cache of compiled code."""
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import llvmlite.binding as llvm
 import numba
@@ -19,9 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
+from fastrnn import second_process
 from fastrnn.cpu import jit as jit_module
 from fastrnn.cpu import mathfun, threads
-from fastrnn.cpu.gemm import TILE_ROWS, load_product, product
+from fastrnn.cpu.gemm import TILE_ROWS, product
+from fastrnn.cpu.output import output_layer
 from fastrnn.cpu.recurrence import pack, token_count
 from fastrnn.cpu.threads import Team, available_cores, meet, share
 from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES, host_vectors
@@ -53,7 +57,6 @@ def check_product(dtype, m, n, depth, transposed, add, gaps, seed):
     a_row, a_k = (1, stride) if transposed else (stride, 1)
     expected = A.astype(np.float64) @ B.astype(np.float64) + (C if add else 0)
     expected, _ = lay(expected.astype(dtype), c0, c_gap, 77)
-    load_product(dtype)
     multiply(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add)
     epsilon = np.finfo(dtype).eps
     np.testing.assert_allclose(c, expected, rtol=4 * epsilon, atol=4 * depth * epsilon)
@@ -83,7 +86,6 @@ class TestProduct:
                 check_product(dtype, m, n, 3, n % 2 == 0, n % 3 == 0, (1, 2, 3, 4, 5, 6), n)
 
     def test_nan_and_infinity_come_through(self):
-        load_product("float64")
         a, b, c = np.array([1.0, 0.0]), np.array([np.inf, 2.0, np.nan, 3.0]), np.zeros(2)
         multiply(a, 0, 2, 1, b, 0, 2, c, 0, 2, 1, 2, 2, False)
         assert np.isnan(c[0]) and c[1] == 2.0  # inf + 0 NaN;  2 + 0
@@ -538,6 +540,83 @@ kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, decode.dra
 print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
 """
     assert run_python(script, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True [1, 0, 0, 0, 0]\n"
+
+
+HELPED = """
+import json
+from fastrnn import FastRNN, second_process
+from fastrnn.cpu.jit import compilations
+second_process.available_cores, made = lambda: 2, []
+start = second_process.subprocess.Popen
+second_process.subprocess.Popen = lambda *arguments, **options: made.append(start(*arguments, **options)) or made[-1]
+with compilations() as compiled:
+    model = FastRNN("rnn", 2, 3, max_epochs=2, random_state=0).fit([[0, 1]], [[1, 0]])
+names = ("train_pass", "_tiles", "output_layer", "run_backward")
+print(json.dumps([len(made), [name in compiled for name in names], model.history_.losses]))
+assert not any(process.returncode for process in made)
+"""
+
+
+@pytest.mark.compiled
+def test_a_second_process_compiles_what_is_missing_once(tmp_path):
+    first, later = (json.loads(run_python(HELPED, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path)) for _ in range(2))
+    code = HELPED.replace("lambda: 2", "lambda: 1")
+    alone = json.loads(run_python(code, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path / "empty"))
+    assert first[:2] == [1, [True, False, False, False]]  # so its argument types are those of the calls
+    assert later[:2] == [0, [False] * 4] and alone[:2] == [0, [True] * 4]
+    assert first[2] == later[2] == alone[2]
+
+
+FAILING = """
+from fastrnn import second_process
+from fastrnn.cpu import separate
+from fastrnn.cpu.gemm import _tiles
+from fastrnn.cpu.jit import compilations
+second_process.available_cores, second_process.CODE, separate.PATIENCE = lambda: 2, GIVEN, 0.2
+process = second_process.compile_meanwhile("rnn", "float32")
+with compilations() as compiled:
+    for version in second_process.versions("rnn", "float32"):
+        assert not version.load()
+        version.provide()
+        assert version.load()
+print(process.wait() != 0, "output_layer" in compiled)
+"""
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("code", ["raise SystemExit(1)", "import time; time.sleep(100)"])
+def test_a_second_process_that_fails_or_hangs(tmp_path, code):
+    assert run_python(FAILING.replace("GIVEN", repr(code)), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True True\n"
+
+
+def test_no_second_process(monkeypatch, tmp_path):
+    """Without a second core, a cache, an interpreter that can be started."""
+
+    def refuse(*arguments, **options):
+        raise OSError("no process")
+
+    started = []
+    monkeypatch.setattr(second_process, "versions", lambda cell, dtype: [SimpleNamespace(load=lambda: False)])
+    monkeypatch.setattr(second_process.subprocess, "Popen", lambda *arguments, **options: started.append(1))
+    for name, value in (("ENABLED", False), ("CACHE_FOLDER", None), ("available_cores", lambda: 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(second_process, name, value)
+            assert second_process.compile_meanwhile("rnn", "float32") is None
+    monkeypatch.setattr(second_process, "ENABLED", True)
+    monkeypatch.setattr(second_process, "CACHE_FOLDER", tmp_path)
+    monkeypatch.setattr(second_process, "available_cores", lambda: 2)
+    for executable in ("", None, "/usr/bin/uwsgi"):
+        monkeypatch.setattr(sys, "executable", executable)
+        assert second_process.compile_meanwhile("rnn", "float32") is None
+    monkeypatch.setattr(sys, "executable", "/usr/bin/Python3")
+    monkeypatch.setattr(second_process.subprocess, "Popen", refuse)
+    assert second_process.compile_meanwhile("rnn", "float32") is None and not started
+
+
+@pytest.mark.compiled
+def test_python_cannot_call_a_separate_kernel():
+    with pytest.raises(TypeError, match="output_layer is called by other kernels only"):
+        output_layer(0)
 
 
 HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx,+avx2,+fma"

@@ -10,17 +10,12 @@ Rows that do not exist are computed but not stored.
 Called with ``NUMBA_DISABLE_JIT=1`` the product is NumPy's.
 """
 
-import functools
-
-import llvmlite.binding as llvm
 import numba
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
-from .jit import cfunc, jit
+from .jit import jit
 from .linking import flat
 from .vector import I64, TILE_VECTORS, VECTOR_BYTES, Vectors, constant, lanes_of, opaque
 
@@ -127,6 +122,7 @@ def _lanes(typingctx, pointer):
     return types.intp(pointer), codegen
 
 
+@jit(separate=types.none)
 def _tiles(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
     """The product of operands given as pointers, tile by tile."""
     width = TILE_VECTORS * _lanes(a)
@@ -139,50 +135,14 @@ def _tiles(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
             )
 
 
-def _arguments(pointer):
-    i = types.intp
-    return (pointer, i, i, i, pointer, i, i, pointer, i, i, i, i, i, types.boolean)
-
-
-def _symbol(dtype):
-    return f"fastrnn_product_{dtype}"
-
-
-@functools.cache
-def load_product(dtype):
-    """Compile (or load) the product for a dtype, "float32" or "float64".
-
-    It is compiled once and known to the kernels by a symbol, which must be there before they are loaded:
-    were it a function of theirs, LLVM would optimise its tiles again in every kernel, most of the time that
-    compiling takes.
-    """
-    if numba.config.DISABLE_JIT:
-        return None
-    signature = types.void(*_arguments(types.CPointer(getattr(types, dtype))))
-    function = cfunc(signature, _tiles)
-    llvm.add_symbol(_symbol(dtype), function.address)
-    return function
-
-
 @intrinsic
-def _compiled_product(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
-    signature = types.void(*(a if isinstance(t, types.CPointer) else t for t in _arguments(types.CPointer(a.dtype))))
+def _pointer(typingctx, array):
+    """To the first element of `array`."""
 
     def codegen(context, builder, signature, args):
-        dtype = signature.args[0].dtype
-        arguments = _arguments(types.CPointer(dtype))
-        values = [
-            context.make_array(have)(context, builder, value).data if isinstance(want, types.CPointer) else value
-            for have, want, value in zip(signature.args, arguments, args, strict=True)
-        ]
-        kinds = [context.get_value_type(kind) for kind in arguments]
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), kinds), _symbol(dtype.name)
-        )
-        builder.call(function, values)
-        return context.get_dummy_value()
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
 
-    return signature, codegen
+    return types.CPointer(array.dtype)(array), codegen
 
 
 def product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
@@ -208,6 +168,17 @@ def product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
     right = as_strided(b[b0:], (depth, n), (b_k * size, size))
     out = as_strided(c[c0:], (m, n), (c_row * size, size))
     out[:] = left @ right + (out if add else 0)
+
+
+def product_version(dtype):
+    """The `separate.Version` behind all products of a dtype, by name."""
+    pointer, i = types.CPointer(getattr(types, dtype)), types.intp
+    return _tiles.version((pointer, i, i, i, pointer, i, i, pointer, i, i, i, i, i, types.boolean))
+
+
+@jit
+def _compiled_product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
+    _tiles(_pointer(a), a0, a_row, a_k, _pointer(b), b0, b_k, _pointer(c), c0, c_row, m, n, depth, add)
 
 
 if not numba.config.DISABLE_JIT:

@@ -17,7 +17,7 @@ import numba
 import numba.extending
 from numba.core import event
 
-from .linking import LINKED, Kernel
+from .linking import LINKED, Kernel, called_by_address
 
 PACKAGE = Path(__file__).resolve().parent.parent
 KERNEL_ROOMS = ("cells", "cpu")
@@ -81,21 +81,24 @@ def _remove_others(folder):
 
 
 CACHE_FOLDER = cache_folder()
+ENABLED = not numba.config.DISABLE_JIT
 
 
-def jit(function=None, *, fastmath=FASTMATH, rare=False):
+def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
     """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk.
 
-    A `rare` one gets no copies of what it calls: less to compile for all who never need it.
+    A `rare` one gets no copies of what it calls: less to compile for all who never need it. One that is `separate` is
+    not linked into its callers, see separate.py; the argument is Numba's type of what it returns.
     """
     if function is None:
-        return lambda f: jit(f, fastmath=fastmath, rare=rare)
+        return lambda f: jit(f, fastmath=fastmath, rare=rare, separate=separate)
     function.rare = rare
-    if numba.config.DISABLE_JIT:
+    if not ENABLED:
         return function
-    kernel = Kernel(function, _flags(fastmath))
+    kernel = Kernel(function, _flags(fastmath)) if separate is None else called_by_address(
+        function, separate, _flags(fastmath))  # fmt: skip
     if CACHE_FOLDER is not None:
-        _cached(Kernel.enable_caching, kernel)
+        _cached(type(kernel).enable_caching, kernel)
     return kernel
 
 
@@ -124,11 +127,6 @@ def compilations(tell=None):
 
     with event.install_listener("numba:compile", Listener()):
         yield names
-
-
-def cfunc(signature, function):
-    """Compile a function of scalars and pointers now, for calls by its address."""
-    return _cached(numba.cfunc(signature, nopython=True, error_model="numpy", cache=CACHE_FOLDER is not None), function)
 
 
 def _cached(decorator, function):

@@ -9,12 +9,15 @@ import gc
 import itertools
 
 import numba
+from llvmlite import ir
 from numba import _dynfunc, types
-from numba.core import cgutils, codegen, compiler, lowering, typed_passes
+from numba.core import cgutils, codegen, compiler, lowering, typed_passes, untyped_passes
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
+
+from .separate import LoweringCaller, Separate
 
 
 class _Library(codegen.JITCodeLibrary):
@@ -100,6 +103,8 @@ class _Lower(lowering.Lower):
                 count = builder.sub(end, index[0])
                 none = count.type(0)
                 shape.append(builder.select(builder.icmp_signed(">", count, none), count, none))
+        if shape:  # rows and slices: hidden, or LLVM would try in vain, for seconds, to simplify all addresses in them
+            offset = builder.asm(ir.FunctionType(offset.type, [offset.type]), "", "=r,0", [offset], False)
         return builder.gep(builder.extract_value(value, DATA), [offset]), shape
 
 
@@ -176,8 +181,14 @@ class _Flags(compiler.Flags):
         return isinstance(other, compiler.Flags) and self._values == other._values
 
 
+# Numba's passes over closures and array expressions, which no kernel contains.
+UNUSED = (untyped_passes.InlineClosureLikes, typed_passes.NopythonRewrites)
+
+
 class _Compiler(compiler.CompilerBase):
     """Numba's compiler with our lowering."""
+
+    lowering = _Lowering
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -185,13 +196,23 @@ class _Compiler(compiler.CompilerBase):
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        i = [p for p, _ in passes.passes].index(typed_passes.NativeLowering)
-        passes.passes[i] = (_Lowering, "lower for linking")
+        passes.passes = [
+            (self.lowering if p is typed_passes.NativeLowering else p, what)
+            for p, what in passes.passes
+            if p not in UNUSED
+        ]
         passes._finalized = False
         passes.finalize()
         return [passes]
 
 
+class _MachineCompiler(_Compiler):
+    """The same for what becomes machine code: kernels that Python calls, or kernels by address."""
+
+    lowering = LoweringCaller
+
+
+COMMON = {"nopython": True, "boundscheck": None}
 # Options of a function that is only linked into others.
 LINKED = {"pipeline_class": _Compiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -200,8 +221,8 @@ class Kernel(CPUDispatcher):
     """What numba.njit makes of a function, but that kernels that call it have a version of it linked into them."""
 
     def __init__(self, function, options):
-        options = {"nopython": True, "boundscheck": None, "no_cfunc_wrapper": True} | options
-        super().__init__(function, targetoptions=options)
+        options = COMMON | {"no_cfunc_wrapper": True} | options
+        super().__init__(function, targetoptions=options, pipeline_class=_MachineCompiler)
         linked = options | LINKED
         compiler_class = linked.pop("pipeline_class")
         self._linked = CPUDispatcher(function, targetoptions=linked, pipeline_class=compiler_class)
@@ -219,3 +240,8 @@ class Kernel(CPUDispatcher):
     @property
     def _numba_type_(self):
         return types.Dispatcher(self._linked)
+
+
+def called_by_address(function, result, options):
+    """A kernel that is not linked into those that call it; `result` is Numba's type of what it returns."""
+    return Separate(function, result, COMMON | options, _MachineCompiler)

@@ -15,6 +15,7 @@ factor f of a token scales h in dV, and the result in dh; the one-hot part touch
 import math
 
 import numpy as np
+from numba import types
 
 from .gemm import product
 from .jit import jit
@@ -28,7 +29,7 @@ GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multip
 LIMIT = 1e20  # of a sum of exponentials: far from overflow
 
 
-@jit
+@jit(separate=types.boolean)
 def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, dc, dh, dscale, dh_scale, add):
     """Cross-entropy of the `count` packed tokens and, if dV is not empty, its gradients; called by the whole team.
 

@@ -14,6 +14,8 @@ The layers' own matrices stand one below the other in `inputs` (E + (L - 1) H, G
 without, and H rows for every further layer.
 """
 
+from numba import types
+
 from ..cells.interface import layer_of, weight_gradients
 from .dropout import drop, row_key
 from .gemm import PANEL, pack_transposed, pack_weights, panel_product, token_sum
@@ -120,7 +122,7 @@ def _enter(below, b, panels, gates, first, last):
     )  # fmt: skip
 
 
-@jit
+@jit(separate=types.none)
 def run_backward(member, size, cell, truncate, steps, rows, states, errors, rate, key):
     """Run this member's group back through all layers: from its rows of errors.dh, overwritten, to those of errors.da.
 

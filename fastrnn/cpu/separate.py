@@ -1,0 +1,150 @@
+"""Kernels that are compiled separately: once for all that call them, and at any time, in any process.
+
+What a kernel calls is otherwise linked into it (`linking.py`). A separate kernel is machine code of its own, called by
+its address. Callers know the name of a place in memory where that address will be, a symbol: so they may be compiled,
+and kept on disk, before it is there. A call costs a load, and nothing is inlined; what is separate is called once a
+batch, or does as much as a product.
+"""
+
+import ctypes
+import functools
+import hashlib
+import importlib
+import subprocess
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import typeof, types
+from numba.core import typed_passes
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import register_pass
+from numba.core.registry import CPUDispatcher
+from numba.core.typing.templates import AbstractTemplate, signature
+from numba.extending import lower_builtin
+
+PREFIX = "fastrnn:"
+PATIENCE = 60  # seconds, for a process that compiles: far more than it takes
+
+
+class Separate(CPUDispatcher):
+    """A separate kernel; it can be called by other kernels only.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module where its name will be that of this object.
+    result : numba type
+        What it returns: callers are compiled without a look into it.
+    options : dict
+        Numba's.
+    pipeline_class : class
+        Numba's compiler, with `LoweringCaller`.
+    """
+
+    def __init__(self, function, result, options, pipeline_class):
+        options = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        super().__init__(function, targetoptions=options, pipeline_class=pipeline_class)
+        self.result, self.versions = result, {}
+        self._numba_type = types.Function(type("Call", (_Call,), {"key": self}))
+        lower_builtin(self, types.VarArg(types.Any))(self._emit_call)
+
+    def __call__(self, *args):
+        raise TypeError(f"{self.__name__} is called by other kernels only")
+
+    @property
+    def _numba_type_(self):
+        return self._numba_type
+
+    def version(self, kinds):
+        """The `Version` for arguments of these types."""
+        digest = hashlib.sha256(repr(kinds).encode()).hexdigest()[:16]
+        symbol = f"{PREFIX}{self.__module__}:{self.__name__}:{digest}"
+        if symbol not in self.versions:
+            self.versions[symbol] = Version(self, kinds, symbol)
+        return self.versions[symbol]
+
+    def version_for(self, values):
+        """The `Version` for arguments like `values`."""
+        return self.version(tuple(map(typeof, values)))
+
+    def _emit_call(self, context, builder, signature, args):
+        version, convention = self.version(signature.args), context.call_conv
+        if version.maker is None:
+            version.provide()
+        try:
+            place = builder.module.get_global(version.symbol)
+        except KeyError:
+            kind = convention.get_function_type(signature.return_type, signature.args)
+            place = ir.GlobalVariable(builder.module, kind.as_pointer(), version.symbol)
+        function = builder.load(place)
+        return convention.call_function(builder, function, signature.return_type, signature.args, args)[1]
+
+
+class Version:
+    """A separate kernel for arguments of the given types; kernels find its address at the symbol's place.
+
+    Attributes
+    ----------
+    maker : subprocess.Popen or None
+        The process that was started to compile it into the cache, if any.
+    """
+
+    def __init__(self, kernel, kinds, symbol):
+        self.kernel, self.kinds, self.symbol = kernel, kinds, symbol
+        self._place, self.maker = ctypes.c_void_p(), None
+        llvm.add_symbol(symbol, ctypes.addressof(self._place))
+
+    def load(self):
+        """Load it if the cache on disk has it; returns whether it is there."""
+        with global_compiler_lock:
+            if not self._place.value:
+                self._point_to(self.kernel._cache.load_overload(self.kinds, self.kernel.targetctx))
+        return bool(self._place.value)
+
+    def provide(self):
+        """Have its address in its place: load it, or compile it."""
+        if self._place.value:
+            return
+        if self.maker is not None:
+            try:
+                self.maker.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.maker.kill()
+        if not self.load():  # no process was to compile it, or it has failed
+            self.kernel.compile(self.kinds)
+            self._point_to(self.kernel.overloads[self.kinds])
+
+    def _point_to(self, compiled):
+        if compiled is not None:
+            self._compiled = compiled  # the machine code lives as long
+            self._place.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+class _Call(AbstractTemplate):
+    """The types of a call of a separate kernel, its `key`."""
+
+    def generic(self, args, kws):
+        return signature(self.key.result, *map(types.unliteral, args))
+
+
+def provide(module, name, kinds):
+    """Provide the version for `kinds` of the separate kernel of that name."""
+    getattr(importlib.import_module(module), name).version(kinds).provide()
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class LoweringCaller(typed_passes.NativeLowering):
+    """Compile a function to machine code, and provide what it calls: at once, and in future before it is loaded."""
+
+    _name = "fastrnn_lowering_caller"
+
+    def run_pass(self, state):
+        changed = super().run_pass(state)
+        symbols = [variable.name for variable in state.library._final_module.global_variables]
+        for symbol in symbols:
+            if symbol.startswith(PREFIX):
+                _, module, name, _ = symbol.split(":")
+                version = getattr(importlib.import_module(module), name).versions[symbol]
+                version.provide()
+                state.reload_init.append(functools.partial(provide, module, name, version.kinds))
+        return changed
