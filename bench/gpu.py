@@ -81,13 +81,12 @@ def measure_training(workload, cell, device, limits, options):
     timings = rounds(contestants, options.repeats, prepare)
     del contestants, prepare  # and their memory
     dense = workload.vocab_size * workload.hidden_dim + workload.recurrent(cell)  # of U only the words that occur
-    passes = PASSES[workload.optimizer]
+    passes, tokens_a_batch = PASSES[workload.optimizer], len(x.values) / -(-len(x) // workload.batch_size)
     bandwidth = probe.update_rate(device, dense * passes // 2)
     return row_of(
-        workload, cell, timings, target=workload.targets[cell], same=same,
-        batches=-(-len(x) // workload.batch_size), tokens=len(x.values),
+        workload, cell, timings, target=workload.targets[cell], same=same, tokens=len(x.values),
         floors={name: limits[name] / workload.flops(cell) for name in ("product", "product_tf32")}
-        | {"bytes": bandwidth / (4 * passes * dense) * len(x.values) / -(-len(x) // workload.batch_size)},
+        | {"bytes": tokens_a_batch * bandwidth / (4 * passes * dense)},
         memory=memory(workload, cell, x, y, device, options),
     )  # fmt: skip
 

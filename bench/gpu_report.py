@@ -24,10 +24,10 @@ their moments, at the rate measured on an array of their size; copying 1 GB runs
 """.strip()
 
 ABOUT_SAME = """
-The computation is the same: on equal weights the loss and every gradient of tanh network and LSTM agree, TF32 off; the
-largest difference, relative to the largest entry of its array, is {same:.0e}. Our LSTM has peepholes, zero in this
-check and trained in the timing. PyTorch's GRU resets after the product and ours before it: alike in work, not
-comparable in value.
+The computation is the same: with TF32 off, on equal weights and one batch, the loss and every gradient of tanh network
+and LSTM agree; the largest difference, relative to the largest entry of its array, is {same:.0e}. Our LSTM has
+peepholes, zero in this check and trained in the timing. PyTorch's GRU resets after the product and ours before it:
+alike in work, not comparable in value.
 """.strip()
 
 ABOUT_MEMORY = """
@@ -54,6 +54,7 @@ ABOUT_CROSSOVER = """
 ABOUT_PROFILE = """
 **Where the time goes:** {title}, {cell}. A batch takes {batch:,.0f} µs and {launches:.1f} launches, of which one costs
 the host {host:.1f} µs (median); its kernels take {device:,.0f} µs on the device, measured one by one in a slower pass.
+What an epoch does at its beginning and end is divided among its batches.
 """.strip()
 
 HEAD = """

@@ -50,7 +50,7 @@ TRAINING = (
     OnDevice("wikitext", "C = 33,000, H = 512, batch 32, T = 35", 33_000, 512, 32, 35, 0.001, 5.0, 56_000, {"lstm": 1}),
 )  # fmt: skip
 SINGLE = OnDevice(
-    "single", "one sentence a step", 8000, 100, 1, None, 0.005, None, 10_000, each(CELLS, None), optimizer="sgd"
+    "single", "one sentence a step", 8000, 100, 1, None, 0.005, None, 4_000, each(CELLS, None), optimizer="sgd"
 )
 
 
