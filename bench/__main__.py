@@ -1,6 +1,6 @@
 """Measure fastrnn, beside PyTorch where it is installed, and write bench/RESULTS.md.
 
-    python -m bench                     all tables (quality, deep and translation only with --data)
+    python -m bench                     all tables (quality, deep and translation only with --data, gpu with a GPU)
     python -m bench training decoding   these tables; the others in RESULTS.md stay as they are
     python -m bench all --quick         a smoke run of everything; writes nothing unless --output says where
     python -m bench --render            measure nothing, write RESULTS.md and the plots anew from results.json
@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import decoding, deep, growth, machine, memory, quality, report, start, training, translation
+from . import decoding, deep, gpu, growth, machine, memory, quality, report, start, training, translation
 from .measure import Skipped
 from .peers import OPTIMIZERS, torch
 from .workloads import CELLS
 
 TABLES = {
     "training": training, "decoding": decoding, "growth": growth, "memory": memory, "start": start, "quality": quality,
-    "deep": deep, "translation": translation,
+    "deep": deep, "translation": translation, "gpu": gpu,
 }  # fmt: skip
 
 

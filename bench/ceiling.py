@@ -24,7 +24,7 @@ def product_rate(threads, m=240, n=64, k=256):
     """Gflop/s of our product on operands in cache."""
     a, b, c = (np.ones((threads, size), np.float32) for size in (m * k, k * n, m * n))
     with Team(threads) as team:
-        return _best(lambda times: team.run(_products, a, b, c, m, n, k, times)) * 2 * m * n * k * threads / 1e9
+        return best_rate(lambda times: team.run(_products, a, b, c, m, n, k, times)) * 2 * m * n * k * threads / 1e9
 
 
 @numba.njit(nogil=True, fastmath=True)
@@ -50,7 +50,7 @@ def update_rate(threads, elements):
     """GB/s, read and written, of visiting a float32 array again and again: the fastest an update can be."""
     a = np.ones(elements, np.float32)
     with Team(threads) as team:
-        return _best(lambda times: team.run(_scale, a, times)) * 8 * elements / 1e9
+        return best_rate(lambda times: team.run(_scale, a, times)) * 8 * elements / 1e9
 
 
 @functools.cache
@@ -58,10 +58,10 @@ def read_rate(threads, elements):
     """GB/s of reading a float32 array again and again."""
     a, out = np.ones(elements, np.float32), np.zeros(16 * threads, np.float32)
     with Team(threads) as team:
-        return _best(lambda times: team.run(_sum, a, out, times)) * 4 * elements / 1e9
+        return best_rate(lambda times: team.run(_sum, a, out, times)) * 4 * elements / 1e9
 
 
-def _best(run, seconds=0.05, repeats=10):
+def best_rate(run, seconds=0.05, repeats=10):
     """Most runs a second; `run(times)` repeats the work itself, as often as fills `seconds`."""
     rates, times = [], 1
     for _ in range(repeats + 5):  # the first compile, and settle the number of times

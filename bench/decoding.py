@@ -82,10 +82,11 @@ class TorchCells:
 
     KINDS = {"rnn": "RNNCell", "lstm": "LSTMCell", "gru": "GRUCell"}
 
-    def __init__(self, cell):
-        C, H = SENTENCES.vocab_size, SENTENCES.hidden_dim
-        self.embedding, self.output = torch.nn.Embedding(C, H), torch.nn.Linear(H, C)
-        self.layer = getattr(torch.nn, self.KINDS[cell])(H, H)
+    def __init__(self, cell, workload=SENTENCES, device="cpu"):
+        C, H, self.device = workload.vocab_size, workload.hidden_dim, device
+        with torch.device(device):
+            self.embedding, self.output = torch.nn.Embedding(C, H), torch.nn.Linear(H, C)
+            self.layer = getattr(torch.nn, self.KINDS[cell])(H, H)
         torch.nn.init.uniform_(self.embedding.weight, -(C**-0.5), C**-0.5)
 
     def step(self, embedded, state):
@@ -98,12 +99,12 @@ class TorchCells:
 
         def work():
             with torch.inference_mode():
-                tokens, state, drawn = torch.zeros(streams, dtype=torch.long), None, []
+                tokens, state, drawn = torch.zeros(streams, dtype=torch.long, device=self.device), None, []
                 for _ in range(steps):
                     h, state = self.step(self.embedding(tokens), state)
                     tokens = torch.multinomial(torch.softmax(self.output(h), 1), 1)[:, 0]
                     drawn.append(tokens)
-                return torch.stack(drawn, 1).numel(), None
+                return torch.stack(drawn, 1).cpu().numel(), None
 
         return work
 

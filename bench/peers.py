@@ -99,7 +99,7 @@ class TorchModel:
         ours, layer = np.argsort(order), self.layer
         named = {"layer0.U": self.embedding.weight.grad.T, "V": self.output.weight.grad, "c": self.output.bias.grad}
         named |= {"layer0.W": layer.weight_hh_l0.grad[ours], "layer0.b": layer.bias_ih_l0.grad[ours]}
-        return {name: tensor.numpy() for name, tensor in named.items()}
+        return {name: tensor.numpy(force=True) for name, tensor in named.items()}
 
 
 def torch_batches(x, y, batch_size, rng=None):
@@ -117,11 +117,11 @@ def peer_of(workload, cell, kind=TorchModel, **sizes):
     )  # fmt: skip
 
 
-def check_same(workload, cell, threads, kinds=(TorchModel,)):
+def check_same(workload, cell, threads, kinds=(TorchModel,), **sizes):
     """Largest relative difference of loss and gradients between ours and PyTorch's on equal weights; exits if large.
 
     Our LSTM's peepholes are zero. PyTorch's GRU resets after the product, ours before: they cannot be compared,
-    and the result is None.
+    and the result is None. `sizes` go to PyTorch's model.
     """
     if cell not in GATE_ORDER:
         return None
@@ -137,9 +137,9 @@ def check_same(workload, cell, threads, kinds=(TorchModel,)):
     loss, wanted = model.gradients(x, y)
     errors = {}
     for kind in kinds:
-        peer = peer_of(workload, cell, kind, embedding_dim=GATES[cell] * workload.hidden_dim)
+        peer = peer_of(workload, cell, kind, embedding_dim=GATES[cell] * workload.hidden_dim, **sizes)
         peer.take(params, order)
-        errors[kind.__name__, "loss"] = abs(peer.backward(*batch[:3], 1 / count) / count - loss) / loss
+        errors[kind.__name__, "loss"] = abs(float(peer.backward(*batch[:3], 1 / count)) / count - loss) / loss
         for name, found in peer.gradients(order).items():
             errors[kind.__name__, name] = float(np.abs(found - wanted[name]).max() / np.abs(wanted[name]).max())
     if not max(errors.values()) < TOLERANCE:
