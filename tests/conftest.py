@@ -54,23 +54,35 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def simulator(monkeypatch):
-    """Without a GPU: the threads of a simulated one take turns often, and share the memory that two ask for at once."""
+    """Without a GPU: the threads of a simulated one take turns often, and share the memory that two ask for at once.
+
+    No memory is zero before it is written, as on a GPU: numbers are NaN there, or indices far outside.
+    """
     from fastrnn.cuda import driver
 
     if not driver.SIMULATED:
         yield
         return
-    shared = importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared
-    allocate, lock = shared.array, threading.Lock()
+    api, memory = (importlib.import_module(f"numba.cuda.simulator.{name}") for name in ("kernelapi", "cudadrv"))
+    allocate, lock = api.FakeCUDAShared.array, threading.Lock()
 
     def array(self, shape, dtype):
-        if shape == 0:
-            return allocate(self, shape, dtype)
         frame = sys._getframe(1)
-        with lock:  # arrays are told apart by the line that asks
-            return self._allocations.setdefault((frame.f_code.co_filename, frame.f_lineno), np.empty(shape, dtype))
+        with lock:
+            if shape == 0:  # one piece of memory, which is zeros when a block begins
+                if self._allocations.setdefault("dynamic", True):
+                    _poison(allocate(self, 0, dtype))
+                    self._allocations["dynamic"] = False
+                return allocate(self, 0, dtype)
+            place = frame.f_code.co_filename, frame.f_lineno  # arrays are told apart by the line that asks
+            if place not in self._allocations:
+                self._allocations[place] = _poison(np.empty(shape, dtype))
+            return self._allocations[place]
 
-    monkeypatch.setattr(shared, "array", array)
+    monkeypatch.setattr(api.FakeCUDAShared, "array", array)
+    monkeypatch.setattr(api.FakeCUDALocal, "array", lambda self, shape, dtype: _poison(np.empty(shape, dtype)))
+    poisoned = lambda *arguments: memory.devicearray.FakeCUDAArray(_poison(np.empty(*arguments)))  # noqa: E731
+    monkeypatch.setattr(driver.cuda._module, "device_array", poisoned)
     for name, module in list(sys.modules.items()):
         if name.startswith("fastrnn.cuda."):  # a warning adds this to the globals, over which the simulator iterates
             monkeypatch.setattr(module, "__warningregistry__", {}, raising=False)
@@ -78,6 +90,12 @@ def simulator(monkeypatch):
     sys.setswitchinterval(1e-5)  # it waits in busy loops
     yield
     sys.setswitchinterval(interval)
+
+
+def _poison(array):
+    """Fill it with what is noticed when it is used."""
+    array.fill({"f": np.nan, "i": np.iinfo(np.int32).max // 2}.get(array.dtype.kind, True))
+    return array
 
 
 def examples(compiled, plain=3):

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from fastrnn import DeviceError, FastRNN, LanguageModel, NotFittedError, Seq2Seq
 from fastrnn.batches import Batches
 from fastrnn.cpu.recurrence import pack
 from fastrnn.cpu.workspace import Rows
-from fastrnn.cuda.driver import to_host
+from fastrnn.cuda import driver
+from fastrnn.cuda.driver import cuda, to_device, to_host
 from fastrnn.cuda.layout import lay_out
 from fastrnn.cuda.mirror import Mirror
 from fastrnn.ragged import Ragged, minibatches
@@ -236,6 +238,42 @@ class TestMirror:
         assert mirror.host()[0] is array and (array == 7).all()
         copied = copy.deepcopy(mirror)
         assert (to_host(copied.device()[0]) == 7).all()
+
+    def test_interrupted(self, monkeypatch):
+        arrays = np.zeros(2), np.zeros(2)
+        mirror = Mirror(arrays)
+        first, second = mirror.device(write=True)
+        for array in (first, second):
+            array.copy_to_device(np.full(2, 7.0))
+        with monkeypatch.context() as patch:
+            patch.setattr(second, "copy_to_host", interrupt, raising=False)
+            with pytest.raises(KeyboardInterrupt):
+                mirror.host()
+        assert all((array == 7).all() for array in mirror.host())
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+class TestKernel:
+    def test_edits_of_any_file_of_kernels_are_seen(self):
+        folder = Path(driver.__file__).parent
+        assert {path.parent for path in folder.rglob("*.py")} == {folder.parent / room for room in driver.ROOMS}
+
+    def test_keeps_no_more_grids_than_it_may(self, monkeypatch):
+        monkeypatch.setattr(driver, "MOST_LAUNCHERS", 2)
+        found, threads = to_device(np.zeros(1)), 1
+        for blocks in (1, 2, 3, 4):
+            _count((blocks, 1), threads, found)
+        assert len(_count._launchers) == 2
+        assert to_host(found)[0] == 4
+
+
+@driver.kernel
+def _count(found):
+    if cuda.blockIdx.x == 0:
+        found[0] += 1
 
 
 def test_the_layout_is_that_of_one_member():

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 from numba import config, cuda
 
+from ..cpu.jit import CACHE_FOLDER, source_hash
 from ..errors import DeviceError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -39,6 +40,11 @@ THREADS = 4 if SIMULATED else 256
 USUAL_SHARED = 48 * 1024
 OLDEST = (7, 0)  # compute capability: Volta
 INSTALL = 'install "fastrnn[cuda12]" or "fastrnn[cuda13]", whichever CUDA the driver is of'
+# What kernels are made of besides `cpu`, and where they are kept: like those of `cpu.jit`, they are never stale.
+ROOMS = ("cuda", "cuda/cells")
+FOLDER = None if SIMULATED or CACHE_FOLDER is None else str(CACHE_FOLDER / f"cuda-{source_hash(rooms=ROOMS)}")
+# Grids that a kernel keeps ready; a new one costs as much as a launch.
+MOST_LAUNCHERS = 4096
 
 
 class Kernel:
@@ -46,8 +52,8 @@ class Kernel:
 
     def __init__(self, function):
         self.py_func = function
-        self._dispatcher = cuda.jit(function, cache=not SIMULATED)
-        self._launchers = {}
+        self._dispatcher = _cached(function) if FOLDER else cuda.jit(function)
+        self._launchers, self._allowed = {}, set()
 
     def __call__(self, blocks, threads, *arguments, shared=0):
         """Launch it.
@@ -68,12 +74,44 @@ class Kernel:
             return
         launcher = self._launchers.get((blocks, threads, shared))
         if launcher is None or SIMULATED:  # there all launchers are one object
+            if len(self._launchers) == MOST_LAUNCHERS:
+                self._launchers.clear()
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
                 launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
             if shared > USUAL_SHARED and not SIMULATED:
-                launcher.pre_launch_callbacks.append(_allow_shared)
+                launcher.pre_launch_callbacks.append(self._allow_shared)
         launcher(*arguments)
+
+    def _allow_shared(self, compiled, launcher):
+        """Let the kernel, compiled for some types, have all shared memory that there is; the driver wants to be asked.
+
+        Not what a launch needs: the driver knows the last number only, so a smaller one would fail a larger launch.
+        """
+        if compiled in self._allowed:
+            return
+        from cuda.bindings import driver
+
+        function = compiled.library.get_cufunc()
+        dynamic = largest_shared() - function.attrs.shared
+        wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        handle = driver.CUkernel(int(function.handle))
+        (error,) = driver.cuKernelSetAttribute(wanted, dynamic, handle, driver.CUdevice(function.device.id))
+        if error != driver.CUresult.CUDA_SUCCESS:
+            raise DeviceError(f"the GPU refuses {dynamic} bytes of shared memory: {error.name}")
+        self._allowed.add(compiled)
+
+
+def _cached(function):
+    """`cuda.jit` with Numba's cache in our folder."""
+    from numba.cuda.core import config as options
+
+    user_folder = options.CACHE_DIR
+    try:
+        options.CACHE_DIR = FOLDER
+        return cuda.jit(function, cache=True)
+    finally:
+        options.CACHE_DIR = user_folder
 
 
 def kernel(function):
@@ -89,19 +127,6 @@ def device_function(function):
 def inlined_function(function):
     """Decorator of a function that kernels call and that hands back memory: its code becomes part of theirs."""
     return cuda.jit(function, device=True, inline="always")
-
-
-def _allow_shared(compiled, launcher):
-    """Let a kernel have more shared memory than is usual; the driver wants to be asked."""
-    from cuda.bindings import driver
-
-    function = compiled._codelibrary.get_cufunc()
-    wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    handle = driver.CUkernel(int(function.handle))
-    (error,) = driver.cuKernelSetAttribute(wanted, launcher.sharedmem, handle, driver.CUdevice(function.device.id))
-    if error != driver.CUresult.CUDA_SUCCESS:
-        raise DeviceError(f"the GPU refuses {launcher.sharedmem} bytes of shared memory: {error.name}")
-    launcher.pre_launch_callbacks.remove(_allow_shared)
 
 
 def largest_shared():
@@ -122,7 +147,10 @@ def problem():
         return f"numba-cuda is not installed: {INSTALL}"
     if not cuda.is_available():
         return f"no usable NVIDIA GPU or driver was found ({_reason()}): install NVIDIA's driver, or {INSTALL}"
-    capability = cuda.get_current_device().compute_capability
+    try:
+        capability = cuda.get_current_device().compute_capability
+    except Exception as error:  # it makes a context, which a GPU that is full or another's refuses
+        return f"the GPU cannot be used ({error})"
     if tuple(capability) < OLDEST:
         return f"the GPU has compute capability {capability[0]}.{capability[1]}, expected at least 7.0"
     return None

@@ -29,10 +29,10 @@ class Mirror:
     def host(self):
         """The NumPy arrays, whose numbers count from now on; waits for the device if its own did."""
         if self._on_device:
-            self._on_device = False
             for array, copy in zip(self._host, self._device, strict=True):
                 if array.size:
                     array[...] = copy.copy_to_host()
+            self._on_device = False  # not before: Ctrl-C would lose what was learned
         return self._host
 
     def device(self, write=False):

@@ -177,15 +177,17 @@ def _step(
 ):  # fmt: skip
     sums = cuda.shared.array(THREADS, np.float64)
     thread, block, blocks = cuda.threadIdx.x, cuda.blockIdx.x, cuda.gridDim.x
-    if status[1] != 0:
-        return
-    clip = dense.dtype.type(1)
+    clip, norm = dense.dtype.type(1), 0.0
     if parts > 0:
         total = 0.0
         for i in range(thread, parts, THREADS):
             total += partial[i]
         sums[thread] = total
         norm = math.sqrt(_sum_of(sums, thread))
+    # Only now: the first block may set it while others begin, and all threads of a block must meet for its sum.
+    if status[1] != 0:
+        return
+    if parts > 0:
         if not math.isfinite(norm):  # for all blocks: they add up the same numbers
             if block == 0 and thread == 0:
                 status[1] = 1
