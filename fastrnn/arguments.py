@@ -247,6 +247,7 @@ def _add_warmup(commands):
     add = parser.add_argument
     add("--cell", action="append", default=[], metavar="NAME", help="only this cell; may be repeated")
     add("--dtype", action="append", default=[], metavar="NAME", help="of the weights (default: float32); likewise")
+    _add_device(parser)
     return parser
 
 

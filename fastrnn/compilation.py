@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .base import check_choice
 from .cells import CELLS
-from .cpu.jit import compilations
+from .devices import listener, resolve
 from .estimator import FastRNN
 from .optimizer import OPTIMIZERS
 from .seq2seq import Ensemble, Seq2Seq
@@ -32,7 +32,7 @@ class Warmed(NamedTuple):
     compiled: bool
 
 
-def warmup(cells=None, dtypes=("float32",)):
+def warmup(cells=None, dtypes=("float32",), device="cpu"):
     """Compile the kernels ahead, so that nothing later has to wait for them: for images and continuous integration.
 
     They are kept in the folder that Numba's ``NUMBA_CACHE_DIR`` names, or else beside the package, and serve
@@ -45,6 +45,8 @@ def warmup(cells=None, dtypes=("float32",)):
         Names of cells, by default all.
     dtypes : list of str
         Of "float32" and "float64".
+    device : {"cpu", "cuda", "auto"}
+        For which the kernels are; those for a GPU are compiled on a machine that has it.
 
     Returns
     -------
@@ -55,13 +57,14 @@ def warmup(cells=None, dtypes=("float32",)):
     for names, name, choices in ((cells, "cell", CELLS), (dtypes, "dtype", DTYPES)):
         for value in names:
             check_choice(name, value, choices)
-    return [_timed(cell, dtype, task) for cell, dtype in product(cells, dtypes) for task in _TASKS]
+    listen = listener(resolve(device))
+    return [_timed(cell, dtype, task, device, listen) for cell, dtype in product(cells, dtypes) for task in _TASKS]
 
 
-def _timed(cell, dtype, task):
+def _timed(cell, dtype, task, device, listen):
     start = time.perf_counter()
-    with compilations() as compiled:
-        model = FastRNN(cell, 2, 3, max_epochs=0, dtype=dtype, random_state=0).fit(*_DATA)
+    with listen() as compiled:
+        model = FastRNN(cell, 2, 3, max_epochs=0, dtype=dtype, device=device, random_state=0).fit(*_DATA)
         _TASKS[task](model)
     return Warmed(cell, dtype, task, time.perf_counter() - start, bool(compiled))
 
@@ -85,7 +88,8 @@ def _generate(model):
 
 def _pairs(model):
     """Training, scores and search of an encoder-decoder, and an ensemble's search."""
-    pair = Seq2Seq(model.cell, 2, dtype=model.dtype, max_epochs=1, random_state=0).fit(*_DATA)
+    own = {name: getattr(model, name) for name in ("cell", "dtype", "device")}
+    pair = Seq2Seq(hidden_dim=2, max_epochs=1, random_state=0, **own).fit(*_DATA)
     pair.loss(*_DATA)
     for searching in (pair, Ensemble([pair, pair])):
         searching.search(_DATA[0], beam_width=2, max_length=2)

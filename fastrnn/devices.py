@@ -4,6 +4,7 @@ import functools
 import logging
 
 from .base import check_choice
+from .cpu.jit import compilations
 from .errors import DeviceError
 from .network import Network
 from .pair_network import PairNetwork
@@ -55,6 +56,15 @@ def pair_network_class(device):
     from .cuda.network import CudaPairNetwork
 
     return CudaPairNetwork
+
+
+def listener(device):
+    """What makes a context with the names of the kernels compiled meanwhile, for "cpu" or "cuda"."""
+    if device == "cpu":
+        return compilations
+    from .cuda import driver
+
+    return driver.compilations
 
 
 def moved(network, device):

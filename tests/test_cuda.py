@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import CELLS, assert_arrays_close, make_model, random_batch
 
-from fastrnn import DeviceError, FastRNN, LanguageModel, NotFittedError, Seq2Seq, devices
+from fastrnn import DeviceError, FastRNN, LanguageModel, NotFittedError, Seq2Seq, devices, warmup
 from fastrnn.batches import Batches
 from fastrnn.cpu.recurrence import pack
 from fastrnn.cpu.workspace import Rows
@@ -224,6 +224,10 @@ class TestDevices:
     def test_an_unfitted_model_is_unfitted(self):
         with pytest.raises(NotFittedError):
             FastRNN(device="cuda").predict(X)
+
+    def test_warming_up(self):
+        done = warmup(["rnn"], ["float64"], device="cuda")
+        assert [step.task for step in done] == ["training", "scoring", "predicting", "generating", "pairs"]
 
 
 class TestMirror:

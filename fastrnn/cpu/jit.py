@@ -112,8 +112,11 @@ def _flags(fastmath):
 
 
 @contextmanager
-def compilations(tell=None):
-    """A list that gets the names of the kernels compiled (not loaded) meanwhile; `tell()` is called at the first."""
+def compilations(tell=None, event=event):
+    """A list that gets the names of the kernels compiled (not loaded) meanwhile; `tell()` is called at the first.
+
+    `event` is Numba's module of that name, or numba-cuda's.
+    """
     names = []
 
     class Listener(event.Listener):

@@ -6,10 +6,12 @@ of Python: good for checks of tiny cases, and the reason why numbers of threads 
 
 import importlib.util
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 from numba import config, cuda
 
+from ..cpu import jit
 from ..cpu.jit import CACHE_FOLDER, source_hash
 from ..errors import DeviceError
 
@@ -112,6 +114,15 @@ def _cached(function):
         return cuda.jit(function, cache=True)
     finally:
         options.CACHE_DIR = user_folder
+
+
+def compilations():
+    """A context with the names of the kernels compiled meanwhile, as `cpu.jit.compilations`; simulated, none are."""
+    if SIMULATED:
+        return nullcontext([])
+    from numba.cuda.core import event
+
+    return jit.compilations(event=event)
 
 
 def kernel(function):
