@@ -106,14 +106,12 @@ class Kernel:
 
 def _cached(function):
     """`cuda.jit` with Numba's cache in our folder."""
-    from numba.cuda.core import config as options
-
-    user_folder = options.CACHE_DIR
+    user_folder = config.CACHE_DIR
     try:
-        options.CACHE_DIR = FOLDER
+        config.CACHE_DIR = FOLDER
         return cuda.jit(function, cache=True)
     finally:
-        options.CACHE_DIR = user_folder
+        config.CACHE_DIR = user_folder
 
 
 def compilations():
