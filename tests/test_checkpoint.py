@@ -344,7 +344,7 @@ rng = np.random.default_rng(0)
 x = [rng.integers(0, 60, n) for n in rng.integers(3, 30, 400)]
 y = [np.roll(row, -1) for row in x]
 path, resume = sys.argv[1], sys.argv[2] == "resume"
-model = FastRNN("lstm", 24, 60, max_epochs=40, batch_size=4, random_state=3, n_threads=2, weight_noise=0.01,
+model = FastRNN("lstm", 24, 60, max_epochs=20, batch_size=4, random_state=3, n_threads=2, weight_noise=0.01,
                 early_stopping=True, n_iter_no_change=99, lr_schedule="plateau", checkpoint_minutes=1e-4,
                 checkpoint=path)
 model.fit(x, y, resume=path if resume else None, callback=lambda model: time.sleep(0.03))
