@@ -26,19 +26,18 @@ import json, sys
 sys.setswitchinterval(1e-5)
 from cuda_signatures import noted
 from fastrnn import Ensemble, FastRNN, Seq2Seq
-from fastrnn.cuda import driver, recurrence
+from fastrnn.cuda import recurrence
 X, Y = [[0, 2, 1], [3], [1, 4]], [[2, 1, 1], [1], [4, 4]]
 SMALL = dict(hidden_dim=3, max_epochs=1, batch_size=2, random_state=0, device="cuda", dtype=sys.argv[2])
-launches = set()
+launches, plan = set(), recurrence._plan
 with noted(launches):
     for cell in sys.argv[3:]:
         deep = dict(num_layers=2, embedding_dim=3, dropout=0.2)
         model = FastRNN(cell, vocab_size=5, **SMALL, **deep).fit(X, Y)
-        driver.largest_shared = recurrence.largest_shared = lambda: 0  # W from memory, for blocks of many sequences
-        driver.multiprocessors = recurrence.multiprocessors = lambda: 1
+        recurrence._plan = lambda *arguments: (2, False, plan(*arguments)[2])  # W from memory
         model.predict_proba([[0]] * 8)
         model.gradients([[0]] * 8, [[1]] * 8)
-        driver.largest_shared = recurrence.largest_shared = lambda: driver.USUAL_SHARED
+        recurrence._plan = plan
     model.loss(X, Y)
     model.generate(2, max_length=2, random_state=0)
     pair = Seq2Seq(**SMALL).fit([[2, 3], [3]], [[3], [2]])

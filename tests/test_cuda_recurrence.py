@@ -17,6 +17,7 @@ cuda = pytest.importorskip("fastrnn.cuda.driver")
 if cuda.problem() is not None:
     pytest.skip(cuda.problem(), allow_module_level=True)
 
+from fastrnn import DeviceError
 from fastrnn.cuda import recurrence, stack, workspace  # noqa: E402
 
 C, H, E, ROW0, STEP0 = 6, 3, 2, 2, 3
@@ -261,6 +262,12 @@ def test_fewer_sequences_a_block_where_their_rows_do_not_fit(monkeypatch):
     monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (1, False)
     check(case)
+
+
+def test_a_layer_that_is_too_wide_is_told(monkeypatch):
+    monkeypatch.setattr(recurrence, "largest_shared", lambda: 200)
+    with pytest.raises(DeviceError, match="^hidden_dim: 5 units need [0-9]+ bytes"):
+        check(Case("rnn", [2, 1], H=5))
 
 
 @pytest.mark.parametrize("cell", CELLS)

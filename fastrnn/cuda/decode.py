@@ -198,7 +198,7 @@ def choose(z, allowed, step, rule, uniforms, tokens, log_p):
     row, before = step % LOOK, (step - 1) % LOOK if step > 0 else -1
     _choose(
         z.shape[0], THREADS, z, allowed, 0 if step + 1 < rule.min_length else 1, uniforms, tokens, log_p, row, before,
-        rule.end, rule.temperature > 0, rule.inverse, rule.top_k, rule.top_p,
+        rule.end, rule.temperature > 0, z.dtype.type(rule.inverse), rule.top_k, rule.top_p,
     )  # fmt: skip
 
 

@@ -77,8 +77,11 @@ class CudaNetwork(Network):
         side = passes.Side(model, U, gradient, *moments_of(optimizer)[0], work)
         laid_out = lay_out(batches.segments, batches.ids, batches.bounds)
         run = passes.Run(optimizer, truncate, scale, batches.count)
-        passes.train_pass(side, laid_out, batches.segments.start, run)
-        return run.finish()
+        try:
+            passes.train_pass(side, laid_out, batches.segments.start, run)
+        finally:  # batches that were launched before a Ctrl-C count
+            done = run.finish()
+        return done
 
     def gradient_like(self):
         places, size = self._places()
@@ -148,8 +151,11 @@ class CudaPairNetwork(PairNetwork):
             laid_out.append(lay_out(side.segments, side.ids, bounds))
         run = passes.Run(optimizer, -1, scale, last - first)
         places = to_device(batches.places[bounds[0] : bounds[-1]].astype(np.int32))
-        passes.train_pairs(*sides, *laid_out, places, run)
-        return run.finish()
+        try:
+            passes.train_pairs(*sides, *laid_out, places, run)
+        finally:
+            done = run.finish()
+        return done
 
 
 def moments_of(optimizer):

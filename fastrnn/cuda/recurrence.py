@@ -9,6 +9,7 @@ A kernel is compiled for a cell, a number of sequences and whether W is in share
 
 from types import SimpleNamespace
 
+from ..errors import DeviceError
 from .block import (
     ROWS,
     THREADS,
@@ -184,6 +185,10 @@ def _plan(tiles, W, B):
     while rows > 1 and tiles(rows, H, columns) * size > most:
         rows //= 2
     usual, resident = tiles(rows, H, columns) * size, (tiles(rows, H, columns) + H * row_stride(columns)) * size
+    if usual > most:
+        raise DeviceError(
+            f"hidden_dim: {H} units need {usual:,} bytes of a block's shared memory, the GPU has {most:,}: lower it"
+        )
     return (rows, True, resident) if resident <= most else (rows, False, usual)
 
 
