@@ -1,7 +1,7 @@
 """Hypothesis profiles, models and batches that several test files use, and what runs only with compiled kernels."""
 
 import ctypes
-import importlib
+import importlib.util
 import os
 import sys
 import threading
@@ -22,7 +22,7 @@ def _has_gpu():
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-HAS_GPU = _has_gpu()
+HAS_GPU = _has_gpu() and importlib.util.find_spec("numba_cuda") is not None
 if not HAS_GPU:  # kernels for a GPU run in Numba's simulator then
     os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
 

@@ -7,18 +7,14 @@ import pytest
 import reference
 from conftest import CELLS
 
+from fastrnn import DeviceError
 from fastrnn.cells import CELLS as CPU_CELLS
 from fastrnn.cpu.dropout import batch_key, row_key
 from fastrnn.cpu.dropout import drop as cpu_drop
+from fastrnn.cuda import driver as cuda
+from fastrnn.cuda import recurrence, stack, workspace
 
 pytestmark = pytest.mark.usefixtures("simulator")
-
-cuda = pytest.importorskip("fastrnn.cuda.driver")
-if cuda.problem() is not None:
-    pytest.skip(cuda.problem(), allow_module_level=True)
-
-from fastrnn import DeviceError
-from fastrnn.cuda import recurrence, stack, workspace  # noqa: E402
 
 C, H, E, ROW0, STEP0 = 6, 3, 2, 2, 3
 KEY = int(batch_key(5, 1))
