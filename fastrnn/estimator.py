@@ -87,6 +87,12 @@ class FastRNN(Trainable):
     device : {"cpu", "cuda", "auto"}
         What trains and runs the network: the CPU, an NVIDIA GPU, or that if there is one. A fitted model moves over at
         its next use when it is set anew; ask for `params_` again then.
+    matmul_precision : {"float32", "tf32"}
+        Of the GPU's products over many tokens, in training and scoring: those of the output layer, from layer to layer
+        and of the weights' gradients. With "tf32" tensor cores make them, the factors rounded to 11 significant bits (a
+        relative error of 2^-11 = 5e-4 at most in each) and the sums in float32; dtype must be "float32", the GPU of
+        2020 (compute capability 8.0) or later. The recurrence itself and drawing tokens stay in float32. The CPU does
+        all in float32; no file holds it.
     n_threads : int, optional
         By default the cores this process may use.
     random_state : int, numpy.random.Generator or RandomState, optional
@@ -156,6 +162,7 @@ class FastRNN(Trainable):
         warm_start=False,
         dtype="float32",
         device="cpu",
+        matmul_precision="float32",
         n_threads=None,
         random_state=None,
         verbose=0,
@@ -191,6 +198,7 @@ class FastRNN(Trainable):
         self.warm_start = warm_start
         self.dtype = dtype
         self.device = device
+        self.matmul_precision = matmul_precision
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose

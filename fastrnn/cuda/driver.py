@@ -8,11 +8,16 @@ import importlib.util
 import warnings
 
 import numpy as np
-from numba import config, cuda
+from llvmlite import ir  # noqa: F401
+from numba import config, cuda, types  # noqa: F401
 
 from ..errors import DeviceError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+if not SIMULATED:
+    from numba.cuda.extending import intrinsic  # noqa: F401
+else:
+    intrinsic = None
 
 
 class _Simulated:
@@ -38,6 +43,7 @@ THREADS = 4 if SIMULATED else 256
 # Bytes of shared memory that a block has without asking, and the most that it may ask for on the device at hand.
 USUAL_SHARED = 48 * 1024
 OLDEST = (7, 0)  # compute capability: Volta
+OLDEST_TF32 = (8, 0)  # Ampere
 INSTALL = 'install "fastrnn[cuda12]" or "fastrnn[cuda13]", whichever CUDA the driver is of'
 
 
@@ -122,10 +128,18 @@ def problem():
         return f"numba-cuda is not installed: {INSTALL}"
     if not cuda.is_available():
         return f"no usable NVIDIA GPU or driver was found ({_reason()}): install NVIDIA's driver, or {INSTALL}"
-    capability = cuda.get_current_device().compute_capability
-    if tuple(capability) < OLDEST:
-        return f"the GPU has compute capability {capability[0]}.{capability[1]}, expected at least 7.0"
-    return None
+    return _too_old(OLDEST)
+
+
+def tf32_problem():
+    """Why the products of a usable GPU cannot be in tf32: a str, or None if they can."""
+    return None if SIMULATED else _too_old(OLDEST_TF32)
+
+
+def _too_old(oldest):
+    capability = tuple(cuda.get_current_device().compute_capability)
+    found, expected = (".".join(map(str, version)) for version in (capability, oldest))
+    return f"the GPU has compute capability {found}, expected at least {expected}" if capability < oldest else None
 
 
 def _reason():
