@@ -9,8 +9,6 @@ from fastrnn.cuda import driver, output, product, workspace
 from fastrnn.cuda.driver import to_device, to_host
 
 pytestmark = pytest.mark.usefixtures("simulator")
-
-pytestmark = pytest.mark.skipif(driver.problem() is not None, reason="no GPU, and not in the simulator")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 
