@@ -10,6 +10,7 @@ from .network import Network
 from .pair_network import PairNetwork
 
 DEVICES = ("cpu", "cuda", "auto")
+MATMUL_PRECISIONS = ("float32", "tf32")
 logger = logging.getLogger("fastrnn")
 
 
@@ -38,6 +39,24 @@ def _problem():
 @functools.cache  # once
 def _tell(found):
     logger.warning('device="auto": the CPU is used, since %s', found)
+
+
+def check_matmul_precision(precision, dtype, device):
+    """Raise unless a network of this dtype ("float32" or "float64") may have such products on "cpu" or "cuda"."""
+    check_choice("matmul_precision", precision, MATMUL_PRECISIONS)
+    if precision == "float32":
+        return
+    if dtype != "float32":
+        raise ValueError(f'matmul_precision: found "tf32" with dtype {dtype}, expected dtype float32')
+    found = _tf32_problem() if device == "cuda" else None
+    if found is not None:
+        raise DeviceError(f'matmul_precision: found "tf32", but {found}; or ask for "float32"')
+
+
+def _tf32_problem():
+    from .cuda.driver import tf32_problem
+
+    return tf32_problem()
 
 
 def network_class(device):

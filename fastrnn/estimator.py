@@ -87,6 +87,12 @@ class FastRNN(Trainable):
     device : {"cpu", "cuda", "auto"}
         What trains and runs the network: the CPU, an NVIDIA GPU, or that if there is one. A fitted model moves over at
         its next use when it is set anew; ask for `params_` again then.
+    matmul_precision : {"float32", "tf32"}
+        Of the GPU's products over many tokens, in training and scoring: those of the output layer, from layer to layer
+        and of the weights' gradients. With "tf32" tensor cores make them, of factors rounded to 11 significant bits
+        (each off by 2^-11 = 5e-4 of itself at most), and sum up in float32: gradients are then off by 1e-4 to 5e-4 of
+        their norm. It takes dtype "float32" and a GPU of compute capability 8.0 or more. The recurrence itself, and
+        what is drawn or searched, stay in float32, as does all that the CPU does. Files do not hold it.
     n_threads : int, optional
         By default the cores this process may use.
     random_state : int, numpy.random.Generator or RandomState, optional
@@ -156,6 +162,7 @@ class FastRNN(Trainable):
         warm_start=False,
         dtype="float32",
         device="cpu",
+        matmul_precision="float32",
         n_threads=None,
         random_state=None,
         verbose=0,
@@ -191,6 +198,7 @@ class FastRNN(Trainable):
         self.warm_start = warm_start
         self.dtype = dtype
         self.device = device
+        self.matmul_precision = matmul_precision
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose
@@ -212,8 +220,8 @@ class FastRNN(Trainable):
         resume : path, optional
             A checkpoint: training goes on where it was, as if it had never been stopped, and ends with the same weights
             bit for bit on the same machine and number of threads. Data and parameters must be those of then, but
-            for max_epochs, n_threads, verbose and what concerns checkpoints. It is written on, unless
-            `checkpoint` names another file.
+            for max_epochs, device, matmul_precision, n_threads, verbose and what concerns checkpoints. It is written
+            on, unless `checkpoint` names another file.
 
         Returns
         -------

@@ -49,6 +49,7 @@ class Network:
     """
 
     device = "cpu"
+    matmul_precision = "float32"  # or "tf32", which a GPU heeds
     _passes = passes
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,

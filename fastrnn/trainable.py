@@ -12,7 +12,7 @@ from .base import Estimator, as_generator, check_bool, check_choice, check_integ
 from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
 from .cpu.threads import available_cores
-from .devices import moved, resolve
+from .devices import check_matmul_precision, moved, resolve
 from .history import History
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
@@ -21,10 +21,12 @@ from .training import Settings, Training
 DTYPES = ("float32", "float64")
 # What is held out for early stopping unless something else is asked for, as scikit-learn's MLPClassifier has it.
 VALIDATION_FRACTION = 0.1
+# Parameters of the machine, which no file holds.
+_OF_MACHINE = ("device", "matmul_precision")
 # Parameters that a run may change when it goes on from a checkpoint.
 _FREE = (
-    "max_epochs", "device", "n_threads", "random_state", "verbose", "vocab_size", "warm_start", "checkpoint",
-    "checkpoint_minutes",
+    "max_epochs", "device", "matmul_precision", "n_threads", "random_state", "verbose", "vocab_size", "warm_start",
+    "checkpoint", "checkpoint_minutes",
 )  # fmt: skip
 
 
@@ -33,12 +35,15 @@ class Trainable(Estimator):
 
     @property
     def network_(self):
-        """The network, on the device that the parameter names."""
+        """The network, on the device that the parameter names, with products as precise as is asked for."""
         if "_network" not in vars(self):
             raise AttributeError("network_")
         device = resolve(self.device)
         if self._network.device != device:
             self._network = moved(self._network, device)
+        check_matmul_precision(self.matmul_precision, self._network.dtype.name, device)
+        for network in self._network.networks:
+            network.matmul_precision = self.matmul_precision
         return self._network
 
     @network_.setter
@@ -175,6 +180,7 @@ class Trainable(Estimator):
         except TypeError:
             name = self.dtype
         check_choice("dtype", name, DTYPES)
+        check_matmul_precision(self.matmul_precision, name, resolve(self.device))
         self._threads()
         if not isinstance(self.verbose, (bool, int)):
             raise TypeError(f"verbose: found {self.verbose!r}, expected an int")
@@ -194,10 +200,10 @@ class Trainable(Estimator):
     def _plain_parameters(self, built=None):
         """The constructor's parameters as JSON can hold them, or those in `built`; of a random_state, only a number.
 
-        The device is none of them: a file is read on another machine.
+        What is of this machine is none of them: a file is read on another one.
         """
         parameters = self.get_params() | (built or {})
-        return {name: _plain(name, value) for name, value in parameters.items() if name != "device"}
+        return {name: _plain(name, value) for name, value in parameters.items() if name not in _OF_MACHINE}
 
     def _is_warm(self, resume):
         return bool(self.warm_start) and resume is None and hasattr(self, "network_")

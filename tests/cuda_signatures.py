@@ -4,7 +4,7 @@
     python tests/cuda_signatures.py FILE 9 0  # in one without, where numba-cuda and its toolkit are installed
 
 The second compiles every kernel that FILE names for sm_90 and prints a line of JSON for each: registers, bytes spilled,
-of stack and of static shared memory, double precision instructions.
+of stack and of static shared memory, instructions in float64 and of tensor cores.
 """
 
 import importlib
@@ -83,7 +83,7 @@ def _compile(name, types, capability):
     }  # fmt: skip
     found = {key: int(match[1]) if (match := re.search(text, told)) else 0 for key, text in patterns.items()}
     doubles = len(re.findall(r"^\s+\w+\.(?:\w+\.)*f64\s", ptx, re.MULTILINE))
-    return found | {"double_precision": doubles}
+    return found | {"double_precision": doubles, "tensor_cores": ptx.count("mma.sync")}
 
 
 def _ptxas():

@@ -112,7 +112,7 @@ class Case:
         )  # fmt: skip
         work = workspace.allocate(model, U, sizes)
         work = work._replace(
-            states=workspace.States(*map(filled, work.states)), errors=workspace.Errors(*map(filled, work.errors))
+            states=workspace.States(*map(filled, work.states[:-1])), errors=workspace.Errors(*map(filled, work.errors))
         )
         states, errors, batch = work.states, work.errors, self.batch()
         if self.carried:

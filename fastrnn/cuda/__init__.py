@@ -7,6 +7,8 @@ The host launches kernels and waits once a call: parameters, moments, gradients 
 `workspace`         what kernels are given: arrays on the device, as named tuples with the names of `cpu.workspace`
 `mirror`            arrays that the host and the device both have
 `layout`            from batches of sequences to the rows that kernels go over
+`instructions`      tensor cores' instructions
+`tensor`            what warps do with them for a product
 `product`           tiled products, with a bias, sums over tokens, on tensor cores if asked
 `mathfun`           the logistic function, slopes
 `dropout`           masks: the hashes of `cpu.dropout`

@@ -9,13 +9,18 @@ import warnings
 from contextlib import nullcontext
 
 import numpy as np
-from numba import config, cuda
+from llvmlite import ir  # noqa: F401
+from numba import config, cuda, types  # noqa: F401
 
 from ..cpu import jit
 from ..cpu.jit import CACHE_FOLDER, source_hash
 from ..errors import DeviceError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+if not SIMULATED:
+    from numba.cuda.extending import intrinsic  # noqa: F401
+else:
+    intrinsic = None
 
 
 class _Simulated:
@@ -41,6 +46,7 @@ THREADS = 4 if SIMULATED else 256
 # Bytes of shared memory that a block has without asking, and the most that it may ask for on the device at hand.
 USUAL_SHARED = 48 * 1024
 OLDEST = (7, 0)  # compute capability: Volta
+OLDEST_TF32 = (8, 0)  # Ampere
 INSTALL = 'install "fastrnn[cuda12]" or "fastrnn[cuda13]", whichever CUDA the driver is of'
 # What kernels are made of besides `cpu`, and where they are kept: like those of `cpu.jit`, they are never stale.
 ROOMS = ("cuda", "cuda/cells")
@@ -157,12 +163,20 @@ def problem():
     if not cuda.is_available():
         return f"no usable NVIDIA GPU or driver was found ({_reason()}): install NVIDIA's driver, or {INSTALL}"
     try:
-        capability = cuda.get_current_device().compute_capability
+        return _too_old(OLDEST)
     except Exception as error:  # it makes a context, which a GPU that is full or another's refuses
         return f"the GPU cannot be used ({error})"
-    if tuple(capability) < OLDEST:
-        return f"the GPU has compute capability {capability[0]}.{capability[1]}, expected at least 7.0"
-    return None
+
+
+def tf32_problem():
+    """Why the products of a usable GPU cannot be in tf32: a str, or None if they can."""
+    return None if SIMULATED else _too_old(OLDEST_TF32)
+
+
+def _too_old(oldest):
+    capability = tuple(cuda.get_current_device().compute_capability)
+    found, expected = (".".join(map(str, version)) for version in (capability, oldest))
+    return f"the GPU has compute capability {found}, expected at least {expected}" if capability < oldest else None
 
 
 def _reason():

@@ -54,7 +54,8 @@ class CudaNetwork(Network):
     def workspace(self, members, **sizes):
         """Memory for the kernels, as `fastrnn.cuda.workspace.Sizes` says; a block takes no member's place."""
         learn = sizes.get("learn") and not self.tie_weights
-        return workspace.allocate(*self.on_device(), workspace.Sizes(**sizes, words=sizes["tokens"] if learn else 0))
+        words, tf32 = sizes["tokens"] if learn else 0, self.matmul_precision == "tf32"
+        return workspace.allocate(*self.on_device(), workspace.Sizes(**sizes, words=words, tf32=tf32))
 
     def snapshot(self):
         return tuple(map(copy_of, self._mirror.device(write=True)))

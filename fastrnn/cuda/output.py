@@ -39,18 +39,19 @@ def output_layer(model, count, top, targets, row0, softmax, gradient, dh, scale,
     """
     C, H = model.V.shape
     block, top_row = len(softmax.z), top.shape[top.ndim - 1]
-    top, V, z, part = flat(top), flat(model.V), flat(softmax.z), flat(softmax.part)
+    top, V, z, part, tf32 = flat(top), flat(model.V), flat(softmax.z), flat(softmax.part), softmax.tf32
     if learn:
         dV, dh, dc = flat(gradient.V), flat(dh), gradient.c if gradient.c.size else None
     for first in range(0, max(count, 1), block):
         n = min(block, count - first)
-        _logits(V, model.c, C, H, top, top_row, first, n, z)
+        _logits(V, model.c, C, H, top, top_row, first, n, z, tf32)
         _losses(n, _row_threads(C), z, C, targets, row0 + first, softmax.nll, first, scale, learn)
         if learn:
             token_sum(
-                z, 0, C, top, first * top_row, top_row, n, dV, 0, H, C, H, part, add=first > 0, sums=dc, of=ROW_SUMS
+                z, 0, C, top, first * top_row, top_row, n, dV, 0, H, C, H, part, add=first > 0, sums=dc, of=ROW_SUMS,
+                tf32=tf32,
             )  # fmt: skip
-            product(z, 0, C, 1, V, 0, H, 1, dh, first * H, H, n, H, C, scratch=part)
+            product(z, 0, C, 1, V, 0, H, 1, dh, first * H, H, n, H, C, scratch=part, tf32=tf32)
 
 
 def probabilities(model, count, top, origin, row0, softmax, best, proba=None):
@@ -65,7 +66,7 @@ def probabilities(model, count, top, origin, row0, softmax, best, proba=None):
     everything = z if proba is None else flat(proba)
     for first in range(0, count, block):
         n = min(block, count - first)
-        _logits(V, model.c, C, H, top, top_row, first, n, z)
+        _logits(V, model.c, C, H, top, top_row, first, n, z, softmax.tf32)
         _choices(n, _row_threads(C), z, C, origin, row0 + first, best, everything, proba is not None)
 
 
@@ -74,10 +75,10 @@ def total_loss(softmax, count, losses, batch, status):
     _total(1, TOTAL_THREADS, softmax.nll, count, losses, batch, status)
 
 
-def _logits(V, c, C, H, top, top_row, first, n, z):
+def _logits(V, c, C, H, top, top_row, first, n, z, tf32):
     """z[:n] = the logits of n rows of `top` from row `first` on; all flat."""
     bias = c if c.size else None
-    product(top, first * top_row, top_row, 1, V, 0, 1, H, z, 0, C, n, C, H, bias=bias)
+    product(top, first * top_row, top_row, 1, V, 0, 1, H, z, 0, C, n, C, H, bias=bias, tf32=tf32)
 
 
 def _row_threads(C):

@@ -10,10 +10,14 @@ through shared memory too, whole rows at a time.
 
 Where C has few tiles and the sums are long (gradients of weights), several blocks make parts of the sums, and a second
 launch adds the parts in order: the same numbers every time.
+
+With `tf32` the operands, float32, are rounded to it on their way into shared memory, and tensor cores multiply them
+there. The sums are float32. The simulator rounds as well, and multiplies as ever.
 """
 
 import numpy as np
 
+from . import tensor
 from .driver import SIMULATED, THREADS, cuda, device_function, inlined_function, kernel
 
 # A tile of 64 x 64 x k reads 128 k numbers for 4096 k multiplications: 16 flop a byte in float32, from the L2 cache. At
@@ -48,7 +52,8 @@ LEAST = 8 if SIMULATED else 64
 
 
 def product(
-    a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, m, n, depth, *, add=False, bias=None, bias0=0, scratch=None
+    a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, m, n, depth, *, add=False, bias=None, bias0=0, scratch=None,
+    tf32=False,
 ):  # fmt: skip
     """C[:m, :n] (+)= A[:m, :depth] @ B[:depth, :n] (+ bias); with depth 0 the product is 0.
 
@@ -70,28 +75,30 @@ def product(
         Added to every row: its n elements from `bias0` on.
     scratch : device array, optional
         Memory of the same dtype, overwritten: with it (and no bias) long sums may be split.
+    tf32 : bool
+        On tensor cores, A and B rounded to tf32, 11 significant bits; of float32 only.
     """
     vector, mode = (c, NOTHING) if bias is None else (bias, BIAS)
     _launch(
         a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, m, n, depth, add, vector, bias0, mode,
-        scratch if bias is None else None,
+        scratch if bias is None else None, tf32,
     )  # fmt: skip
 
 
 def token_sum(
     x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch,
-    *, add=False, sums=None, sums0=0, of=COLUMN_SUMS,
+    *, add=False, sums=None, sums0=0, of=COLUMN_SUMS, tf32=False,
 ):  # fmt: skip
     """out (+)= X^T D, summed over the `count` rows of X (count, m) and D (count, n).
 
     x, d and out are device arrays of one dtype, their rows from `x0`, `d0`, `out0` on, `x_row`, `d_row`, `out_row`
     elements apart. `scratch` (device array, overwritten) is memory for parts of the sums. `sums` (device array,
     optional) receives, from `sums0` on, the sum of all rows of D, or of X with of=ROW_SUMS: a bias's gradient,
-    overwritten or added to as `out`.
+    overwritten or added to as `out`. `tf32` is that of `product`; the sums are then of rounded rows too.
     """
     vector, mode = (out, NOTHING) if sums is None else (sums, of)
     _launch(
-        x, x0, 1, x_row, d, d0, d_row, 1, out, out0, out_row, m, n, count, add, vector, sums0, mode, scratch
+        x, x0, 1, x_row, d, d0, d_row, 1, out, out0, out_row, m, n, count, add, vector, sums0, mode, scratch, tf32
     )  # fmt: skip
 
 
@@ -101,7 +108,8 @@ def flat(array):
 
 
 def _launch(
-    a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, m, n, depth, add, vector, vector0, mode, scratch
+    a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, m, n, depth, add, vector, vector0, mode, scratch,
+    tf32,
 ):  # fmt: skip
     """The product in one launch, or its parts in one and their sum in another."""
     down, across = -(-m // TILE), -(-n // TILE)
@@ -109,14 +117,15 @@ def _launch(
     size = m * n + extra
     parts, share = _split(down * across, depth, 0 if scratch is None else scratch.size // max(size, 1))
     a, b, c, vector = flat(a), flat(b), flat(c), flat(vector)
+    multiply = _product_tf32 if tf32 else _product
     if parts == 1:
-        _product(
+        multiply(
             (across, down), PRODUCT_THREADS, a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, 0, m, n, depth,
             share, add, vector, vector0, mode,
         )  # fmt: skip
         return
     part = flat(scratch)
-    _product(
+    multiply(
         (across, down, parts), PRODUCT_THREADS, a, a0, a_row, a_k, b, b0, b_k, b_column, part, 0, n, size, m, n, depth,
         share, False, part, m * n, mode,
     )  # fmt: skip
@@ -131,61 +140,72 @@ def _split(tiles, depth, room):
     return max(1, -(-depth // share)), share
 
 
-@kernel
-def _product(
-    a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, c_part, m, n, depth, share, add, vector, vector0, mode
-):  # fmt: skip
-    """One tile of a part of the sums: block (x, y, z) makes columns x, rows y, terms from z * share on.
+def _kernel(name, prepare, multiply, keep):
+    """The kernel of that name in this file.
 
-    The parts are `c_part` elements apart, in `c` as in `vector`, if that receives sums.
+    `prepare(held)` is done with what a thread brings of A or B, `multiply` with pieces in shared memory, and `keep`
+    with the sums that this has made.
     """
-    memory = _shared(a)
-    sums = cuda.local.array(SUMS, a.dtype)
-    left = cuda.local.array(FETCHED, a.dtype)
-    right = cuda.local.array(FETCHED, a.dtype)
-    thread, part = cuda.threadIdx.x, cuda.blockIdx.z
-    row0, column0, k0 = cuda.blockIdx.y * TILE, cuda.blockIdx.x * TILE, part * share
-    rows, columns, terms = m - row0, n - column0, min(share, depth - k0)
-    a_at, b_at = a0 + row0 * a_row + k0 * a_k, b0 + column0 * b_column + k0 * b_k
-    summing = mode == ROW_SUMS and column0 == 0 or mode == COLUMN_SUMS and row0 == 0
-    total = a.dtype.type(0)
-    for i in range(SUMS):
-        sums[i] = total
-    _fetch(a, a_at, a_row, a_k, rows, terms, thread, left)
-    _fetch(b, b_at, b_column, b_k, columns, terms, thread, right)
-    place = 0  # pieces take turns in the two halves of the memory: one meeting of the threads each is then enough
-    while terms > 0:
-        _put(left, a_k, thread, memory, place)
-        _put(right, b_k, thread, memory, place + PIECE)
-        cuda.syncthreads()
-        a_at += DEPTH * a_k
-        b_at += DEPTH * b_k
-        terms -= DEPTH
-        if terms > 0:
-            _fetch(a, a_at, a_row, a_k, rows, terms, thread, left)
-            _fetch(b, b_at, b_column, b_k, columns, terms, thread, right)
-        _multiply(memory, place, thread, sums)
+
+    def run(
+        a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, c_part, m, n, depth, share, add, vector, vector0, mode
+    ):  # fmt: skip
+        """One tile of a part of the sums: block (x, y, z) makes columns x, rows y, terms from z * share on.
+
+        The parts are `c_part` elements apart, in `c` as in `vector`, if that receives sums.
+        """
+        memory = _shared(a)
+        sums = cuda.local.array(SUMS, a.dtype)
+        left = cuda.local.array(FETCHED, a.dtype)
+        right = cuda.local.array(FETCHED, a.dtype)
+        thread, part = cuda.threadIdx.x, cuda.blockIdx.z
+        row0, column0, k0 = cuda.blockIdx.y * TILE, cuda.blockIdx.x * TILE, part * share
+        rows, columns, terms = m - row0, n - column0, min(share, depth - k0)
+        a_at, b_at = a0 + row0 * a_row + k0 * a_k, b0 + column0 * b_column + k0 * b_k
+        summing = mode == ROW_SUMS and column0 == 0 or mode == COLUMN_SUMS and row0 == 0
+        total = a.dtype.type(0)
+        for i in range(SUMS):
+            sums[i] = total
+        _fetch(a, a_at, a_row, a_k, rows, terms, thread, left)
+        _fetch(b, b_at, b_column, b_k, columns, terms, thread, right)
+        place = 0  # pieces take turns in the two halves of the memory: one meeting of the threads each is then enough
+        while terms > 0:
+            prepare(left)
+            prepare(right)
+            _put(left, a_k, thread, memory, place)
+            _put(right, b_k, thread, memory, place + PIECE)
+            cuda.syncthreads()
+            a_at += DEPTH * a_k
+            b_at += DEPTH * b_k
+            terms -= DEPTH
+            if terms > 0:
+                _fetch(a, a_at, a_row, a_k, rows, terms, thread, left)
+                _fetch(b, b_at, b_column, b_k, columns, terms, thread, right)
+            multiply(memory, place, thread, sums)
+            if summing and thread < TILE:
+                first = place + thread if mode == ROW_SUMS else place + PIECE + thread
+                for k in range(DEPTH):
+                    total += memory[np.uint64(first + k * ROW)]
+            place = 2 * PIECE - place
         if summing and thread < TILE:
-            first = place + thread if mode == ROW_SUMS else place + PIECE + thread
-            for k in range(DEPTH):
-                total += memory[np.uint64(first + k * ROW)]
-        place = 2 * PIECE - place
-    if summing and thread < TILE:
-        within = row0 + thread if mode == ROW_SUMS else column0 + thread
-        if within < (m if mode == ROW_SUMS else n):
-            at = vector0 + part * c_part + within
-            vector[np.uint64(at)] = vector[np.uint64(at)] + total if add else total
-    cuda.syncthreads()
-    _keep(sums, thread, memory)
-    cuda.syncthreads()
-    row, column = thread // TILE, thread % TILE
-    if column < columns:
-        shift = vector[np.uint64(vector0 + column0 + column)] if mode == BIAS else a.dtype.type(0)
-        at = c0 + part * c_part + (row0 + row) * c_row + column0 + column
-        for i in range(row, min(rows, TILE), FETCHED_DEEP):
-            value = memory[np.uint64(i * ROW + column)] + shift
-            c[np.uint64(at)] = c[np.uint64(at)] + value if add else value
-            at += FETCHED_DEEP * c_row
+            within = row0 + thread if mode == ROW_SUMS else column0 + thread
+            if within < (m if mode == ROW_SUMS else n):
+                at = vector0 + part * c_part + within
+                vector[np.uint64(at)] = vector[np.uint64(at)] + total if add else total
+        cuda.syncthreads()
+        keep(sums, thread, memory)
+        cuda.syncthreads()
+        row, column = thread // TILE, thread % TILE
+        if column < columns:
+            shift = vector[np.uint64(vector0 + column0 + column)] if mode == BIAS else a.dtype.type(0)
+            at = c0 + part * c_part + (row0 + row) * c_row + column0 + column
+            for i in range(row, min(rows, TILE), FETCHED_DEEP):
+                value = memory[np.uint64(i * ROW + column)] + shift
+                c[np.uint64(at)] = c[np.uint64(at)] + value if add else value
+                at += FETCHED_DEEP * c_row
+
+    run.__qualname__ = name  # under which it is kept on disk
+    return kernel(run)
 
 
 if SIMULATED:
@@ -279,6 +299,21 @@ def _keep(sums, thread, memory):
     for i in range(THREAD_ROWS):
         for j in range(THREAD_COLUMNS):
             memory[np.uint64((row + i) * ROW + column + j)] = sums[i * THREAD_COLUMNS + j]
+
+
+@device_function
+def _as_it_is(held):
+    """Nothing is done with float32 and float64."""
+
+
+_product = _kernel("_product", _as_it_is, _multiply, _keep)
+if SIMULATED:
+    _product_tf32 = _kernel("_product_tf32", device_function(tensor.round_all), _multiply, _keep)
+else:
+    _product_tf32 = _kernel(
+        "_product_tf32", device_function(tensor.round_all), device_function(tensor.multiplication(ROW, PIECE, DEPTH)),
+        device_function(tensor.keeping(ROW)),
+    )  # fmt: skip
 
 
 @kernel

@@ -53,7 +53,7 @@ def run_forward(cell, inputs, U, batch, states, rate, key):
             product(
                 below, max(layer - 1, 0) * tokens * H, width, 1, inputs, place(layer, E, H) * columns, columns, 1,
                 gates, layer * tokens * columns, columns, batch.count, columns, width,
-                bias=cell.b if cell.b.shape[1] > 0 else None, bias0=layer * columns,
+                bias=cell.b if cell.b.shape[1] > 0 else None, bias0=layer * columns, tf32=states.tf32,
             )  # fmt: skip
         forward(cell, layer, U, embedded, batch, states, dropped)
 
@@ -77,10 +77,13 @@ def run_backward(cell, inputs, truncate, batch, states, errors, rate, key):
             da, da0 = (errors.by_age, 0) if truncate >= 0 else (errors.da, layer * tokens * columns)
             product(
                 da, da0, columns, 1, inputs, place(layer, E, H) * columns, 1, columns, errors.dh, 0, H,
-                (ages - 1) * tokens + batch.count, H, columns,
+                (ages - 1) * tokens + batch.count, H, columns, tf32=states.tf32,
             )  # fmt: skip
     if E > 0:
-        product(errors.da, 0, columns, 1, inputs, 0, 1, columns, errors.dwords, 0, E, batch.count, E, columns)
+        product(
+            errors.da, 0, columns, 1, inputs, 0, 1, columns, errors.dwords, 0, E, batch.count, E, columns,
+            tf32=states.tf32,
+        )  # fmt: skip
         if rate > 0:
             _drop_words(
                 -(-batch.count // GROUPS), THREADS, batch.count, batch.row0, batch.layout.origin, errors.dwords,
@@ -101,13 +104,13 @@ def weights_gradients(cell, gradient, batch, states, errors, scratch):
             token_sum(
                 left, layer * tokens * left.shape[2], left.shape[2], da, layer * tokens * columns + column, columns,
                 batch.count, gradient.cell.W, layer * H * columns + column, columns, H, gates * H, scratch,
-                sums=gradient.cell.b if biased else None, sums0=layer * columns + column,
+                sums=gradient.cell.b if biased else None, sums0=layer * columns + column, tf32=states.tf32,
             )  # fmt: skip
         if layer > 0 or E > 0:
             below, width = (states.words, E) if layer == 0 else (states.x, H)
             token_sum(
                 below, max(layer - 1, 0) * tokens * H, width, da, layer * tokens * columns, columns, batch.count,
-                gradient.inputs, place(layer, E, H) * columns, columns, width, columns, scratch,
+                gradient.inputs, place(layer, E, H) * columns, columns, width, columns, scratch, tf32=states.tf32,
             )  # fmt: skip
     if twin.DIAGONALS:
         after = sum(1 << row for row, name in enumerate(twin.DIAGONALS) if name == "state")

@@ -49,6 +49,7 @@ class States(NamedTuple):
     x: object  # (L - 1 or L, N, H): h of each layer as the one above sees it; the last one's only with dropout
     initial: object  # (L, B or 0, S*H): states that the sequences start from
     final: object  # (L, B or 0, S*H): states that they end in
+    tf32: bool = False  # of the layers' products over all tokens, forward and back, see `product`
 
 
 class Errors(NamedTuple):
@@ -69,6 +70,7 @@ class Softmax(NamedTuple):
     nll: object  # (N,): cross-entropy of each row, nats
     z: object  # (tokens of a block, C): logits, then their errors
     part: object  # (parts, tokens of a block, H): dh of some of the words each
+    tf32: bool = False  # of all its products
 
 
 class Work(NamedTuple):
@@ -94,6 +96,7 @@ class Sizes(NamedTuple):
     carried_errors: int = 0  # sequences whose states' errors come from elsewhere, or are asked for
     dropout: bool = False
     words: int = 0  # at most that occur in a batch; 0 where nothing is learned
+    tf32: bool = False  # products on tensor cores
 
 
 # Numbers of z: 32 MB in float32, which stay in the cache of a large GPU.
@@ -123,10 +126,10 @@ def allocate(model, U, sizes):
     states = States(
         words=real(N, E), prev=real(L, N, S * H), gates=real(L, N, columns), aux=real(L, N, A * H),
         state=real(L, N, S * H), x=real(L - 1 + sizes.dropout, N, H), initial=real(L, sizes.carried, S * H),
-        final=real(L, sizes.carried, S * H),
+        final=real(L, sizes.carried, S * H), tf32=sizes.tf32,
     )  # fmt: skip
     softmax = Softmax(
-        nll=real(N), z=real(block, C), part=real(learn * PARTS, block, H)
+        nll=real(N), z=real(block, C), part=real(learn * PARTS, block, H), tf32=sizes.tf32
     )  # fmt: skip
     errors = Errors(
         dh=real(ages, learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
