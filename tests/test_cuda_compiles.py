@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REGISTERS = 65536  # of a multiprocessor
 SHARED = 48 * 1024  # bytes that a block has without asking
 MOST_THREADS = 256  # of a block, but for those in the next line
-THREADS = {"_total": 1024, "_product": 128}
+THREADS = {"_total": 1024, "_product": 128, "_product_tf32": 128}
 # Kernels of float32 that add up in float64 on purpose: norms, losses, ln p, and where a uniform number falls.
 DOUBLE = {"_square", "_step", "_total", "_choose", "_rank", "_average"}
 
@@ -38,6 +38,8 @@ with noted(launches):
         model.predict_proba([[0]] * 8)
         model.gradients([[0]] * 8, [[1]] * 8)
         recurrence._plan = plan
+    if sys.argv[2] == "float32":
+        FastRNN("rnn", vocab_size=5, matmul_precision="tf32", **SMALL).fit(X, Y)
     model.loss(X, Y)
     model.generate(2, max_length=2, random_state=0)
     pair = Seq2Seq(**SMALL).fit([[2, 3], [3]], [[3], [2]])
@@ -79,5 +81,6 @@ def check(row, name, dtype):
     assert row["stack"] == row["spilled"] == 0, row
     assert 0 < row["registers"] * THREADS.get(name, MOST_THREADS) <= REGISTERS, row
     assert row["shared"] <= SHARED, row
+    assert (row["tensor_cores"] > 0) == (name == "_product_tf32"), row
     if dtype == "float32" and name not in DOUBLE:
         assert row["double_precision"] == 0, row

@@ -130,31 +130,38 @@ def units_product(rows, resident):
     def product(W, layer, tile, first, last):
         """out = columns first..last of da times those of W^T; the block must have met, and has met at the end.
 
-        PARTS threads share a unit: thread p of them takes column p of every PARTS.
+        PARTS threads share a unit: thread p of them takes column p of every PARTS. The loops are not unrolled, as those
+        over a range would be: the kernels have no registers to spare.
         """
         H, columns = W.shape[1], W.shape[2]
         tiles, stride, out = _backward_tiles(rows, H, columns), _row_stride(columns), rows * columns
         parts, zero = out + rows * H, W.dtype.type(0)
         part, own = cuda.threadIdx.x % PARTS, cuda.threadIdx.x // PARTS
-        for unit0 in range(0, H, UNITS):
+        unit0 = 0
+        while unit0 < H:
             total = cuda.local.array(rows, W.dtype)
             for r in range(rows):
                 total[r] = zero
             if unit0 + own < H:
-                for column in range(first + part, last, PARTS):
+                column = first + part
+                while column < last:
                     w = weight(W, layer, tile, tiles, stride, unit0 + own, column)
                     for r in range(rows):
                         total[r] += w * tile[at(r * columns + column)]
+                    column += PARTS
             for r in range(rows):
                 tile[at(parts + (r * PARTS + part) * LINE + own)] = total[r]
             cuda.syncthreads()
-            for i in range(cuda.threadIdx.x, rows * UNITS, THREADS):
+            i = cuda.threadIdx.x
+            while i < rows * UNITS:
                 r, unit = i // UNITS, i % UNITS
+                i += THREADS
                 if unit0 + unit < H:
                     whole = zero
                     for p in range(PARTS):
                         whole += tile[at(parts + (r * PARTS + p) * LINE + unit)]
                     tile[at(out + r * H + unit0 + unit)] = whole
             cuda.syncthreads()
+            unit0 += UNITS
 
     return product

@@ -189,7 +189,11 @@ def _plan(tiles, W, B):
         raise DeviceError(
             f"hidden_dim: {H} units need {usual:,} bytes of a block's shared memory, the GPU has {most:,}: lower it"
         )
-    return (rows, True, resident) if resident <= most else (rows, False, usual)
+    if resident <= most:
+        return rows, True, resident
+    if rows == 1 and ROWS[1] <= most // usual:  # what is read from memory serves two as well as one
+        return ROWS[1], False, tiles(ROWS[1], H, columns) * size
+    return rows, False, usual
 
 
 def _own(cell):
