@@ -88,7 +88,11 @@ def kernel_lines(cells):
             total[name] = max(total.get(name, 0), seconds)
     named = sorted(total, key=total.get, reverse=True)[:LARGEST]
     columns = [dict(row["first"]["kernels"]) for row in cells]
-    out = ["Where the first fit's time goes: seconds of compiling each kernel, those that it calls not counted.", ""]
+    out = [
+        "Where the first fit's time goes: seconds of compiling each kernel, those that it calls not counted. Meanwhile",
+        "a second process compiles the output layer, the way back and the product, which are not in the table.",
+        "",
+    ]
     out += [f"| kernel | {' | '.join(row['cell'] for row in cells)} |", "|---|" + "---:|" * len(cells)]
     for name in named:
         out.append(f"| {name} | {' | '.join(f'{column[name]:.2f}' if name in column else '' for column in columns)} |")

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-ELSEWHERE = "outside kernels: the product, the cache"
+ELSEWHERE = "outside kernels: the cache, the second process"
 
 
 def main():
