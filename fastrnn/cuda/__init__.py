@@ -19,7 +19,10 @@ The host launches kernels and waits once a call: parameters, moments, gradients 
 `output`            softmax layer over blocks of tokens
 `update`            gradients of U by words, norms, optimisers
 `passes`            training, scoring and predicting over batches
-`decode`            drawing tokens; the most probable words for a search
+`rows`              what a block finds out about a row of logits
+`choice`            which token a stream draws
+`decode`            streams of tokens, and drawing from them
+`candidates`        the best words of every row, for a search
 `beam`              beam search
 `network`           networks whose arrays live on the device
 ==================  ===================================================================================================

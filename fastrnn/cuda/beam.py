@@ -5,7 +5,8 @@ The rules are those of `cpu.beam`. A sentence has `width` streams, of which thos
 
 import numpy as np
 
-from .decode import Streams, average, best_words
+from .candidates import average, best_words
+from .decode import Streams
 from .driver import empty, to_device, to_host
 
 # Logits that are held at a time.
@@ -34,7 +35,7 @@ class Beam:
         before, self.live = self.live, []
         for at in np.argsort(-total, axis=None, kind="stable")[:room]:  # of equals the earlier
             w, rank = divmod(int(at), total.shape[1])
-            if word[w, rank] < 0:
+            if not total[w, rank] > -np.inf:  # impossible words are none, nor are those of logits that are no numbers
                 break
             tokens, log_p = [*before[w][0], int(word[w, rank])], float(total[w, rank])
             if tokens[-1] == end:
