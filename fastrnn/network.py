@@ -375,7 +375,7 @@ class Network:
         target[:] = source
 
     def run(self, team, kernel, batches, work, *out):
-        """Run a pass over batches; `out` has memory from `_empty`."""
+        """Run a pass over batches; `out` has memory from `empty`."""
         team.run(kernel, self.model, self.U, *batches, work, *out)
 
 
