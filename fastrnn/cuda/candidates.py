@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .driver import THREADS, cuda, kernel
-from .rows import best_of, largest, next_best, sums_of
+from .rows import best_of, exponentials, next_best
 
 
 def best_words(z, allowed, value, word):
@@ -31,13 +31,7 @@ def _rank(z, allowed, value, word):
     words = cuda.shared.array(THREADS, np.int32)
     sums = cuda.shared.array(THREADS, np.float64)
     thread, s, C, may = cuda.threadIdx.x, cuda.blockIdx.x, z.shape[1], allowed.shape[0] - 1
-    values[thread] = largest(z, s, thread)
-    words[thread] = 0
-    top, _ = best_of(values, words, thread)
-    every = z.dtype.type(0)
-    for i in range(thread, C, THREADS):
-        every += math.exp(z[s, i] - top)
-    total, _ = sums_of(sums, words, every, 0, thread)
+    top, total = exponentials(z, s, values, words, sums, thread)
     log_sum = float(top) + math.log(total)
     own, own_word = next_best(z, s, allowed, may, thread, top, -1)
     for k in range(value.shape[1]):
@@ -64,13 +58,8 @@ def _average(z, first, last, count, total):
     words = cuda.shared.array(THREADS, np.int32)
     sums = cuda.shared.array(THREADS, np.float64)
     thread, s, C = cuda.threadIdx.x, cuda.blockIdx.x, z.shape[1]
-    values[thread] = largest(z, s, thread)
-    words[thread] = 0
-    top, _ = best_of(values, words, thread)
-    every = z.dtype.type(0)
-    for i in range(thread, C, THREADS):
-        every += math.exp(z[s, i] - top)
-    scale = z.dtype.type(1 / (sums_of(sums, words, every, 0, thread)[0] * count))
+    top, total_weight = exponentials(z, s, values, words, sums, thread)
+    scale = z.dtype.type(1 / (total_weight * count))
     for i in range(thread, C, THREADS):
         p = math.exp(z[s, i] - top) * scale
         if not first:

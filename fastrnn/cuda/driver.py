@@ -222,8 +222,3 @@ def copy_of(array):
     if array.size:
         target.copy_to_device(array)
     return target
-
-
-def synchronize():
-    """Wait until all kernels are done."""
-    cuda.synchronize()

@@ -32,11 +32,6 @@ def lay_out(segments, ids, bounds):
     return batches
 
 
-def most_words(batches):
-    """An upper bound of the words that occur in one of the batches (`fastrnn.batches.Batches`)."""
-    return int(batches.tokens.max())
-
-
 def _rows(segments, ids):
     """The fields of `Layout` of one batch."""
     begin, length = segments.begin[ids], segments.length[ids]

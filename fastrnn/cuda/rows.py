@@ -1,5 +1,7 @@
 """What a block of threads finds out about a row of logits: its largest, its next best, sums over its words."""
 
+import math
+
 import numpy as np
 
 from .driver import THREADS, cuda, device_function
@@ -60,3 +62,16 @@ def sums_of(sums, counts, value, count, thread):
     total, counted = sums[0], counts[0]
     cuda.syncthreads()
     return total, counted
+
+
+@device_function
+def exponentials(z, s, values, words, sums, thread):
+    """The largest logit of a row, and the sum of exp(z - it); `values`, `words` and `sums` are shared memory."""
+    values[thread] = largest(z, s, thread)
+    words[thread] = 0
+    top, _ = best_of(values, words, thread)
+    every = z.dtype.type(0)
+    for i in range(thread, z.shape[1], THREADS):
+        every += math.exp(z[s, i] - top)
+    total, _ = sums_of(sums, words, every, 0, thread)
+    return top, total
