@@ -231,6 +231,7 @@ def _add_plot(commands):
         if what:
             picture.add_argument("--layer", type=int, metavar="N", help="from below, 0 the first (default: the last)")
             picture.add_argument("--units", type=int, metavar="N", help=what)
+        _add_device(picture)
         _add_picture_output(picture, required=bool(what))
     return parser
 

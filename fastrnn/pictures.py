@@ -29,7 +29,7 @@ def draw(args, output):
     if output is None:
         from .surprisal import surprisal_line
 
-        return surprisal_line(load(args.model, "LanguageModel"), args.text).splitlines()
+        return surprisal_line(load(args.model, "LanguageModel", device=args.device), args.text).splitlines()
     from . import plotting
 
     _without_window(plotting)
@@ -38,7 +38,7 @@ def draw(args, output):
         axes = plotting.plot_losses(models, args.by, _names(args.input))
     else:
         plot = getattr(plotting, f"plot_{args.picture}")
-        axes = plot(load(args.model, "LanguageModel"), args.text, **given(args, ("layer", "units")))
+        axes = plot(load(args.model, "LanguageModel", device=args.device), args.text, **given(args, ("layer", "units")))
     figure = (axes[0] if isinstance(axes, list) else axes).figure
     figure.savefig(output, dpi=_DOTS_PER_INCH)
     plotting.pyplot().close(figure)
