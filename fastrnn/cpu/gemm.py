@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from .jit import jit
 from .linking import flat
-from .vector import I64, TILE_VECTORS, VECTOR_BYTES, Vectors, constant, lanes_of, opaque
+from .vector import I64, TILE_VECTORS, VECTOR_BYTES, PairVectors, Vectors, constant, lanes_of, opaque
 
 TILE_ROWS = 6
 ROW_CHOICES = (6, 4, 2, 1)  # a tile of m rows takes the smallest that holds them
@@ -31,9 +31,8 @@ def _tile(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, a
     signature = types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, types.boolean)
 
     def codegen(context, builder, signature, args):
-        dtype = signature.args[0].dtype
-        scalar, lanes = context.get_data_type(dtype), lanes_of(dtype.bitwidth)
-        whole, half = (Vectors(builder, scalar, dtype.bitwidth // 8, count) for count in (lanes, lanes // 2))
+        lanes = lanes_of(signature.args[0].dtype.bitwidth)
+        whole, half = (_vectors(context, builder, signature.args[0].dtype, count) for count in (lanes, lanes // 2))
         a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add = args
         a, b, c = builder.gep(a, [a0]), builder.gep(b, [b0]), builder.gep(c, [c0])
 
@@ -52,6 +51,13 @@ def _tile(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, a
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _vectors(context, builder, dtype, lanes):
+    """What emits operations on the sums of products of operands of a dtype: uint32 are pairs of bfloat16."""
+    if dtype == types.uint32:
+        return PairVectors(builder, lanes)
+    return Vectors(builder, context.get_data_type(dtype), dtype.bitwidth // 8, lanes)
 
 
 def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth, add):
@@ -81,12 +87,12 @@ def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth
     for value, first in ((left, depth), (a_at, a), (b_at, b), (ahead, next_a)):
         value.add_incoming(first, entry)
     sums = [[builder.phi(vectors.type) for vectors in columns] for _ in range(R)]
-    b_vectors = [vectors.load(b_at, start, mask) for vectors, start, mask in pieces]
+    b_vectors = [vectors.operand.load(b_at, start, mask) for vectors, start, mask in pieces]
     columns[0].prefetch(ahead, constant(0))
     results = []
     for r in range(R):
         x = builder.load(builder.gep(a_at, [row_offsets[r]]))
-        results.append([vectors.fma(vectors.splat(x), b, total)
+        results.append([vectors.fma(vectors.operand.splat(x), b, total)
                         for vectors, b, total in zip(columns, b_vectors, sums[r], strict=True)])  # fmt: skip
     left_next = opaque(builder, builder.sub(left, constant(1)))
     left.add_incoming(left_next, loop)

@@ -40,13 +40,14 @@ def constant(value):
 
 
 class Vectors:
-    """Emits operations on vectors of `lanes` floating-point numbers of type `scalar`, each of `size` bytes."""
+    """Emits operations on vectors of `lanes` numbers of type `scalar`, each of `size` bytes."""
 
     def __init__(self, builder, scalar, size, lanes):
         self.builder, self.size, self.lanes = builder, size, lanes
         self.type, self.pointer = ir.VectorType(scalar, lanes), ir.VectorType(scalar, lanes).as_pointer()
-        self.zero = self.number(0.0)
-        self._name = f"v{lanes}f{8 * size}"
+        self.zero = ir.Constant(self.type, None)
+        self._name = f"v{lanes}{'i' if isinstance(scalar, ir.IntType) else 'f'}{8 * size}"
+        self.operand = self  # what `fma` multiplies
 
     def number(self, value):
         """A vector of the same constant."""
@@ -133,6 +134,35 @@ class Vectors:
         """Ask for the cache line at `base` + `offset` elements."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
         self._call("llvm.prefetch.p0", ir.VoidType(), address, *(ir.Constant(I32, k) for k in (0, 3, 1)))
+
+
+class PairVectors(Vectors):
+    """Vectors of float32 to which products of pairs of bfloat16 are added; `operand` emits those of pairs.
+
+    A pair is an int32: bfloat16 is the upper half of a float32, here the first number's in the lower half.
+    """
+
+    def __init__(self, builder, lanes):
+        super().__init__(builder, ir.FloatType(), 4, lanes)
+        self.operand = Vectors(builder, I32, 4, lanes)
+
+    def fma(self, a, b, c):
+        kind = ir.VectorType(_BFloat16(), 2 * self.lanes) if llvm.llvm_version_info[0] > 15 else a.type
+        a, b = (self.builder.bitcast(x, kind) for x in (a, b))
+        return self._call(f"llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}", self.type, c, a, b)
+
+
+class _BFloat16(ir.Type):
+    """What llvmlite has no name for."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self):
+        return hash(_BFloat16)
 
 
 def opaque(builder, value):
