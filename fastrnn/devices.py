@@ -4,13 +4,14 @@ import functools
 import logging
 
 from .base import check_choice
+from .cpu.bfloat16 import problem as bfloat16_problem
 from .cpu.jit import compilations
 from .errors import DeviceError
 from .network import Network
 from .pair_network import PairNetwork
 
 DEVICES = ("cpu", "cuda", "auto")
-MATMUL_PRECISIONS = ("float32", "tf32")
+MATMUL_PRECISIONS = ("float32", "tf32", "bfloat16")  # the most precise first
 logger = logging.getLogger("fastrnn")
 
 
@@ -24,7 +25,7 @@ def resolve(device):
         return "cuda"
     if device == "cuda":
         raise DeviceError(f'device: found "cuda", but {found}; or ask for "cpu" or "auto"')
-    _tell(found)
+    _tell(f'device="auto": the CPU is used, since {found}')
     return "cpu"
 
 
@@ -37,20 +38,27 @@ def _problem():
 
 
 @functools.cache  # once
-def _tell(found):
-    logger.warning('device="auto": the CPU is used, since %s', found)
+def _tell(text):
+    logger.warning(text)
 
 
-def check_matmul_precision(precision, dtype, device):
-    """Raise unless a network of this dtype ("float32" or "float64") may have such products on "cpu" or "cuda"."""
+def products(precision, dtype, device):
+    """The precision of large products on "cpu" or "cuda": the fastest that is no less precise than is asked for.
+
+    `dtype` is the network's, "float32" or "float64". Says once if the device has none but float32.
+    """
     check_choice("matmul_precision", precision, MATMUL_PRECISIONS)
     if precision == "float32":
-        return
+        return "float32"
     if dtype != "float32":
-        raise ValueError(f'matmul_precision: found "tf32" with dtype {dtype}, expected dtype float32')
-    found = _tf32_problem() if device == "cuda" else None
-    if found is not None:
-        raise DeviceError(f'matmul_precision: found "tf32", but {found}; or ask for "float32"')
+        raise ValueError(f'matmul_precision: found "{precision}" with dtype {dtype}, expected dtype float32')
+    if device == "cpu" and precision == "tf32":
+        return "float32"
+    fastest, found = ("tf32", _tf32_problem()) if device == "cuda" else ("bfloat16", bfloat16_problem())
+    if found is None:
+        return fastest
+    _tell(f'matmul_precision="{precision}": products are in float32, since {found}')
+    return "float32"
 
 
 def _tf32_problem():

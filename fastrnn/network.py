@@ -49,7 +49,7 @@ class Network:
     """
 
     device = "cpu"
-    matmul_precision = "float32"  # or "tf32", which a GPU heeds
+    matmul_precision = "float32"  # of large products; or "bfloat16", on a GPU "tf32"
     _passes = passes
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
@@ -206,7 +206,7 @@ class Network:
 
     def workspace(self, members, **sizes):
         """Memory for the kernels; `sizes` are those of `fastrnn.cpu.workspace.Sizes`."""
-        work = allocate(self.model, self.U, Sizes(members, **sizes))
+        work = allocate(self.model, self.U, Sizes(members, **sizes, bfloat16=self.matmul_precision == "bfloat16"))
         if self.tie_weights:  # U's gradient joins V's
             work = work._replace(sparse=work.sparse._replace(dU=work.sparse.dU[:0]))
         return work

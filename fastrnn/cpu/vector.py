@@ -12,17 +12,21 @@ from numba.core import cgutils
 I64, I32 = ir.IntType(64), ir.IntType(32)
 
 
-def host_vectors(features=None):
-    """(bytes in a vector, vectors of columns in a tile) of this machine, or of CPU features as LLVM writes them."""
+def has_features(*wanted, features=None):
+    """Whether this machine has all these features, as LLVM writes them; or whether `features` has."""
     if features is None:
         chosen = numba.config.CPU_FEATURES
         features = chosen if chosen is not None else llvm.get_host_cpu_features().flatten()
-    has = set(features.split(","))
-    if "+avx512f" in has:
+    return set(wanted) <= set(features.split(","))
+
+
+def host_vectors(features=None):
+    """(bytes in a vector, vectors of columns in a tile) of this machine, or of CPU features as LLVM writes them."""
+    if has_features("+avx512f", features=features):
         return 64, 4  # 24 accumulators of 32 registers
-    if {"+avx2", "+fma"} <= has:
+    if has_features("+avx2", "+fma", features=features):
         return 32, 2  # 12 of 16
-    if "+neon" in has:
+    if has_features("+neon", features=features):
         return 16, 4  # 24 of 32
     return 16, 2  # 12 of 16
 
@@ -136,11 +140,8 @@ class Vectors:
         self._call("llvm.prefetch.p0", ir.VoidType(), address, *(ir.Constant(I32, k) for k in (0, 3, 1)))
 
 
-class PairVectors(Vectors):
-    """Vectors of float32 to which products of pairs of bfloat16 are added; `operand` emits those of pairs.
-
-    A pair is an int32: bfloat16 is the upper half of a float32, here the first number's in the lower half.
-    """
+class BFloat16Vectors(Vectors):
+    """Vectors of float32 to which products of bfloat16 are added: of `operand`, of two in an int32 (bfloat16.py)."""
 
     def __init__(self, builder, lanes):
         super().__init__(builder, ir.FloatType(), 4, lanes)

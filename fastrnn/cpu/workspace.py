@@ -131,6 +131,7 @@ class Sizes(NamedTuple):
     carried: int = 0  # sequences that start from states, or whose last states are asked for
     carried_errors: int = 0  # sequences whose states' errors come from elsewhere, or are asked for
     dropout: bool = False
+    bfloat16: bool = False  # large products of such factors
 
 
 def allocate(model, U, sizes):

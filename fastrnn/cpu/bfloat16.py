@@ -1,0 +1,67 @@
+"""Numbers in bfloat16, the upper half of a float32: products of them cost half as much where the CPU has AVX512_BF16.
+
+That instruction adds to every float32 of a vector the products of two bfloat16 by two others. So two numbers stand in
+a uint32, the first in its lower half: two neighbours of a row for the left factor of a product, two neighbours of a
+column for the right one (or the other way about where a factor is transposed). An odd end has a zero for its second.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .jit import jit, overload
+from .vector import has_features
+
+HALF = 0x8000  # rounds to nearest, of equals away from zero
+UPPER = 0xFFFF0000
+
+
+def problem():
+    """Why this CPU cannot multiply them: a str, or None if it can."""
+    if numba.config.DISABLE_JIT or has_features("+avx512bf16", "+avx512vl"):
+        return None
+    return "this CPU has no AVX512_BF16"
+
+
+def two(x0, x1):
+    """Two float32 scalars as bfloat16 in a uint32."""
+    low, high = (np.float32(x).view(np.uint32).astype(np.uint64) + HALF for x in (x0, x1))
+    return np.uint32((low >> np.uint64(16) & np.uint64(0xFFFF)) | high & np.uint64(UPPER))
+
+
+def split(twos):
+    """The first and the second numbers of an array of uint32, as arrays of float32."""
+    return (twos << np.uint32(16)).view(np.float32), (twos & np.uint32(UPPER)).view(np.float32)
+
+
+@intrinsic
+def _two(typingctx, x0, x1):
+    def codegen(context, builder, signature, args):
+        number = ir.IntType(32)
+        low, high = (builder.add(builder.bitcast(x, number), number(HALF)) for x in args)
+        return builder.or_(builder.lshr(low, number(16)), builder.and_(high, number(UPPER)))
+
+    return types.uint32(types.float32, types.float32), codegen
+
+
+@overload(two)
+def _two_in_float32(x0, x1):
+    return lambda x0, x1: _two(x0, x1)
+
+
+@jit
+def join_rows(a, b, out):
+    """out[j] = two(a[j], b[j]) for all j of `out`: rows of float32, out of uint32."""
+    for j in range(len(out)):
+        out[j] = two(a[j], b[j])
+
+
+@jit
+def join_neighbours(row, out):
+    """out[j] = two(row[2 j], row[2 j + 1]): a row of n float32, and (n + 1) // 2 uint32."""
+    for j in range(len(row) // 2):
+        out[j] = two(row[2 * j], row[2 * j + 1])
+    if len(row) % 2 == 1:
+        out[len(row) // 2] = two(row[len(row) - 1], row.dtype.type(0))
