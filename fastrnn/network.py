@@ -204,9 +204,13 @@ class Network:
                 dense[:] = clean[0] + (dense - noisy[0])
                 U[words] = clean[1] + (U[words] - noisy[1])
 
-    def workspace(self, members, **sizes):
-        """Memory for the kernels; `sizes` are those of `fastrnn.cpu.workspace.Sizes`."""
-        work = allocate(self.model, self.U, Sizes(members, **sizes, bfloat16=self.matmul_precision == "bfloat16"))
+    def workspace(self, members, rounded=True, **sizes):
+        """Memory for the kernels; `sizes` are those of `fastrnn.cpu.workspace.Sizes`.
+
+        `rounded`: products may be as imprecise as `matmul_precision`.
+        """
+        bfloat16 = rounded and self.matmul_precision == "bfloat16"
+        work = allocate(self.model, self.U, Sizes(members, **sizes, bfloat16=bfloat16))
         if self.tie_weights:  # U's gradient joins V's
             work = work._replace(sparse=work.sparse._replace(dU=work.sparse.dU[:0]))
         return work
@@ -231,17 +235,17 @@ class Network:
         """Most probable next index after every token: int32 (N,)."""
         best = self.empty(len(x.values), np.int32)
         nothing = self.empty((0, self.vocab_size), self.dtype)
-        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, nothing)
+        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, nothing, rounded=False)
         return self.read(best)
 
     def probabilities(self, x, n_threads, states=None):
         """Probabilities of every index after every token: (N, C)."""
         best = self.empty(len(x.values), np.int32)
         proba = self.empty((len(x.values), self.vocab_size), self.dtype)
-        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, proba)
+        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, proba, rounded=False)
         return self.read(proba)
 
-    def _in_pieces(self, kernel, x, y, n_threads, states, *out):
+    def _in_pieces(self, kernel, x, y, n_threads, states, *out, rounded=True):
         """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
         lengths = x.lengths[order]
@@ -249,6 +253,7 @@ class Network:
         steps, sequences = min(longest, SCORE_STEPS), min(len(order), SCORE_SEQUENCES)
         whole = longest <= steps and states is None
         sizes = {"tokens": steps * sequences, "steps": steps, "sequences": sequences, "learn": False}
+        sizes["rounded"] = rounded
         with Team(n_threads) as team:
             work = self.workspace(team.size, carried=0 if whole else sequences, **sizes)
             if whole:
@@ -274,7 +279,7 @@ class Network:
     def activations(self, x):
         """States and gates after every token: for each sequence a list over the layers of {name: array (T, H)}."""
         longest, found = int(x.lengths.max()), []
-        work = self.workspace(1, tokens=longest, steps=longest, sequences=1, learn=False)
+        work = self.workspace(1, rounded=False, tokens=longest, steps=longest, sequences=1, learn=False)
         with Team(1) as team:
             for i in range(len(x)):  # alone in its batch, so that its rows stand in order
                 batch = Batches.whole(x, x, np.array([i]), np.array([0, 1]))

@@ -15,7 +15,7 @@ from .jit import jit, overload
 from .vector import has_features
 
 HALF = 0x8000  # rounds to nearest, of equals away from zero
-UPPER = 0xFFFF0000
+LOWER, UPPER = np.uint32(0x0000FFFF), np.uint32(0xFFFF0000)  # where the first number of two is, and the second
 
 
 def problem():
@@ -28,12 +28,17 @@ def problem():
 def two(x0, x1):
     """Two float32 scalars as bfloat16 in a uint32."""
     low, high = (np.float32(x).view(np.uint32).astype(np.uint64) + HALF for x in (x0, x1))
-    return np.uint32((low >> np.uint64(16) & np.uint64(0xFFFF)) | high & np.uint64(UPPER))
+    return np.uint32(low >> np.uint64(16) & np.uint64(LOWER) | high & np.uint64(UPPER))
+
+
+def number(twos, which):
+    """The first (0) or the second (1) number of two, a float32."""
+    return split(np.array([twos], np.uint32))[which][0]
 
 
 def split(twos):
     """The first and the second numbers of an array of uint32, as arrays of float32."""
-    return (twos << np.uint32(16)).view(np.float32), (twos & np.uint32(UPPER)).view(np.float32)
+    return (twos << np.uint32(16)).view(np.float32), (twos & UPPER).view(np.float32)
 
 
 @intrinsic
@@ -41,9 +46,25 @@ def _two(typingctx, x0, x1):
     def codegen(context, builder, signature, args):
         number = ir.IntType(32)
         low, high = (builder.add(builder.bitcast(x, number), number(HALF)) for x in args)
-        return builder.or_(builder.lshr(low, number(16)), builder.and_(high, number(UPPER)))
+        return builder.or_(builder.lshr(low, number(16)), builder.and_(high, number(int(UPPER))))
 
     return types.uint32(types.float32, types.float32), codegen
+
+
+@intrinsic
+def _number(typingctx, twos, which):
+    def codegen(context, builder, signature, args):
+        bits = args[0]
+        first, second = builder.shl(bits, bits.type(16)), builder.and_(bits, bits.type(int(UPPER)))
+        chosen = builder.select(builder.icmp_signed("==", args[1], args[1].type(0)), first, second)
+        return builder.bitcast(chosen, ir.FloatType())
+
+    return types.float32(types.uint32, types.intp), codegen
+
+
+@overload(number)
+def _number_of_two(twos, which):
+    return lambda twos, which: _number(twos, which)
 
 
 @overload(two)

@@ -9,7 +9,10 @@ the team, so every row of V has one reader and one writer. Of a block only e = e
 
 Logits are visited once, for their exponential. No pass looks for their maximum: m is the largest of a
 member's first sub-block, which serves as long as no sum exceeds LIMIT; else it is raised. None forms dz either: the
-factor f of a token scales h in dV, and the result in dh; the one-hot part touches one row of V a token.
+factor f of a token scales h in dV, and the result V^T e in dh; the one-hot part touches one row of V a token.
+
+Words are passed twice: for e and V^T e, and, once their sums and so f are known, for dV. Both passes have a second
+form, with factors in bfloat16 (output_bfloat16.py), which the type of the memory chooses.
 """
 
 import math
@@ -17,16 +20,13 @@ import math
 import numpy as np
 from numba import types
 
+from . import output_bfloat16
 from .gemm import product
-from .jit import jit
+from .jit import jit, overload
 from .linking import flat
 from .mathfun import exp, exponentials
-from .threads import meet
-
-TOKENS = 120  # no power of two, or the rows of e would fall into the same places of the cache
-WORDS = 96
-GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
-LIMIT = 1e20  # of a sum of exponentials: far from overflow
+from .softmax import TOKENS, WORDS, exceeds, highest, row_length
+from .threads import meet, share
 
 
 @jit(separate=types.boolean)
@@ -38,19 +38,20 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
         dV (C, H), dc (C,) or (0,):   the gradients of dscale * sum(nll), added to what is there with `add`
         dh (count, H):                that of dh_scale * dscale * sum(nll)
 
-    `work` is a workspace.Softmax. A step of gradient descent without a gradient array: pass V and c as dV
-    and dc, dscale = -learning rate, dh_scale = 1 / dscale and `add`, with at most TOKENS tokens (a second
+    `work` is a workspace.Softmax, or BFloat16Softmax. A step of gradient descent without a gradient array: pass V and
+    c as dV and dc, dscale = -learning rate, dh_scale = 1 / dscale and `add`, with at most TOKENS tokens (a second
     block would see the new V). Returns False, before any gradient of a block was written, if one of its
     cross-entropies is not finite.
     """
-    first, last = len(V) * member // size, len(V) * (member + 1) // size
+    first, last = share(member, size, len(V), 2)
     learn = len(dV) > 0
     log_sum = work.log_sum[member]
+    round_weights(V, first, last, work)
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         words, rows, errors = targets[block : block + n], state[block : block + n], dh[block : block + n]
         _target_logits(V, c, first, last, words, rows, work.target_logit, errors)
-        _exponentials(V, c, first, last, n, rows, work.hT[member], work.e, work.reference[member], work.total[member])
+        pass_logits(member, V, c, first, last, words, rows, work, learn)
         meet(barrier, size)
         finite = _log_sums(size, n, work.reference, work.total, log_sum)
         if member == 0:
@@ -59,13 +60,14 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
         if learn:
             if not finite:
                 return False
-            _block_gradients(
-                V, first, last, words, rows, work.e, work.reference[member], log_sum, work.factor[member],
-                work.scaled[member], dV, dc, work.part[member], dscale, add or block > 0,
-            )  # fmt: skip
+            factor, reference = work.factor[member], work.reference[member]
+            for i in range(n):
+                factor[i] = dscale * exp(reference[i] - log_sum[i])
+            pass_gradients(member, first, last, words, rows, work, dV, dc, add or block > 0)
+            _one_hot_gradients(first, last, words, rows, log_sum, work, dV, dc, dscale)
         meet(barrier, size)
         if learn:
-            _sum_parts(member, size, n, work.factor, work.part, errors, dscale, dh_scale)
+            _sum_parts(member, size, n, log_sum, work, errors, dscale, dh_scale)
     return True
 
 
@@ -73,14 +75,15 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
 def probabilities(member, size, barrier, V, c, count, state, origin, work, best, proba):
     """Most probable word of every packed token and, if `proba` has rows, all probabilities; called by the whole team.
 
-    Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`.
+    Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`. `work` is a
+    workspace.Softmax.
     """
-    first, last = len(V) * member // size, len(V) * (member + 1) // size
+    first, last = share(member, size, len(V), 2)
     log_sum, factor, largest = work.log_sum[member], work.factor[member], work.total[member]
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         places, rows = origin[block : block + n], state[block : block + n]
-        _exponentials(V, c, first, last, n, rows, work.hT[member], work.e, work.reference[member], work.total[member])
+        pass_logits(member, V, c, first, last, work.best[member, :n], rows, work, False)
         meet(barrier, size)
         _log_sums(size, n, work.reference, work.total, log_sum)
         meet(barrier, size)
@@ -95,12 +98,6 @@ def probabilities(member, size, barrier, V, c, count, state, origin, work, best,
                     winner = other
             best[places[i]] = work.best[winner, i]
         meet(barrier, size)
-
-
-@jit
-def row_length(n):
-    """Elements from a row of e to the next, in a block of n tokens."""
-    return (n + GRAIN - 1) // GRAIN * GRAIN
 
 
 @jit
@@ -121,23 +118,43 @@ def _target_logits(V, c, first, last, targets, rows, target_logit, errors):
                     error[j] = v[j]
 
 
-@jit
-def _exponentials(V, c, first, last, n, rows, hT, e, reference, total):
-    """e = exp(logit - reference) for words first..last of a block of n tokens, and its sums."""
-    H, length = V.shape[1], row_length(n)
+def _pass_logits(member, V, c, first, last, targets, rows, work, learn):
+    H, n = V.shape[1], len(targets)
+    length = row_length(n)
+    hT, e, part, reference, total = (
+        work.hT[member], work.e, work.part[member], work.reference[member], work.total[member]
+    )  # fmt: skip
     _transpose(rows, hT, length)
     for i in range(length):
         reference[i], total[i] = -np.inf, 0
     for word0 in range(first, last, WORDS):
-        words = min(WORDS, last - word0)
-        product(flat(V), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
+        words, at = min(WORDS, last - word0), word0 * length
+        product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
         if word0 == first:
-            _raise_reference(c, first, word0, words, n, e, reference, total)
-        exponentials(e, word0 * length, length, n, words, c, word0, reference, total)
-        if _exceeds(total, n):
-            product(flat(V), word0 * H, H, 1, hT, 0, length, e, word0 * length, length, words, n, H, False)
-            _raise_reference(c, first, word0, words, n, e, reference, total)
-            exponentials(e, word0 * length, length, n, words, c, word0, reference, total)
+            _raise_reference(c, first, word0, words, n, e, reference, total, part, learn)
+        exponentials(e, at, length, n, words, c, word0, reference, total)
+        if exceeds(total, n):
+            product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
+            _raise_reference(c, first, word0, words, n, e, reference, total, part, learn)
+            exponentials(e, at, length, n, words, c, word0, reference, total)
+        if learn:
+            product(e, at, 1, length, flat(V), word0 * H, H, flat(part), 0, H, n, H, words, word0 > first)
+    if learn and first == last:
+        part[:n] = 0
+
+
+def _pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
+    H, n = dV.shape[1], len(targets)
+    length, e, factor, scaled = row_length(n), work.e, work.factor[member], work.scaled[member]
+    for i in range(n):
+        h, out = rows[i], scaled[i]
+        for j in range(H):
+            out[j] = factor[i] * h[j]
+    for word0 in range(first, last, WORDS):
+        words, at = min(WORDS, last - word0), word0 * length
+        product(e, at, length, 1, flat(scaled), 0, H, flat(dV), word0 * H, H, words, H, n, add)
+        if len(dc) > 0:
+            product(e, at, length, 1, factor, 0, 1, dc, word0, 1, words, 1, n, add)
 
 
 @jit
@@ -152,28 +169,19 @@ def _transpose(rows, hT, length):
 
 
 @jit
-def _exceeds(total, n):
-    """Whether one of the sums is beyond LIMIT, or not a number."""
-    for i in range(n):
-        if not total[i] <= LIMIT:
-            return True
-    return False
-
-
-@jit
-def _raise_reference(c, first, word0, words, n, z, reference, total):
+def _raise_reference(c, first, word0, words, n, e, reference, total, part, learn):
     """Raise the references to the logits of words word0...; the exponentials since `first` and their sums go along."""
-    length = row_length(n)
+    length, H = row_length(n), part.shape[1]
     for i in range(n):
-        high = reference[i]
-        for word in range(word0, word0 + words):
-            logit = z[word * length + i]
-            high = max(high, logit + c[word] if len(c) > 0 else logit)
+        high = highest(c, word0, words, e, word0 * length, length, i, reference[i])
         factor = exp(reference[i] - high)
         total[i] = 0
         for word in range(first, word0):
-            z[word * length + i] *= factor
-            total[i] += z[word * length + i]
+            e[word * length + i] *= factor
+            total[i] += e[word * length + i]
+        if learn and word0 > first:
+            for j in range(H):
+                part[i, j] *= factor
         reference[i] = high
 
 
@@ -194,44 +202,27 @@ def _log_sums(size, n, reference, total, log_sum):
 
 
 @jit
-def _block_gradients(
-    V, first, last, targets, rows, e, reference, log_sum, factor, scaled, dV, dc, part, dscale, add
-):  # fmt: skip
-    """Rows first..last of dV and dc; these words' part of dh, less its factors and its one-hot term."""
-    H, n = V.shape[1], len(targets)
-    length = row_length(n)
-    for i in range(n):
-        factor[i] = dscale * exp(reference[i] - log_sum[i])
-        h, out = rows[i], scaled[i]
-        for j in range(H):
-            out[j] = factor[i] * h[j]
-    if first == last:
-        part[:n] = 0
-    for word0 in range(first, last, WORDS):
-        words, at = min(WORDS, last - word0), word0 * length
-        product(e, at, 1, length, flat(V), word0 * H, H, flat(part), 0, H, n, H, words, word0 > first)
-        product(e, at, length, 1, flat(scaled), 0, H, flat(dV), word0 * H, H, words, H, n, add)
-        if len(dc) > 0:
-            product(e, at, length, 1, factor, 0, 1, dc, word0, 1, words, 1, n, add)
-    for i in range(n):
+def _one_hot_gradients(first, last, targets, rows, log_sum, work, dV, dc, dscale):
+    """What the targets among words first..last add to the sums over tokens."""
+    for i in range(len(targets)):
         word = targets[i]
         if first <= word < last:
-            h, out = rows[i], dV[word]
-            for j in range(H):
-                out[j] -= dscale * h[j]
+            h, out, scale = rows[i], dV[word], dscale * left_out(i, log_sum, work)
+            for j in range(len(out)):
+                out[j] -= scale * h[j]
             if len(dc) > 0:
-                dc[word] -= dscale
+                dc[word] -= scale
 
 
 @jit
-def _sum_parts(member, size, n, factor, part, dh, dscale, dh_scale):
+def _sum_parts(member, size, n, log_sum, work, dh, dscale, dh_scale):
     """dh of this member's share of a block's tokens, where the targets' rows of V stand so far."""
     for i in range(n * member // size, n * (member + 1) // size):
-        out = dh[i]
+        out, scale = dh[i], dscale * left_out(i, log_sum, work)
         for j in range(len(out)):
-            out[j] *= -dscale
+            out[j] *= -scale
         for other in range(size):
-            piece, f = part[other, i], factor[other, i]
+            piece, f = work.part[other, i], work.factor[other, i]
             for j in range(len(out)):
                 out[j] += f * piece[j]
         for j in range(len(out)):
@@ -253,3 +244,69 @@ def _block_probabilities(first, last, places, e, factor, largest, best, proba):
                 largest[i], best[i] = p, word
             if len(proba) > 0:
                 proba[places[i], word] = p
+
+
+# ---- The passes over words, whose form the memory chooses
+
+
+def round_weights(V, first, last, work):
+    """Prepare words first..last of V, before the first pass."""
+    if _in_bfloat16(work):
+        output_bfloat16.round_weights(V, first, last, work)
+
+
+def pass_logits(member, V, c, first, last, targets, rows, work, learn):
+    """e of words first..last of a block of tokens, the sums of e, and, to learn, the part of V^T e of these words.
+
+    They go into work.e, work.total[member] and work.part[member], less what is left in work.reference[member].
+    """
+    passes = output_bfloat16.pass_logits if _in_bfloat16(work) else _pass_logits
+    passes(member, V, c, first, last, targets, rows, work, learn)
+
+
+def pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
+    """Rows first..last of dV and dc, less the one-hot parts: from work.e, once work.factor[member] is known."""
+    passes = output_bfloat16.pass_gradients if _in_bfloat16(work) else _pass_gradients
+    passes(member, first, last, targets, rows, work, dV, dc, add)
+
+
+def left_out(i, log_sum, work):
+    """What the sums over words and tokens lack of 1 - o[y] of token i."""
+    return output_bfloat16.left_out(i, log_sum, work) if _in_bfloat16(work) else _left_out(i, log_sum, work)
+
+
+def _in_bfloat16(work):
+    return work.e.dtype == np.uint32
+
+
+def _no_rounding(V, first, last, work):
+    pass
+
+
+def _left_out(i, log_sum, work):
+    return log_sum.dtype.type(1)
+
+
+def _choice(work, plain, in_bfloat16):
+    """For the type of `work`."""
+    return in_bfloat16 if work.types[work.fields.index("e")].dtype == types.uint32 else plain
+
+
+@overload(round_weights)
+def _round_weights_of_type(V, first, last, work):
+    return _choice(work, _no_rounding, output_bfloat16.round_weights)
+
+
+@overload(pass_logits)
+def _pass_logits_of_type(member, V, c, first, last, targets, rows, work, learn):
+    return _choice(work, _pass_logits, output_bfloat16.pass_logits)
+
+
+@overload(pass_gradients)
+def _pass_gradients_of_type(member, first, last, targets, rows, work, dV, dc, add):
+    return _choice(work, _pass_gradients, output_bfloat16.pass_gradients)
+
+
+@overload(left_out)
+def _left_out_of_type(i, log_sum, work):
+    return _choice(work, _left_out, output_bfloat16.left_out)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .gemm import PANEL, panel_rows, token_sum_size
-from .output import TOKENS
+from .softmax import TOKENS, WORDS
 
 
 class Model(NamedTuple):
@@ -68,7 +68,7 @@ class Softmax(NamedTuple):
     """The output layer's memory; of one block of tokens, but for nll."""
 
     nll: np.ndarray  # (N,): cross-entropy of each row, nats
-    e: np.ndarray  # (C * TOKENS,): exponentials, in rows of output.row_length(tokens of the block)
+    e: np.ndarray  # (C * TOKENS,): exponentials, in rows of softmax.row_length(tokens of the block)
     hT: np.ndarray  # (M, H * TOKENS): states, transposed
     reference: np.ndarray  # (M, TOKENS): what a member subtracts from its logits
     total: np.ndarray  # (M, TOKENS): sum of its exponentials
@@ -76,8 +76,29 @@ class Softmax(NamedTuple):
     target_logit: np.ndarray  # (TOKENS,)
     factor: np.ndarray  # (M, TOKENS): probability over exponential, times the gradient's scale
     scaled: np.ndarray  # (M, TOKENS, H): states times that
-    part: np.ndarray  # (M, TOKENS, H): each member's part of dh
+    part: np.ndarray  # (M, TOKENS or 0, H): each member's part of V^T e
     best: np.ndarray  # int32[M, TOKENS]: most probable of the member's words
+
+
+class BFloat16Softmax(NamedTuple):
+    """The same with factors in bfloat16, two in a uint32: of tokens 2 k and 2 k + 1, of units or words likewise."""
+
+    nll: np.ndarray
+    e: np.ndarray  # uint32[(C + 1) * TOKENS // 2]: exponentials, of two tokens
+    hT: np.ndarray  # uint32[M, (H + 1) // 2 * TOKENS]: states, transposed, of two units
+    reference: np.ndarray
+    total: np.ndarray
+    log_sum: np.ndarray
+    target_logit: np.ndarray
+    factor: np.ndarray
+    scaled: np.ndarray  # uint32[M, TOKENS // 2, H]: of two tokens
+    part: np.ndarray
+    V: np.ndarray  # uint32[C, (H + 1) // 2]: of two units
+    V_words: np.ndarray  # uint32[(C + 1) // 2, H]: of two words
+    z: np.ndarray  # (M, WORDS * TOKENS): logits of a sub-block
+    e_words: np.ndarray  # uint32[M, WORDS // 2 * TOKENS]: its exponentials, of two words
+    before: np.ndarray  # (M, TOKENS): sums before it
+    factors: np.ndarray  # uint32[M, TOKENS // 2]: factor, of two tokens
 
 
 class Errors(NamedTuple):
@@ -112,7 +133,7 @@ class Work(NamedTuple):
     inputs: np.ndarray  # the model's, in panels
     rows: Rows
     states: States
-    softmax: Softmax
+    softmax: Softmax  # or BFloat16Softmax
     errors: Errors
     sparse: Sparse
     partial: np.ndarray  # float64[M, 8]: each member's part of a sum
@@ -157,11 +178,8 @@ def allocate(model, U, sizes):
         state=real(L, N, S * H), x=real(L - 1 + sizes.dropout, N, H), initial=real(L, sizes.carried, S * H),
         final=real(L, sizes.carried, S * H),
     )  # fmt: skip
-    softmax = Softmax(
-        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(M, TOKENS), total=real(M, TOKENS),
-        log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS), scaled=real(learn * M, TOKENS, H),
-        part=real(learn * M, TOKENS, H), best=np.empty((M, TOKENS), np.int32),
-    )  # fmt: skip
+    make_softmax = _bfloat16_softmax if sizes.bfloat16 else _softmax
+    softmax = make_softmax(C, H, N, M, learn, real)
     inputs_T = panel_rows(columns, E) + (L - 1) * panel_rows(columns, H)
     errors = Errors(
         dh=real(learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
@@ -174,6 +192,29 @@ def allocate(model, U, sizes):
     sparse = Sparse(np.full(learn * len(U), -1, np.int32), np.empty(occurring, np.int32), real(occurring, D))
     cell, inputs = panels_like(model)
     return Work(cell, inputs, rows, states, softmax, errors, sparse, np.zeros((M, 8)), real(M, 2, 8))
+
+
+def _softmax(C, H, N, M, learn, real):
+    return Softmax(
+        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(M, TOKENS), total=real(M, TOKENS),
+        log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS), scaled=real(learn * M, TOKENS, H),
+        part=real(M, learn * TOKENS, H), best=np.empty((M, TOKENS), np.int32),
+    )  # fmt: skip
+
+
+def _bfloat16_softmax(C, H, N, M, learn, real):
+    units, words, tokens = (H + 1) // 2, (C + 1) // 2, TOKENS // 2
+
+    def twos(*shape):
+        return np.empty(shape, np.uint32)
+
+    return BFloat16Softmax(
+        nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(M, TOKENS),
+        total=real(M, TOKENS), log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS),
+        scaled=twos(learn * M, tokens, H), part=real(M, learn * TOKENS, H), V=twos(C, units), V_words=twos(words, H),
+        z=real(M, WORDS * TOKENS), e_words=twos(M, WORDS // 2 * TOKENS), before=real(M, TOKENS),
+        factors=twos(M, tokens),
+    )  # fmt: skip
 
 
 def panels_like(model):

@@ -51,10 +51,10 @@ class CudaNetwork(Network):
             self._device_model = model, own[0] if own else model.V
         return self._device_model
 
-    def workspace(self, members, **sizes):
+    def workspace(self, members, rounded=True, **sizes):
         """Memory for the kernels, as `fastrnn.cuda.workspace.Sizes` says; a block takes no member's place."""
         learn = sizes.get("learn") and not self.tie_weights
-        words, tf32 = sizes["tokens"] if learn else 0, self.matmul_precision == "tf32"
+        words, tf32 = sizes["tokens"] if learn else 0, rounded and self.matmul_precision == "tf32"
         return workspace.allocate(*self.on_device(), workspace.Sizes(**sizes, words=words, tf32=tf32))
 
     def snapshot(self):
