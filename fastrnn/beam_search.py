@@ -93,7 +93,8 @@ def _on_gpu(networks, states, width, rule, length_penalty):
 def _decoder(network, rows):
     """A network as the kernels take it, for steps of at least so many rows; without states to start from."""
     V, c, dtype = network.model.V, network.model.c, network.dtype
-    VT = transposed_panels(V) if rows >= FEW else np.empty((0, PANEL), dtype)
+    bfloat16 = network.matmul_precision == "bfloat16"
+    VT = transposed_panels(V, bfloat16)[: None if rows >= FEW else 0]
     padding = np.full(-(-len(V) // PANEL) * PANEL, -np.inf, dtype)
     padding[: len(V)] = 0
     bias = padding.copy()
@@ -119,7 +120,10 @@ def _search(team, networks, decoders, rule, width):
     beams = allocate_beams(slots, width, rule.max_length, min(team.size, slots))
     found = allocate_found(B, width, rule.max_length)
     columns = words if ensemble else 0
-    works = [allocate_work(network.model, team.size, together, beams, columns) for network in networks]
+    works = [
+        allocate_work(network.model, team.size, together, beams, columns, network.matmul_precision == "bfloat16")
+        for network in networks
+    ]
     works = [work._replace(logits=works[0].logits) for work in works]
     for piece in pieces(B * rule.max_length + 1, 1):  # a slot is never free, so there are no more steps than that
         steps = 1 if ensemble else piece.stop - piece.start

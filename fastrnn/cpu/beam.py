@@ -15,13 +15,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from . import candidates
+from .bfloat16 import join_neighbours
 from .candidates import Candidates, clear, finish, visit
 from .decode import FEW, Flow, allocate_flow, feed
-from .gemm import PANEL, panel_product
+from .gemm import PANEL, panel_product, product
 from .gemv import matvec
-from .jit import jit
+from .jit import jit, overload
 from .linking import flat
 from .mathfun import exp
 from .recurrence import copy
@@ -35,7 +37,7 @@ class Decoder(NamedTuple):
 
     model: NamedTuple  # with its weights in panels
     U: np.ndarray
-    VT: np.ndarray  # `decode.transposed_panels` of V; no rows if there are never FEW rows
+    VT: np.ndarray  # `decode.transposed_panels` of V, of uint32 if in bfloat16; no rows if there are never FEW rows
     bias: np.ndarray  # (padded C,): c, or 0; -inf for words that are none
     padding: np.ndarray  # (padded C,): 0; -inf for words that are none
     initial: np.ndarray  # (L, B, S*H): what each sentence starts from
@@ -101,6 +103,7 @@ class Logits(NamedTuple):
     piece: np.ndarray  # (M or 1, R, PANEL): of a panel's words
     whole: np.ndarray  # (R, padded C): of one model of an ensemble; no columns for a single one
     total: np.ndarray  # the same: the sum of the models' probabilities, in the end ln of their mean
+    h: np.ndarray  # uint32[M or 1, R, (H + 1) // 2 or 0]: the rows' h in bfloat16, two units in one, if VT is
 
 
 class Work(NamedTuple):
@@ -124,10 +127,10 @@ def allocate_beams(slots, width, steps, owners):
     )  # fmt: skip
 
 
-def allocate_work(model, members, together, beams, columns):
+def allocate_work(model, members, together, beams, columns, bfloat16):
     """Memory for the steps of beams with a model; `together`: all members work on the same rows.
 
-    `columns`: padded C, if it is of an ensemble, else 0.
+    `columns`: padded C, if it is of an ensemble, else 0. `bfloat16`: so is VT.
     """
     (K, _, W), (L, H, _), M = beams.score.shape, model.cell.W.shape, members
     R, dtype, parts = K * W, model.V.dtype, M if together else 1
@@ -139,7 +142,8 @@ def allocate_work(model, members, together, beams, columns):
         np.zeros((2, L, R + K, model.cell.STATES * H), dtype), np.zeros(M, np.int64), allocate_flow(model, M * GROUP)
     )
     # Zeros: what stands beyond the last word is not written, and must not become NaN with a bias of -inf.
-    logits = Logits(np.zeros((parts, R, PANEL), dtype), *np.zeros((2, R, columns), dtype))
+    h = np.zeros((parts, R, (H + 1) // 2 if bfloat16 else 0), np.uint32)
+    logits = Logits(np.zeros((parts, R, PANEL), dtype), *np.zeros((2, R, columns), dtype), h)
     return Work(rows, states, logits, candidates.allocate(parts, R, W, dtype))
 
 
@@ -266,9 +270,11 @@ def _find_candidates(member, place, members, n, decoder, state, rule, beams, row
     for row in range(base, base + n):
         clear(place, row, best)
     first, last = share(place, members, len(bias), PANEL)
+    if not given:
+        round_states(decoder.VT, decoder.model.V.shape[1], state, base, n, logits.h[place])
     for word in range(first, last, PANEL):
         if not given:
-            _logits(decoder.model.V, decoder.VT, word, state, base, n, z, 0)
+            _logits(decoder.model.V, decoder.VT, word, state, logits.h[place], base, n, z, 0)
         for a in range(n):
             slot, row = rows.slot[member, a], base + a
             may = rule.allowed[0 if beams.step[slot] + 1 < rule.min_length else 1]
@@ -277,18 +283,14 @@ def _find_candidates(member, place, members, n, decoder, state, rule, beams, row
 
 
 @jit
-def _logits(V, VT, word, state, base, n, z, at):
+def _logits(V, VT, word, state, h, base, n, z, at):
     """Of the words of a panel, for n rows of state (R, S*H), into those of z from column `at` on, less their bias."""
-    H, width, length = V.shape[1], state.shape[1], z.shape[1]
     if n < FEW:
         end = min(len(V), word + PANEL)
         for row in range(base, base + n):
             matvec(V[word:end], state[row], z[row, at : at + end - word])
     else:
-        panel_product(
-            flat(state), base * width, width, VT, H, 0, H, word, word + PANEL, flat(z), base * length + at, length, n,
-            False,
-        )  # fmt: skip
+        panel_of_logits(VT, V.shape[1], word, state, h, base, n, flat(z), base * z.shape[1] + at, z.shape[1])
 
 
 @jit
@@ -333,9 +335,10 @@ def _most_probable(row, count, score, best):
 @jit
 def _add_probabilities(member, size, barrier, n, decoder, state, logits, turn, turns):
     """Those of one model of an ensemble, of n rows, to logits.total, which becomes ln of the mean in the last turn."""
-    first, last = share(member, size, len(decoder.bias), PANEL)
+    first, last, h = *share(member, size, len(decoder.bias), PANEL), logits.h[member]
+    round_states(decoder.VT, decoder.model.V.shape[1], state, 0, n, h)
     for word in range(first, last, PANEL):
-        _logits(decoder.model.V, decoder.VT, word, state, 0, n, logits.whole, word)
+        _logits(decoder.model.V, decoder.VT, word, state, h, 0, n, logits.whole, word)
     meet(barrier, size)
     for row in range(n * member // size, n * (member + 1) // size):
         _average(logits.whole[row], decoder.bias, turn, turns, logits.total[row])
@@ -363,3 +366,49 @@ def _average(z, bias, turn, turns, total):
     if turn + 1 == turns:
         for j in range(len(z)):
             total[j] = math.log(total[j]) if total[j] > 0 else -np.inf
+
+
+# ---- Products with V^T, whose dtype chooses their form
+
+
+def round_states(VT, H, state, base, n, h):
+    """h = n rows of `state`, in bfloat16, if VT is."""
+    if VT.dtype == np.uint32:
+        _round_states(VT, H, state, base, n, h)
+
+
+def panel_of_logits(VT, H, word, state, h, base, n, z, z0, z_row):
+    """The product of n rows of `state`, or of h, with the panel of VT that starts with `word`, into z from z0 on."""
+    form = _bfloat16_panel if VT.dtype == np.uint32 else _panel
+    form(VT, H, word, state, h, base, n, z, z0, z_row)
+
+
+def _round_states(VT, H, state, base, n, h):
+    for row in range(base, base + n):
+        join_neighbours(state[row, :H], h[row])
+
+
+def _no_rounding(VT, H, state, base, n, h):
+    pass
+
+
+def _panel(VT, H, word, state, h, base, n, z, z0, z_row):
+    row = state.shape[1]
+    panel_product(flat(state), base * row, row, VT, H, 0, H, word, word + PANEL, z, z0, z_row, n, False)
+
+
+def _bfloat16_panel(VT, H, word, state, h, base, n, z, z0, z_row):
+    units = h.shape[1]
+    product(
+        flat(h), base * units, units, 1, flat(VT), word * units, PANEL, z, z0, z_row, n, PANEL, units, False
+    )  # fmt: skip
+
+
+@overload(round_states)
+def _round_states_of_dtype(VT, H, state, base, n, h):
+    return _round_states if VT.dtype == types.uint32 else _no_rounding
+
+
+@overload(panel_of_logits)
+def _panel_of_dtype(VT, H, word, state, h, base, n, z, z0, z_row):
+    return _bfloat16_panel if VT.dtype == types.uint32 else _panel

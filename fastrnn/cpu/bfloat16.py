@@ -26,9 +26,9 @@ def problem():
 
 
 def two(x0, x1):
-    """Two float32 scalars as bfloat16 in a uint32."""
-    low, high = (np.float32(x).view(np.uint32).astype(np.uint64) + HALF for x in (x0, x1))
-    return np.uint32(low >> np.uint64(16) & np.uint64(LOWER) | high & np.uint64(UPPER))
+    """Two float32 as bfloat16 in a uint32: scalars, and outside of kernels arrays of one shape."""
+    low, high = (np.asarray(x, np.float32).view(np.uint32).astype(np.uint64) + np.uint64(HALF) for x in (x0, x1))
+    return (low >> np.uint64(16) & np.uint64(LOWER) | high & np.uint64(UPPER)).astype(np.uint32)
 
 
 def number(twos, which):

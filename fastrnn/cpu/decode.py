@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.interface import forward_step, layer_of
+from .bfloat16 import two
 from .gemm import PANEL, panel_product
 from .gemv import matvec
 from .jit import jit
@@ -122,12 +123,14 @@ def allocate_flow(model, n):
     return Flow(*(np.empty((n, width), dtype) for width in (E, S * H, columns, A * H, S * H)))
 
 
-def transposed_panels(V):
+def transposed_panels(V, bfloat16=False):
     """V^T in panels, as `gemm.pack_transposed` lays them; in NumPy, since it is done once a search."""
     C, H = V.shape
-    padded = np.zeros((-(-C // PANEL) * PANEL, H), V.dtype)
-    padded[:C] = V
-    return np.ascontiguousarray(padded.reshape(-1, PANEL, H).transpose(0, 2, 1)).reshape(-1, PANEL)
+    padded = np.zeros((-(-C // PANEL) * PANEL, H + H % 2 if bfloat16 else H), V.dtype)
+    padded[:C, :H] = V
+    panels = padded.reshape(-1, PANEL, padded.shape[1]).transpose(0, 2, 1)
+    panels = two(panels[:, ::2], panels[:, 1::2]) if bfloat16 else panels
+    return np.ascontiguousarray(panels).reshape(-1, PANEL)
 
 
 @jit
