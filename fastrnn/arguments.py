@@ -248,6 +248,7 @@ def _add_warmup(commands):
     add = parser.add_argument
     add("--cell", action="append", default=[], metavar="NAME", help="only this cell; may be repeated")
     add("--dtype", action="append", default=[], metavar="NAME", help="of the weights (default: float32); likewise")
+    add("--matmul-precision", default="float32", metavar="NAME", help="of the models' products (default: %(default)s)")
     _add_device(parser)
     return parser
 
@@ -315,7 +316,7 @@ PARAMETERS = {
     "bias": ("--no-bias", "off", "without biases, as the tutorial has it"),
     "dtype": ("--dtype", str, "of the weights"),
     "device": ("--device", str, "what does the work"),
-    "matmul_precision": ("--matmul-precision", str, "of a GPU's products: tf32 is faster, and good for 3 digits"),
+    "matmul_precision": ("--matmul-precision", str, "least precision of large products; tf32 is faster on a GPU, bfloat16 on some CPUs"),
     "n_threads": ("--threads", int, "(default: all cores)"),
     "random_state": ("--seed", int, "same seed, machine and threads: same model"),
     "level": ("--level", str, "what a token is"),

@@ -154,7 +154,7 @@ def _warmup(args):
 
     start, done = time.perf_counter(), []
     names = {name: value for name, value in (("cells", args.cell), ("dtypes", args.dtype)) if value}
-    for step in warmup(**names, device=args.device):
+    for step in warmup(**names, device=args.device, matmul_precision=args.matmul_precision):
         done.append(step)
         how = "compiled" if step.compiled else "ready"
         say(f"{step.cell:<5} {step.dtype}  {step.task:<11}{step.seconds:6.1f} s  {how}")

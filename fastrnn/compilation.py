@@ -32,7 +32,7 @@ class Warmed(NamedTuple):
     compiled: bool
 
 
-def warmup(cells=None, dtypes=("float32",), device="cpu"):
+def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="float32"):
     """Compile the kernels ahead, so that nothing later has to wait for them: for images and continuous integration.
 
     They are kept in the folder that Numba's ``NUMBA_CACHE_DIR`` names, or else beside the package, and serve
@@ -47,6 +47,8 @@ def warmup(cells=None, dtypes=("float32",), device="cpu"):
         Of "float32" and "float64".
     device : {"cpu", "cuda", "auto"}
         For which the kernels are; those for a GPU are compiled on a machine that has it.
+    matmul_precision : {"float32", "tf32", "bfloat16"}
+        Of the models that will use them.
 
     Returns
     -------
@@ -57,14 +59,14 @@ def warmup(cells=None, dtypes=("float32",), device="cpu"):
     for names, name, choices in ((cells, "cell", CELLS), (dtypes, "dtype", DTYPES)):
         for value in names:
             check_choice(name, value, choices)
-    listen = listener(resolve(device))
-    return [_timed(cell, dtype, task, device, listen) for cell, dtype in product(cells, dtypes) for task in _TASKS]
+    listen, shared = listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}
+    return [_timed(cell, dtype, task, shared, listen) for cell, dtype in product(cells, dtypes) for task in _TASKS]
 
 
-def _timed(cell, dtype, task, device, listen):
+def _timed(cell, dtype, task, shared, listen):
     start = time.perf_counter()
     with listen() as compiled:
-        model = FastRNN(cell, 2, 3, max_epochs=0, dtype=dtype, device=device, random_state=0).fit(*_DATA)
+        model = FastRNN(cell, 2, 3, max_epochs=0, dtype=dtype, random_state=0, **shared).fit(*_DATA)
         _TASKS[task](model)
     return Warmed(cell, dtype, task, time.perf_counter() - start, bool(compiled))
 
@@ -88,7 +90,7 @@ def _generate(model):
 
 def _pairs(model):
     """Training, scores and search of an encoder-decoder, and an ensemble's search."""
-    own = {name: getattr(model, name) for name in ("cell", "dtype", "device")}
+    own = {name: getattr(model, name) for name in ("cell", "dtype", "device", "matmul_precision")}
     pair = Seq2Seq(hidden_dim=2, max_epochs=1, random_state=0, **own).fit(*_DATA)
     pair.loss(*_DATA)
     for searching in (pair, Ensemble([pair, pair])):
