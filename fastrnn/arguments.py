@@ -316,7 +316,11 @@ PARAMETERS = {
     "bias": ("--no-bias", "off", "without biases, as the tutorial has it"),
     "dtype": ("--dtype", str, "of the weights"),
     "device": ("--device", str, "what does the work"),
-    "matmul_precision": ("--matmul-precision", str, "least precision of large products; tf32 is faster on a GPU, bfloat16 on some CPUs"),
+    "matmul_precision": (
+        "--matmul-precision",
+        str,
+        "least that large products may have; tf32 is faster on a GPU, bfloat16 on some CPUs",
+    ),
     "n_threads": ("--threads", int, "(default: all cores)"),
     "random_state": ("--seed", int, "same seed, machine and threads: same model"),
     "level": ("--level", str, "what a token is"),

@@ -175,9 +175,9 @@ def exponentials_in_pairs(z, length, words, c, c0, reference, total, e, e0, e_wo
     if len(c) > 0:
         block = block + c[c0 : c0 + words, None]
     exact = np.zeros((words + words % 2, length), np.float32)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what stands beyond the tokens may be anything
         exact[:words] = np.exp(np.minimum(block - reference[:length], np.float32(88)))
-    total[:length] += exact.sum(0)
+        total[:length] += exact.sum(0)
     bits = (exact.view(np.uint32) + np.uint32(HALF)) >> np.uint32(16)
     count = bits.size // 2
     e[e0 : e0 + count] = (bits[:, ::2] | bits[:, 1::2] << np.uint32(16)).ravel()
