@@ -128,11 +128,12 @@ class TorchModule(TorchCells):
 
 ABOUT = """
 C = 8,000, H = 100, float32 but where bfloat16 is named (of both, see training; PyTorch's loss is then one too),
-{threads} threads for both; medians of {repeats} rounds (lowest to highest), ratios taken within a round. fastrnn samples
-by `generate` and scores by `loss`. PyTorch samples under inference_mode: Embedding, one step, Linear, softmax, multinomial, with the faster of nn.RNNCell, nn.LSTMCell or nn.GRUCell (*cell*) and nn.RNN,
-nn.LSTM or nn.GRU on one step (*module*); it scores sorted batches of sentences, formed beforehand. **Floor,
-operations:** 2 C H + 2 G H² a token at the rate of fastrnn's product. **Floor, bytes:** V and W read once a step
-(scoring: once a batch) at the rate measured on an array of their size.
+{threads} threads for both; medians of {repeats} rounds (lowest to highest), ratios taken within a round. fastrnn
+samples by `generate` and scores by `loss`. PyTorch samples under inference_mode: Embedding, one step, Linear, softmax,
+multinomial, with the faster of nn.RNNCell, nn.LSTMCell or nn.GRUCell (*cell*) and nn.RNN, nn.LSTM or nn.GRU on one
+step (*module*); it scores sorted batches of sentences, formed beforehand. **Floor, operations:** 2 C H + 2 G H² a
+token at the rate of fastrnn's product. **Floor, bytes:** V and W read once a step (scoring: once a batch) at the rate
+measured on an array of their size.
 """.strip()
 
 HEAD = """

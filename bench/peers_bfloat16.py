@@ -1,4 +1,4 @@
-"""PyTorch's models in bfloat16, in the fastest way that learns as float32 does: autocast around the forward pass.
+"""PyTorch's models in bfloat16, in the fastest way that learns nearly as float32 does: autocast around the forward pass.
 
 Parameters, their gradients and the optimiser stay in float32; autocast converts the parameters anew in every batch, and
 products and nn.LSTM run by oneDNN in bfloat16. cross_entropy stands outside, or autocast would convert all logits to
@@ -9,9 +9,10 @@ Also tried, on a CPU with AVX512_BF16 and without AMX, torch 2.13:
 set_float32_matmul_precision("medium"), torch.backends.mkldnn.matmul and .rnn.fp32_precision = "bf16"
     no faster: oneDNN may round but has kernels of float32 only, and the losses are the same to the last digit
 cross_entropy under autocast
-    no faster in translation, slower in all other training but C = 65
+    never faster beyond the noise; slower where there are many words and more than one sentence
 parameters and moments of Adam in bfloat16 too
-    up to a fifth faster, but learns worse: translation ends at a validation loss of 1.79 after 3 epochs, not 1.60
+    up to a quarter faster, but learns worse: translation's validation loss is 1.79 after 3 epochs, under autocast 1.64,
+    in float32 1.60
 modules in bfloat16 with a copy in float32 that is trained, by hand
     as fast as autocast
 output layer by 128 tokens, as in `peers_tuned`
@@ -26,7 +27,7 @@ from .peers_translation import TorchSeq2Seq
 WHAT = """
 **In bfloat16**, where the CPU has an instruction for it: the products round what they multiply to 8 bits, but not the
 parameters and what the optimiser keeps. Ours is `matmul_precision="bfloat16"`; PyTorch's is its fastest mode that
-learns as float32 does, autocast around the forward pass (`bench/peers_bfloat16.py` says what else was tried).
+learns nearly as float32 does, autocast around the forward pass (`bench/peers_bfloat16.py` says what else was tried).
 """.strip()
 
 

@@ -125,7 +125,8 @@ alike in work, not comparable in value.
 
 ABOUT_BFLOAT16 = """
 {what}
-The LSTM, in the same rounds: *ratio* is to PyTorch in bfloat16, *to float32* to PyTorch in float32; a gain is over one's own float32.
+The LSTM, in the same rounds: *ratio* is to PyTorch in bfloat16, *to float32* to PyTorch in float32; a gain is over
+one's own float32.
 """.strip()
 
 ABOUT_TUNED = """

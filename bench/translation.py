@@ -204,7 +204,7 @@ class TheirsInBFloat16(Theirs):
 
 
 def contest(reverse):
-    """{name: kind of runner}; all for the reversed source, for the other the two of float32: an epoch takes a minute."""
+    """{name: kind of runner}; all for the reversed source, for the other only two: an epoch takes a minute."""
     kinds = {OURS: Ours, USUAL: Theirs}
     if reverse and has_bfloat16():
         kinds |= {OURS + BFLOAT16: InBFloat16, USUAL + BFLOAT16: TheirsInBFloat16}
