@@ -1,4 +1,4 @@
-"""PyTorch's models in bfloat16, in the fastest way that learns nearly as float32 does: autocast around the forward pass.
+"""PyTorch's models in bfloat16, in the fastest way that learns nearly as float32 does: autocast of the forward pass.
 
 Parameters, their gradients and the optimiser stay in float32; autocast converts the parameters anew in every batch, and
 products and nn.LSTM run by oneDNN in bfloat16. cross_entropy stands outside, or autocast would convert all logits to
