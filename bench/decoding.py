@@ -5,8 +5,10 @@ import sys
 import numpy as np
 
 from .ceiling import product_rate, read_rate
-from .measure import median, ratios, rounds, spread
-from .peers import check_same, peer_of, torch, torch_batches
+from .machine import has_bfloat16
+from .measure import BFLOAT16, median, ratios, rounds, spread
+from .peers import TorchModel, check_same, peer_of, torch, torch_batches
+from .peers_bfloat16 import BFloat16Model
 from .workloads import CELLS, SEED, SENTENCES
 
 TITLE = "Sampling and scoring"
@@ -19,12 +21,13 @@ QUICK_PART = 10
 def measure(options):
     """All figures of the table."""
     part, rows = QUICK_PART if options.quick else 1, []
+    precisions = ("float32", "bfloat16") if has_bfloat16() else ("float32",)
     for cell in CELLS:
         if torch is not None:
             check_same(SENTENCES, cell, options.threads)
         rows += [measure_sampling(cell, streams, part, options) for streams in STREAMS]
-        rows.append(measure_scoring(cell, part, options))
-        for row in rows[-len(STREAMS) - 1 :]:
+        rows += [measure_scoring(cell, precision, part, options) for precision in precisions]
+        for row in rows[-len(STREAMS) - len(precisions) :]:
             rates = {name: f"{median(result):,.0f}" for name, result in row["timings"].items()}
             print(f"{row['title']}, {cell}: {rates}", file=sys.stderr)
     ceiling = product_rate(options.threads) * 1e9
@@ -51,14 +54,16 @@ def measure_sampling(cell, streams, part, options):
     return figures_of(cell, title, target, streams, rounds(contestants, options.repeats), options.threads)
 
 
-def measure_scoring(cell, part, options):
-    """The mean cross-entropy of a corpus."""
-    title, target = SCORING
+def measure_scoring(cell, precision, part, options):
+    """The mean cross-entropy of a corpus, both with products in one precision."""
+    (title, target), form = SCORING, TorchModel
+    if precision == "bfloat16":
+        title, form = title + BFLOAT16, BFloat16Model
     x, y = SENTENCES.corpus(SENTENCES.tokens // part)
-    model, tokens = SENTENCES.model(cell, options.threads), len(x.values)
+    model, tokens = SENTENCES.model(cell, options.threads, matmul_precision=precision), len(x.values)
     contestants = {OURS: lambda: (tokens, model.loss(x, y))}
     if torch is not None:
-        peer, data = peer_of(SENTENCES, cell), list(torch_batches(x, y, SENTENCES.batch_size))
+        peer, data = peer_of(SENTENCES, cell, form), list(torch_batches(x, y, SENTENCES.batch_size))
         contestants[USUAL] = lambda: (tokens, peer.score(data) / tokens)
     steps = tokens // -(-len(x) // SENTENCES.batch_size)
     return figures_of(cell, title, target, steps, rounds(contestants, options.repeats), options.threads)
@@ -122,12 +127,13 @@ class TorchModule(TorchCells):
 # ---- Report
 
 ABOUT = """
-C = 8,000, H = 100, float32, {threads} threads for both; medians of {repeats} rounds (lowest to highest), ratios taken
-within a round. fastrnn samples by `generate` and scores by `loss`. PyTorch samples under inference_mode: Embedding, one
-step, Linear, softmax, multinomial, with the faster of nn.RNNCell, nn.LSTMCell or nn.GRUCell (*cell*) and nn.RNN,
-nn.LSTM or nn.GRU on one step (*module*); it scores sorted batches of sentences, formed beforehand. **Floor,
-operations:** 2 C H + 2 G H² a token at the rate of fastrnn's product. **Floor, bytes:** V and W read once a step
-(scoring: once a batch) at the rate measured on an array of their size.
+C = 8,000, H = 100, float32 but where bfloat16 is named (of both, see training; PyTorch's loss is then one too),
+{threads} threads for both; medians of {repeats} rounds (lowest to highest), ratios taken within a round. fastrnn
+samples by `generate` and scores by `loss`. PyTorch samples under inference_mode: Embedding, one step, Linear, softmax,
+multinomial, with the faster of nn.RNNCell, nn.LSTMCell or nn.GRUCell (*cell*) and nn.RNN, nn.LSTM or nn.GRU on one
+step (*module*); it scores sorted batches of sentences, formed beforehand. **Floor, operations:** 2 C H + 2 G H² a
+token at the rate of fastrnn's product. **Floor, bytes:** V and W read once a step (scoring: once a batch) at the rate
+measured on an array of their size.
 """.strip()
 
 HEAD = """
@@ -154,6 +160,8 @@ def row_line(row):
         form = {"TorchCells": "cell", "TorchModule": "module"}.get(row["form"], "module")
     target = "" if row["target"] is None else f"{row['target']:g}"
     floor = f"{floors[0]:,.0f} | {floors[1]:,.0f} | {median(ours) / min(floors):.0%}"
+    if row["title"].endswith(BFLOAT16):
+        floor = " | | "  # they are those of float32
     return f"| {row['cell']} | {spread(ours['rates'])} | {theirs} | {form} | {ratio} | {target} | {floor} |"
 
 

@@ -37,6 +37,13 @@ def facts(options, torch_present):
     }
 
 
+def has_bfloat16():
+    """Whether products in bfloat16 are worth measuring: the CPU has an instruction for them."""
+    from fastrnn.cpu.bfloat16 import problem
+
+    return problem() is None
+
+
 def cores_in_use(seconds=1.0):
     """Cores that programs use while this one sleeps; None where the system does not say."""
     try:

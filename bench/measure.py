@@ -3,6 +3,7 @@
 import statistics
 import time
 
+BFLOAT16 = ", bfloat16"  # ends the names of contestants whose products are in it
 REST = 0.1  # seconds before each piece of work: idle threads of OpenMP and OpenBLAS spin for a while, on others' cores
 
 

@@ -60,8 +60,12 @@ class TorchModel:
             return self.layer(embedded)[0].flatten(0, 1)
         return self.layer(torch.nn.utils.rnn.PackedSequence(embedded, sizes))[0].data
 
+    def logits(self, hidden):
+        """(N, C) of every token."""
+        return self.output(hidden)
+
     def loss(self, hidden, targets):
-        return torch.nn.functional.cross_entropy(self.output(hidden), targets.flatten(), reduction="sum")
+        return torch.nn.functional.cross_entropy(self.logits(hidden), targets.flatten(), reduction="sum")
 
     def backward(self, inputs, targets, sizes, scale):
         """Gradients of scale * the summed cross-entropy, which is returned."""

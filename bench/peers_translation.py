@@ -80,10 +80,15 @@ class TorchSeq2Seq:
             embedded = torch.nn.utils.rnn.pack_padded_sequence(embedded, lengths, enforce_sorted=False)
         return self.layers[0](embedded)[1]
 
+    def logits(self, words, lengths, shifted, real):
+        """(N, C) of the target's tokens."""
+        h, _ = self.layers[1](self.dropout(self.embeddings[1](shifted)), self.encode(words, lengths))
+        return self.output(self.dropout(h[real]))
+
     def loss(self, words, lengths, shifted, wanted, real):
         """Cross-entropy summed over the target's tokens."""
-        h, _ = self.layers[1](self.dropout(self.embeddings[1](shifted)), self.encode(words, lengths))
-        return torch.nn.functional.cross_entropy(self.output(self.dropout(h[real])), wanted, reduction="sum")
+        logits = self.logits(words, lengths, shifted, real)
+        return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
 
     def epoch(self, batches):
         """Train on all batches; returns the summed cross-entropy."""

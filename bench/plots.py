@@ -2,6 +2,8 @@
 
 import statistics
 
+from .measure import BFLOAT16
+
 OURS, OTHER, THEIRS, INK = "#1f6f8b", "#5b8c3e", "#c8693a", "#222222"
 COLOURS = {"rnn": "#5b8c3e", "lstm": OURS, "gru": "#8a5aa3"}
 
@@ -140,17 +142,18 @@ class Plots:
     def curves(self, name, title, panels, after, value="perplexity"):
         """A value against seconds, a panel for each corpus: {corpus: [{who: [{"seconds", value}]}]}.
 
-        A dotted line marks PyTorch's value after so many epochs, 0: after all.
+        A dotted line marks PyTorch's value after so many epochs, 0: after all; what ran in bfloat16 is dashed.
         """
         figure, axes = self.figure(columns=len(panels), height=3.4)
         for axis, (corpus, runs) in zip(axes, panels.items(), strict=True):
             for run in runs:
-                own = iter((OURS, OTHER))
+                own, colours = iter((OURS, OTHER)), {"PyTorch": THEIRS}
                 for who, curve in run.items():
-                    colour = THEIRS if who == "PyTorch" else next(own)
+                    plain = who.removesuffix(BFLOAT16)
+                    colour = colours[plain] = colours.get(plain) or next(own)
                     points = [(at["seconds"], at[value]) for at in curve]
-                    axis.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4)
-                    if run is runs[0]:
+                    axis.plot(*zip(*points, strict=True), "o-" if who == plain else "o--", color=colour, markersize=4)
+                    if run is runs[0] and who == plain:
                         axis.annotate(who, points[0], (7, 3), textcoords="offset points", color=colour)
                 if "PyTorch" in run:
                     axis.axhline(run["PyTorch"][after - 1][value], color="#888888", linewidth=1, linestyle=":")

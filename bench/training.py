@@ -4,14 +4,18 @@ import copy
 import sys
 
 from .ceiling import ceilings, fma_ceiling, higher, update_rate
-from .measure import median, ratios, rounds, spread
+from .machine import has_bfloat16
+from .measure import BFLOAT16, median, ratios, rounds, spread
 from .peers import TorchModel, check_same, peer_of, torch, torch_batches
+from .peers_bfloat16 import WHAT, BFloat16Model
 from .tutorial_numpy import TutorialRNN
 from .workloads import SENTENCES, SINGLE, WORKLOADS
 
 TITLE = "Training"
 SCALING_TARGET = 1.8
 OURS, ONE, USUAL, NUMPY = "fastrnn", "fastrnn, 1 thread", "PyTorch", "NumPy"
+ROUNDED = {name: name + BFLOAT16 for name in (OURS, USUAL)}
+IN_BFLOAT16 = "lstm"  # the cell that is measured in it too
 TUTORIAL_SENTENCES = 10
 QUICK_PART = 20
 
@@ -38,6 +42,8 @@ def measure_cell(workload, cell, options):
 
         forms |= FORMS
     same = check_same(workload, cell, options.threads, forms.values()) if forms else None
+    if forms and cell == IN_BFLOAT16 and has_bfloat16():
+        forms[ROUNDED[USUAL]] = BFloat16Model
     x, y = workload.corpus(workload.tokens // (QUICK_PART if options.quick else 1))
     contestants, prepare = contest(workload, cell, x, y, forms, options.threads)
     timings = rounds(contestants, options.repeats, prepare)
@@ -68,6 +74,8 @@ def contest(workload, cell, x, y, forms, threads):
     contestants = {OURS: ours(model)}
     if workload is SENTENCES and threads > 1:
         contestants[ONE] = ours(workload.model(cell, 1))
+    if cell == IN_BFLOAT16 and has_bfloat16():
+        contestants[ROUNDED[OURS]] = ours(workload.model(cell, threads, matmul_precision="bfloat16"))
     if forms:
         torch.manual_seed(0)
     contestants |= {name: theirs(peer_of(workload, cell, kind)) for name, kind in forms.items()}
@@ -97,9 +105,9 @@ HEAD = """
 
 ABOUT = """
 A round times every contestant of a row in turn, on the same batches; the figures are medians of {repeats} rounds
-(lowest to highest), a ratio is taken within a round. All is float32 and plain SGD, on {threads} threads for both, with
-clipping at 5 but for the single sentences. fastrnn's time is that of `partial_fit`, its checks and the forming of the
-batches included; PyTorch's batches are formed beforehand.
+(lowest to highest), a ratio is taken within a round. All is plain SGD in float32, but where bfloat16 is named, on
+{threads} threads for both, with clipping at 5 but for the single sentences. fastrnn's time is that of `partial_fit`,
+its checks and the forming of the batches included; PyTorch's batches are formed beforehand.
 
 **PyTorch** is its usual form: Embedding (C, H), nn.RNN, nn.LSTM or nn.GRU, Linear, cross_entropy; sequences of equal
 lengths as (T, B), others as a PackedSequence. **Floor, operations:** tokens a second if all operations, counted for all
@@ -113,6 +121,12 @@ The computation is the same: on equal weights the loss and every gradient of tan
 and workloads; the largest difference, relative to the largest entry of its array, is {same:.0e}. Our LSTM has
 peepholes, zero in this check and trained in the timing. PyTorch's GRU resets after the product and ours before it:
 alike in work, not comparable in value.
+""".strip()
+
+ABOUT_BFLOAT16 = """
+{what}
+The LSTM, in the same rounds: *ratio* is to PyTorch in bfloat16, *to float32* to PyTorch in float32; a gain is over
+one's own float32.
 """.strip()
 
 ABOUT_TUNED = """
@@ -145,6 +159,7 @@ def lines(figures):
         for row in group:
             if NUMPY in row["timings"]:
                 out += ["", *numpy_lines(row)]
+    out += bfloat16_lines(rows)
     compared = [row["same"] for row in rows if row["same"] is not None]
     if compared:
         out += ["", *ABOUT_SAME.format(same=max(compared)).splitlines()]
@@ -161,6 +176,25 @@ def numpy_lines(row):
         "The tutorial's network in NumPy (`bench/tutorial_numpy.py`: truncated at 4 steps, without biases, float64):",
         f"{spread(timings[NUMPY]['rates'])} tokens/s; fastrnn's ratio to it is {found}.",
     ]
+
+
+def bfloat16_lines(rows):
+    """The table of what was measured in bfloat16 too, if anything was."""
+    rows = [row for row in rows if ROUNDED[OURS] in row["timings"]]
+    if not rows:
+        return []
+    names = ("workload", "fastrnn, tokens/s", "PyTorch, tokens/s", "ratio", "to float32", "our gain", "PyTorch's gain")
+    about = ABOUT_BFLOAT16.format(what=WHAT).splitlines()
+    out = ["", *about, "", f"| {' | '.join(names)} |", "|---" + "|---:" * (len(names) - 1) + "|"]
+    for row in rows:
+        timings, ours, theirs = row["timings"], ROUNDED[OURS], ROUNDED[USUAL]
+        rates = [spread(timings[name]["rates"]) if name in timings else "" for name in (ours, theirs)]
+        pairs = ((ours, theirs), (ours, USUAL), (ours, OURS), (theirs, USUAL))
+        found = [
+            spread(ratios(timings[a], timings[b]), "{:.2f}") if a in timings and b in timings else "" for a, b in pairs
+        ]
+        out.append(f"| {' | '.join([row['title'], *rates, *found])} |")
+    return out
 
 
 def tuned_lines(rows):
@@ -183,9 +217,10 @@ def tuned_lines(rows):
 def bars(figures):
     """[(label, ratios, target)] for the plot of ratios."""
     return [
-        (f"{row['cell']}, {row['title']}", ratios(row["timings"][OURS], row["timings"][USUAL]), row["target"])
+        (f"{row['cell']}, {row['title']}{kind}", ratios(row["timings"][ours], row["timings"][theirs]), row["target"])
         for row in figures["rows"]
-        if USUAL in row["timings"]
+        for kind, ours, theirs in (("", OURS, USUAL), (BFLOAT16, ROUNDED[OURS], ROUNDED[USUAL]))
+        if theirs in row["timings"]
     ]
 
 

@@ -21,11 +21,15 @@ import zipfile
 
 import numpy as np
 
-from .measure import Skipped, ratios, rounds, spread
+from .machine import has_bfloat16
+from .measure import BFLOAT16, Skipped, rounds, spread
 from .peers import torch
+from .peers_bfloat16 import WHAT, BFloat16Seq2Seq
 from .peers_translation import TorchSeq2Seq
 
 TITLE = "Translation"
+OURS, USUAL = "fastrnn", "PyTorch"
+RIVALS = {USUAL: "ratio", USUAL + BFLOAT16: "ratio, bfloat16"}  # and the columns of what is compared with them
 FILE = "fra-eng/fra-eng.zip"
 TOKEN = re.compile(r"\w+'?|[^\w\s]")
 LONGEST = 8
@@ -160,6 +164,12 @@ class Ours:
         return self.model.predict(source, beam_width=beam_width)
 
 
+class InBFloat16(Ours):
+    """The same with large products in bfloat16."""
+
+    recipe = RECIPE | {"matmul_precision": "bfloat16"}
+
+
 class Defaults(Ours):
     """The same with our defaults in place of the shared embedding, start and learning rate."""
 
@@ -169,9 +179,11 @@ class Defaults(Ours):
 class Theirs:
     """PyTorch's model; its batches are formed outside the clock."""
 
+    kind = TorchSeq2Seq
+
     def __init__(self, corpus, reverse, options):
         sizes = map(len, corpus.vocabularies)
-        self.model = TorchSeq2Seq(*sizes, reverse_source=reverse, seed=SEED, **RECIPE)
+        self.model = self.kind(*sizes, reverse_source=reverse, seed=SEED, **RECIPE)
         self.corpus, self.scored = corpus, self.model.batches(*corpus.validation)
         self.predict = self.model.predict
 
@@ -185,17 +197,29 @@ class Theirs:
         return self.model.score(self.scored)
 
 
+class TheirsInBFloat16(Theirs):
+    """PyTorch's model under autocast."""
+
+    kind = BFloat16Seq2Seq
+
+
+def contest(reverse):
+    """{name: kind of runner}; all for the reversed source, for the other only two: an epoch takes a minute."""
+    kinds = {OURS: Ours, USUAL: Theirs}
+    if reverse and has_bfloat16():
+        kinds |= {OURS + BFLOAT16: InBFloat16, USUAL + BFLOAT16: TheirsInBFloat16}
+    if reverse:
+        kinds["fastrnn, our defaults"] = Defaults
+    return {name: kind for name, kind in kinds.items() if torch is not None or not issubclass(kind, Theirs)}
+
+
 def measure(options):
     """All figures of the table; Skipped without the text."""
     if options.data is None or not (options.data / FILE).exists():
         raise Skipped(f"no {FILE} in {options.data or 'any folder: --data says where'}")
     corpus = Corpus(options.data / FILE, QUICK_PART if options.quick else 1)
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
-    kinds = {"fastrnn": Ours} | ({} if torch is None else {"PyTorch": Theirs})
-    rows = [
-        race(corpus, kinds | ({"fastrnn, our defaults": Defaults} if reverse else {}), reverse, epochs, options)
-        for reverse in READ
-    ]
+    rows = [race(corpus, contest(reverse), reverse, epochs, options) for reverse in READ]
     return {
         "threads": options.threads, "repeats": options.repeats, "epochs": epochs, "recipe": RECIPE, "rows": rows,
         "words": [len(vocabulary) for vocabulary in corpus.vocabularies],
@@ -251,46 +275,61 @@ all translations as references; validation greedy, test with both searches. Sent
 (lowest to highest).
 """.strip()
 
+ABOUT_BFLOAT16 = """
+{what}
+The first ratio is to PyTorch in float32, the second to PyTorch in bfloat16; a target is meant for equal precision.
+""".strip()
+
 
 def lines(figures):
     """The section as lines of Markdown."""
+    rivals = {name: title for name, title in RIVALS.items() if any(name in row["curves"] for row in figures["rows"])}
+    titles, rules = "".join(f" {title} |" for title in rivals.values()), "---:|" * len(rivals)
     used = ", ".join(f"{name} {value}" for name, value in figures["recipe"].items())
     words = figures | figures["sentences"] | {"recipe": used, "longest": LONGEST}
     out = ABOUT.format(**words).splitlines()
-    out += ["", "| source | what | seconds | tokens/s | ratio | target | loss, validation | BLEU, validation |"]
-    out += ["|---|---|---:|---:|---:|---:|---:|---:|"]
+    if USUAL + BFLOAT16 in rivals:
+        out += ["", *ABOUT_BFLOAT16.format(what=WHAT).splitlines()]
+    out += ["", f"| source | what | seconds | tokens/s |{titles} target | loss, validation | BLEU, validation |"]
+    out += [f"|---|---|---:|---:|{rules}---:|---:|---:|"]
     for row in figures["rows"]:
-        out += [training_line(row, name, figures["tokens"]) for name in row["curves"]]
-    out += ["", "| source | search | what | BLEU, test | sentences/s | ratio | target |"]
-    out += ["|---|---|---|---:|---:|---:|---:|"]
+        out += [training_line(row, name, rivals, figures["tokens"]) for name in row["curves"]]
+    out += ["", f"| source | search | what | BLEU, test | sentences/s |{titles} target |"]
+    out += [f"|---|---|---|---:|---:|{rules}---:|"]
     for row in figures["rows"]:
-        out += [search_line(row, search, name) for search, found in row["searches"].items() for name in found]
+        out += [search_line(row, search, name, rivals) for search, found in row["searches"].items() for name in found]
     return out
 
 
-def training_line(row, name, tokens):
-    """Of one model: its last epoch, and PyTorch's time over ours, epoch by epoch."""
-    curve, ratio, target, source = row["curves"][name], "", "", READ[row["reversed"]]
-    if name != "PyTorch" and "PyTorch" in row["curves"]:
-        theirs = row["curves"]["PyTorch"]
-        ratio, target = spread([b["epoch"] / a["epoch"] for a, b in zip(curve, theirs, strict=True)], "{:.2f}"), TARGET
-    rate = tokens / statistics.median(at["epoch"] for at in curve)
+def training_line(row, name, rivals, tokens):
+    """Of one model: its last epoch, and its ratios to PyTorch's, epoch by epoch."""
+    curve, source = row["curves"][name], READ[row["reversed"]]
+    rates = {who: [tokens / at["epoch"] for at in other] for who, other in row["curves"].items()}
     last = f"{curve[-1]['loss']:.3f} | {curve[-1]['bleu']:.1f}"
-    return f"| {source} | {name} | {curve[-1]['seconds']:.0f} | {rate:,.0f} | {ratio} | {target} | {last} |"
+    first = f"| {source} | {name} | {curve[-1]['seconds']:.0f} | {statistics.median(rates[name]):,.0f} |"
+    return first + compared(rates, name, rivals) + f" {last} |"
 
 
-def search_line(row, search, name):
+def search_line(row, search, name, rivals):
     """Of one model and search."""
-    found, ratio, target = row["searches"][search], "", ""
-    if name != "PyTorch" and "PyTorch" in found:
-        ratio, target = spread(ratios(found[name], found["PyTorch"]), "{:.2f}"), TARGET if SEARCHES[search] > 1 else ""
-    rate = spread(found[name]["rates"])
-    return f"| {READ[row['reversed']]} | {search} | {name} | {found[name]['bleu']:.1f} | {rate} | {ratio} | {target} |"
+    found, target = row["searches"][search], TARGET if SEARCHES[search] > 1 else ""
+    rates = {who: result["rates"] for who, result in found.items()}
+    first = f"| {READ[row['reversed']]} | {search} | {name} | {found[name]['bleu']:.1f} | {spread(rates[name])} |"
+    return first + compared(rates, name, rivals, target)
+
+
+def compared(rates, name, rivals, target=TARGET):
+    """Cells: ratios of a contestant's rates to those of its rivals that ran beside it, and what ours should reach."""
+    against = [] if name == USUAL else [rival for rival in rivals if rival in rates and rival != name]
+    pairs = {rival: [a / b for a, b in zip(rates[name], rates[rival], strict=True)] for rival in against}
+    cells = [spread(pairs[rival], "{:.2f}") if rival in pairs else "" for rival in rivals]
+    return "".join(f" {cell} |" for cell in [*cells, target if pairs and name not in RIVALS else ""])
 
 
 def draw(figures, plots):
     """[(file, what it shows)]"""
     panels = {f"source {READ[row['reversed']]}": [row["curves"]] for row in figures["rows"]}
     title = "BLEU of validation sentences, searched greedily, after every epoch"
+    title += "; dashed: bfloat16" if USUAL + BFLOAT16 in figures["rows"][0]["curves"] else ""
     plots.curves("translation.svg", title, panels, 0, "bleu")
     return [("translation.svg", "Validation BLEU of fastrnn and PyTorch against seconds of training")]
