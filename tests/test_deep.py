@@ -281,6 +281,28 @@ class TestChunks:
         assert model.loss_curve_ == pytest.approx([summed / 20], rel=1e-12)
         assert_arrays_close(weights(model), params, "float64", rtol=1e-10)
 
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_with_tied_weights_dropout_and_clipping(self, cell, threads):
+        model = make_model(
+            cell, 9, 5, dtype="float64", num_layers=2, embedding_dim=5, tie_weights=True, dropout=0.3, chunk_len=3,
+            optimizer="sgd", learning_rate=0.1, clip_norm=1.0, batch_size=4, n_threads=threads,
+        )  # fmt: skip
+        x, y = random_batch(9, [8, 8, 8, 8])
+        params, state, norms = weights(model), np.zeros((2, 4, model.network_.state_size)), []
+        for update, t in enumerate(range(0, 8, 3)):
+            masks = [[mask[t : t + 3] for mask in sequence] for sequence in masks_of(model, x, update)]
+            xs, ys = ([sequence[t : t + 3] for sequence in side] for side in (x, y))
+            _, gradient = reference.gradients(cell, params, xs, ys, None, masks, state)
+            state = reference.final_states(cell, params, xs, state, masks)
+            steps = {name: gradient[name] * len(xs[0]) for name in params}  # the embedding counts once, tied as it is
+            norms.append(np.sqrt(sum((step**2).sum() for step in steps.values())))
+            params = {name: array - 0.1 * min(1, 1 / norms[-1]) * steps[name] for name, array in params.items()}
+        model.partial_fit(x, y)
+        assert min(norms) > 1
+        assert model.history_.mean_norms[-1] == pytest.approx(np.mean(norms), rel=1e-10)
+        assert_arrays_close(weights(model), params, "float64", rtol=1e-10)
+
     def test_short_sequences_are_trained_as_without(self):
         x, y = random_batch(9, [8, 7, 3, 2, 8, 1])
         found = [FastRNN("gru", 5, 9, chunk_len=n, random_state=0, max_epochs=2).fit(x, y) for n in (None, 8)]
