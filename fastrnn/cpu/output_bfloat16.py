@@ -171,12 +171,12 @@ def exponentials_in_pairs(z, length, words, c, c0, reference, total, e, e0, e_wo
     e_words : uint32
         Pairs of words, [(words + 1) // 2, length]; overwritten.
     """
-    block = z[: words * length].reshape(words, length)
-    if len(c) > 0:
-        block = block + c[c0 : c0 + words, None]
     exact = np.zeros((words + words % 2, length), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what stands beyond the tokens may be anything
-        exact[:words] = np.exp(np.minimum(block - reference[:length], np.float32(88)))
+        block = z[: words * length].reshape(words, length) - reference[:length]
+        if len(c) > 0:
+            block += c[c0 : c0 + words, None]
+        exact[:words] = np.exp(np.minimum(block, np.float32(88)))
         total[:length] += exact.sum(0)
     bits = (exact.view(np.uint32) + np.uint32(HALF)) >> np.uint32(16)
     count = bits.size // 2
