@@ -15,6 +15,7 @@ from pathlib import Path
 from .cpu.gemm import product_version
 from .cpu.jit import CACHE_FOLDER, ENABLED
 from .cpu.output import output_layer
+from .cpu.panels import rounded_product_version
 from .cpu.stack import run_backward
 from .cpu.threads import Team, available_cores
 from .network import Network
@@ -25,14 +26,14 @@ from fastrnn.second_process import work
 work(*task)"""
 
 
-def compile_meanwhile(cell, dtype):
+def compile_meanwhile(cell, dtype, matmul_precision="float32"):
     """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
     if not ENABLED or CACHE_FOLDER is None or available_cores() == 1 or not _is_python(sys.executable):
         return None
-    missing = [version for version in versions(cell, dtype) if not version.load()]
+    missing = [version for version in versions(cell, dtype, matmul_precision) if not version.load()]
     if not missing:
         return None
-    request = json.dumps([[str(folder) for folder in sys.path], [cell, dtype]])
+    request = json.dumps([[str(folder) for folder in sys.path], [cell, dtype, matmul_precision]])
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, request], env=os.environ | {"NUMBA_CACHE_DIR": str(CACHE_FOLDER.parent)},
@@ -52,16 +53,17 @@ def _is_python(executable):
     return bool(executable) and Path(executable).name.lower().startswith("python")
 
 
-def work(cell, dtype):
+def work(cell, dtype, matmul_precision):
     """What the process does."""
     gc.disable()  # it would take a tenth of the time
-    for version in versions(cell, dtype):
+    for version in versions(cell, dtype, matmul_precision):
         version.provide()
 
 
-def versions(cell, dtype):
+def versions(cell, dtype, matmul_precision="float32"):
     """Versions of separate kernels for the training of a network, the called before the callers."""
     network = Network(cell, 1, 1, True, dtype)
+    network.matmul_precision = matmul_precision
     model, space = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True)
     rows, states, errors, barrier = space.rows, space.states, space.errors, Team(1).barrier
     arguments = {
@@ -71,4 +73,7 @@ def versions(cell, dtype):
             errors.dh, 0.0, 0.0, True,
         ),
     }  # fmt: skip
-    return [product_version(dtype), *(kernel.version_for(values) for kernel, values in arguments.items())]
+    products = [product_version(dtype)]
+    if matmul_precision == "bfloat16":
+        products += [product_version("uint32"), rounded_product_version()]
+    return [*products, *(kernel.version_for(values) for kernel, values in arguments.items())]

@@ -108,7 +108,7 @@ class Training:
         """
         network = self.task.network.networks[0]
         if epochs > 0 and network.device == "cpu":
-            compile_meanwhile(network.cell_class.NAME, network.dtype.name)
+            compile_meanwhile(network.cell_class.NAME, network.dtype.name, network.matmul_precision)
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
         self._count = 1
         self._resume_clock()

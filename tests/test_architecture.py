@@ -15,9 +15,10 @@ PACKAGE = Path(fastrnn.__file__).parent
 # A module imports only from those before it.
 ORDER = [
     "errors", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.separate", "cpu.linking",
-    "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn",
-    "cells.lstm", "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.output", "cpu.update",
-    "cpu.workspace", "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.candidates", "cpu.beam", "batches", "parameters",
+    "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.threads",
+    "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout", "cpu.recurrence",
+    "cpu.stack", "cpu.output", "cpu.update", "cpu.workspace",
+    "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.candidates", "cpu.beam", "batches", "parameters",
     "network", "second_process", "pair_network", "cuda", "cuda.driver", "cuda.workspace", "cuda.mirror",
     "cuda.layout", "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.dropout", "cuda.mathfun", "cuda.block",
     "cuda.cells.rnn", "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack",

@@ -593,7 +593,7 @@ def test_no_second_process(monkeypatch, tmp_path):
         raise OSError("no process")
 
     started = []
-    monkeypatch.setattr(second_process, "versions", lambda cell, dtype: [SimpleNamespace(load=lambda: False)])
+    monkeypatch.setattr(second_process, "versions", lambda *network: [SimpleNamespace(load=lambda: False)])
     monkeypatch.setattr(second_process.subprocess, "Popen", lambda *arguments, **options: started.append(1))
     for name, value in (("ENABLED", False), ("CACHE_FOLDER", None), ("available_cores", lambda: 1)):
         with monkeypatch.context() as patch:

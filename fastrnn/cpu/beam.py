@@ -19,11 +19,12 @@ import numpy as np
 from . import candidates
 from .candidates import Candidates, clear, finish, visit
 from .decode import FEW, Flow, allocate_flow, feed
-from .gemm import PANEL, panel_product
+from .gemm import PANEL
 from .gemv import matvec
 from .jit import jit
 from .linking import flat
 from .mathfun import exp
+from .panels import panel_product
 from .recurrence import copy
 from .threads import meet, share
 

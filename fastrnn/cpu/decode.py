@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.interface import forward_step, layer_of
-from .gemm import PANEL, panel_product
+from .gemm import PANEL
 from .gemv import matvec
 from .jit import jit
 from .linking import flat
 from .mathfun import exp
+from .panels import panel_product
 from .recurrence import copy, embed
 from .stack import panels_of
 from .threads import meet, share
@@ -123,7 +124,7 @@ def allocate_flow(model, n):
 
 
 def transposed_panels(V):
-    """V^T in panels, as `gemm.pack_transposed` lays them; in NumPy, since it is done once a search."""
+    """V^T in panels, as `panels.pack_transposed` lays them; in NumPy, since it is done once a search."""
     C, H = V.shape
     padded = np.zeros((-(-C // PANEL) * PANEL, H), V.dtype)
     padded[:C] = V
