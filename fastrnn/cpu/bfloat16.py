@@ -56,9 +56,16 @@ def numbers_in(array):
     return 2 if array.dtype == np.uint32 else 1
 
 
-@overload(numbers_in)
-def _numbers_of_dtype(array):
-    return (lambda array: 2) if array.dtype == types.uint32 else (lambda array: 1)
+@intrinsic
+def _numbers_in(typingctx, array):
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.intp, 2 if signature.args[0].dtype == types.uint32 else 1)
+
+    return types.intp(array), codegen
+
+
+if not numba.config.DISABLE_JIT:
+    numbers_in = _numbers_in
 
 
 @jit

@@ -35,7 +35,7 @@ def rows_in(panels, depth):
 
 def panel_rows(depth, columns, dtype):
     """Rows of PANEL elements that a matrix (depth, columns) takes in panels of a dtype."""
-    return -(-columns // PANEL) * -(-depth // numbers_in(np.empty(0, dtype)))
+    return -(-columns // PANEL) * -(-depth // (2 if dtype == np.uint32 else 1))
 
 
 def take(source, i, other, target, j, n):
@@ -237,15 +237,16 @@ def as_numbers(scratch):
 
 
 @intrinsic
-def _as_float32(typingctx, scratch):
+def _as_numbers(typingctx, scratch):
+    kind = types.float32 if scratch.dtype == types.uint32 else scratch.dtype
+
     def codegen(context, builder, signature, args):
         array = context.make_array(signature.args[0])(context, builder, args[0])
-        data = builder.bitcast(array.data, ir.FloatType().as_pointer())
+        data = builder.bitcast(array.data, context.get_value_type(kind).as_pointer())
         return view(context, builder, signature.return_type, data, [array.nitems])
 
-    return types.Array(types.float32, 1, "C")(scratch), codegen
+    return scratch.copy(dtype=kind)(scratch), codegen
 
 
-@overload(as_numbers)
-def _numbers_of_dtype(scratch):
-    return (lambda scratch: _as_float32(scratch)) if scratch.dtype == types.uint32 else (lambda scratch: scratch)
+if not numba.config.DISABLE_JIT:
+    as_numbers = _as_numbers
