@@ -99,7 +99,7 @@ def _decoder(network, rows):
     padding[: len(V)] = 0
     bias = padding.copy()
     bias[: len(c)] = c
-    return Decoder(network.packed_model(), network.U, VT, bias, padding, np.empty((0, 0, 0), dtype))
+    return Decoder(network.packed_model(rounded=True), network.U, VT, bias, padding, np.empty((0, 0, 0), dtype))
 
 
 def _rule(network, words, start, end, min_length, max_length, exclude):

@@ -215,9 +215,10 @@ class Network:
             work = work._replace(sparse=work.sparse._replace(dU=work.sparse.dU[:0]))
         return work
 
-    def packed_model(self):
-        """The model with its weights in panels, as steps take it."""
-        cell, inputs = panels_like(self.model)
+    def packed_model(self, rounded=False):
+        """The model with its weights in panels, as steps take it; `rounded` as in `workspace`."""
+        bfloat16 = rounded and self.matmul_precision == "bfloat16"
+        cell, inputs = panels_like(self.model, np.uint32 if bfloat16 else None)
         pack_forward(0, 1, self.model, cell, inputs)
         return self.model._replace(cell=cell, inputs=inputs)
 

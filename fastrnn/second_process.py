@@ -15,6 +15,7 @@ from pathlib import Path
 from .cpu.gemm import product_version
 from .cpu.jit import CACHE_FOLDER, ENABLED
 from .cpu.output import output_layer
+from .cpu.panels import rounded_product_version
 from .cpu.stack import run_backward
 from .cpu.threads import Team, available_cores
 from .network import Network
@@ -72,5 +73,7 @@ def versions(cell, dtype, matmul_precision="float32"):
             errors.dh, 0.0, 0.0, True,
         ),
     }  # fmt: skip
-    operands = [dtype, "uint32"] if matmul_precision == "bfloat16" else [dtype]
-    return [*map(product_version, operands), *(kernel.version_for(values) for kernel, values in arguments.items())]
+    products = [product_version(dtype)]
+    if matmul_precision == "bfloat16":
+        products += [product_version("uint32"), rounded_product_version()]
+    return [*products, *(kernel.version_for(values) for kernel, values in arguments.items())]

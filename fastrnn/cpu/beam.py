@@ -21,11 +21,12 @@ from . import candidates
 from .bfloat16 import join_neighbours
 from .candidates import Candidates, clear, finish, visit
 from .decode import FEW, Flow, allocate_flow, feed
-from .gemm import PANEL, panel_product, product
+from .gemm import PANEL, product
 from .gemv import matvec
 from .jit import jit, overload
 from .linking import flat
 from .mathfun import exp
+from .panels import panel_product
 from .recurrence import copy
 from .threads import meet, share
 

@@ -72,11 +72,32 @@ def _two_in_float32(x0, x1):
     return lambda x0, x1: _two(x0, x1)
 
 
+def numbers_in(array):
+    """How many numbers an element of an array is: two in uint32."""
+    return 2 if array.dtype == np.uint32 else 1
+
+
+@intrinsic
+def _numbers_in(typingctx, array):
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.intp, 2 if signature.args[0].dtype == types.uint32 else 1)
+
+    return types.intp(array), codegen
+
+
+if not numba.config.DISABLE_JIT:
+    numbers_in = _numbers_in
+
+
 @jit
 def join_rows(a, b, out):
-    """out[j] = two(a[j], b[j]) for all j of `out`: rows of float32, out of uint32."""
-    for j in range(len(out)):
-        out[j] = two(a[j], b[j])
+    """out[j] = two(a[j], b[j]) for all j of `out`: rows of float32, out of uint32. Where `b` is empty, it is zeros."""
+    if len(b) == 0:
+        for j in range(len(out)):
+            out[j] = two(a[j], a.dtype.type(0))
+    else:
+        for j in range(len(out)):
+            out[j] = two(a[j], b[j])
 
 
 @jit

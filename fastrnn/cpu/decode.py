@@ -15,11 +15,12 @@ import numpy as np
 
 from ..cells.interface import forward_step, layer_of
 from .bfloat16 import two
-from .gemm import PANEL, panel_product
+from .gemm import PANEL
 from .gemv import matvec
 from .jit import jit
 from .linking import flat
 from .mathfun import exp
+from .panels import panel_product
 from .recurrence import copy, embed
 from .stack import panels_of
 from .threads import meet, share
@@ -124,7 +125,7 @@ def allocate_flow(model, n):
 
 
 def transposed_panels(V, bfloat16=False):
-    """V^T in panels, as `gemm.pack_transposed` lays them; in NumPy, since it is done once a search."""
+    """V^T in panels, as `panels.pack_transposed` lays them; in NumPy, since it is done once a search."""
     C, H = V.shape
     padded = np.zeros((-(-C // PANEL) * PANEL, H + H % 2 if bfloat16 else H), V.dtype)
     padded[:C, :H] = V
@@ -221,7 +222,7 @@ def feed(model, U, flow, first, tokens, source, sources, target, targets):
                 embed(U, b, token, gates[row])
         if layer > 0 or E > 0:
             below, stride, depth = (flat(state), width, H) if layer > 0 else (flat(flow.words), E, E)
-            panels, end = panels_of(layer, E, H, columns)
+            panels, end = panels_of(model.inputs, layer, E, H, columns)
             panel_product(
                 below, first * stride, stride, model.inputs[panels:end], depth, 0, depth, 0,
                 columns, flat(gates), first * columns, columns, n, len(b) > 0,

@@ -20,7 +20,6 @@ from numpy.lib.stride_tricks import as_strided
 
 from .bfloat16 import split
 from .jit import jit
-from .linking import flat
 from .vector import I64, TILE_VECTORS, VECTOR_BYTES, BFloat16Vectors, Vectors, constant, lanes_of, opaque
 
 TILE_ROWS = 6
@@ -201,98 +200,4 @@ if not numba.config.DISABLE_JIT:
     product = _compiled_product
 
 
-# A weight matrix that serves many steps is copied once into panels of so many columns, [panel, row, column], so
-# that a tile reads it from consecutive memory; rows of a power of two in length would fall into the same places
-# of the cache.
-PANEL = 64
-# A sum over tokens copies so many rows at a time, for the same reason, each row so much longer.
-DEPTH = 64
-PAD = 16
-
-
-def panel_rows(depth, columns):
-    """Rows of PANEL elements that a matrix (depth, columns) takes in panels."""
-    return -(-columns // PANEL) * depth
-
-
-@jit
-def pack_weights(member, size, W, panels):
-    """This member's share of W (depth, columns) in panels, flat rows (panel_rows, PANEL)."""
-    depth, columns = W.shape
-    for row in range(depth * member // size, depth * (member + 1) // size):
-        source = W[row]
-        for first in range(0, columns, PANEL):
-            out = panels[first // PANEL * depth + row]
-            for j in range(min(PANEL, columns - first)):
-                out[j] = source[first + j]
-
-
-@jit
-def pack_transposed(member, size, W, panels):
-    """This member's share of W^T in panels; a few of its rows at a time, which then stay in cache."""
-    columns, depth = W.shape
-    start, stop = depth * member // size, depth * (member + 1) // size
-    for first in range(0, columns, PANEL):
-        place = first // PANEL * depth
-        for row0 in range(start, stop, 16):
-            for j in range(min(PANEL, columns - first)):
-                source = W[first + j]
-                for row in range(row0, min(stop, row0 + 16)):
-                    panels[place + row, j] = source[row]
-
-
-@jit
-def panel_product(x, x0, x_row, panels, depth, k0, k1, first, last, out, out0, out_row, m, add):
-    """out (+)= X P[k0:k1, first:last], of m rows, where P (depth, columns) stands in panels.
-
-    x and out are flat, their rows from `x0` and `out0` on, `x_row` and `out_row` elements apart; X has k1 - k0
-    columns.
-    """
-    weights, column = flat(panels), first
-    while column < last:
-        within = column % PANEL
-        n = min(PANEL - within, last - column)
-        product(
-            x, x0, x_row, 1, weights, (column // PANEL * depth + k0) * PANEL + within, PANEL,
-            out, out0 + column - first, out_row, m, n, k1 - k0, add,
-        )  # fmt: skip
-        column += n
-
-
-def token_sum_size(m, n):
-    """Elements of scratch memory that `token_sum` takes for a result (m, n)."""
-    return DEPTH * (m + PAD) + panel_rows(DEPTH + m, n) * PANEL
-
-
-@jit
-def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch):
-    """out = X^T D, summed over the `count` rows of X (count, m) and D (count, n), which are copied in pieces.
-
-    The sum too is in panels until all is added up. x, d and out are flat, their rows from `x0`, `d0`, `out0` on,
-    `x_row`, `d_row`, `out_row` elements apart.
-    """
-    row, panels = m + PAD, DEPTH * (m + PAD)
-    total = panels + DEPTH * ((n + PANEL - 1) // PANEL * PANEL)
-    for k0 in range(0, count, DEPTH):
-        depth = min(DEPTH, count - k0)
-        for k in range(depth):
-            _copy(x, x0 + (k0 + k) * x_row, scratch, k * row, m)
-            for j in range(0, n, PANEL):
-                source, target = d0 + (k0 + k) * d_row + j, panels + (j // PANEL * DEPTH + k) * PANEL
-                _copy(d, source, scratch, target, min(PANEL, n - j))
-        for j in range(0, n, PANEL):
-            product(
-                scratch, 0, 1, row, scratch, panels + j * DEPTH, PANEL, scratch, total + j * m, PANEL,
-                m, min(PANEL, n - j), depth, k0 > 0,
-            )  # fmt: skip
-    for i in range(m):
-        for j in range(0, n, PANEL):
-            _copy(scratch, total + j * m + i * PANEL, out, out0 + i * out_row + j, min(PANEL, n - j))
-
-
-@jit
-def _copy(source, i, target, j, n):
-    """target[j : j + n] = source[i : i + n]; of slices, whose indices start at 0: LLVM vectorises those."""
-    source, target = source[i : i + n], target[j : j + n]
-    for k in range(n):
-        target[k] = source[k]
+PANEL = 64  # columns of a panel, see panels.py

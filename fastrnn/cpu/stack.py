@@ -18,9 +18,10 @@ from numba import types
 
 from ..cells.interface import layer_of, weight_gradients
 from .dropout import drop, row_key
-from .gemm import PANEL, pack_transposed, pack_weights, panel_product, token_sum
+from .gemm import PANEL
 from .jit import jit
 from .linking import flat
+from .panels import pack_transposed, pack_weights, panel_product, rows_in, token_sum
 from .recurrence import add, backward, backward_by_age, copy, forward
 from .threads import share
 
@@ -35,17 +36,17 @@ def place(layer, E, H):
 
 
 @jit
-def panels_of(layer, E, H, columns):
-    """First row and last-plus-one of a layer's own matrix (width, columns), in panels one below the other."""
-    strips = (columns + PANEL - 1) // PANEL
-    return strips * place(layer, E, H), strips * place(layer + 1, E, H)
+def panels_of(inputs, layer, E, H, columns):
+    """First row and last-plus-one, in `inputs`, of a layer's own matrix (width, columns): one below the other."""
+    strips, below, above = (columns + PANEL - 1) // PANEL, rows_in(inputs, E), rows_in(inputs, H)
+    return strips * place(layer, below, above), strips * place(layer + 1, below, above)
 
 
 @jit
-def transposed_panels_of(layer, E, H, rows):
-    """The same of the transpose of a layer's own matrix (width, rows) among such transposes."""
-    below, strips = (E + PANEL - 1) // PANEL, (H + PANEL - 1) // PANEL
-    return rows * place(layer, below, strips), rows * place(layer + 1, below, strips)
+def transposed_panels_of(inputsT, layer, E, H, columns):
+    """The same of its transpose, in `inputsT`."""
+    rows, below, above = rows_in(inputsT, columns), (E + PANEL - 1) // PANEL, (H + PANEL - 1) // PANEL
+    return rows * place(layer, below, above), rows * place(layer + 1, below, above)
 
 
 @jit
@@ -57,7 +58,7 @@ def pack_forward(member, size, model, cell, inputs):
         pack_weights(member, size, model.cell.W[layer], cell.W[layer])
         if layer > 0 or E > 0:
             matrix = model.inputs[place(layer, E, H) : place(layer + 1, E, H)]
-            first, last = panels_of(layer, E, H, columns)
+            first, last = panels_of(inputs, layer, E, H, columns)
             pack_weights(member, size, matrix, inputs[first:last])
 
 
@@ -70,7 +71,7 @@ def pack_backward(member, size, model, errors):
         pack_transposed(member, size, model.cell.W[layer], errors.WT[layer])
         if layer > 0 or E > 0:
             matrix = model.inputs[place(layer, E, H) : place(layer + 1, E, H)]
-            first, last = transposed_panels_of(layer, E, H, columns)
+            first, last = transposed_panels_of(errors.inputsT, layer, E, H, columns)
             pack_transposed(member, size, matrix, errors.inputsT[first:last])
 
 
@@ -93,7 +94,7 @@ def run_forward(member, size, cell, inputs, U, steps, rows, states, rate, key):
                 _hand_up(
                     below if layer == 0 else states.state[layer - 1], below, first, last, rate, key, layer, rows.origin
                 )
-            panels, end = panels_of(layer, E, H, states.gates.shape[2])
+            panels, end = panels_of(inputs, layer, E, H, states.gates.shape[2])
             _enter(below, cell.b[layer], inputs[panels:end], states.gates[layer], first, last)
         forward(member, size, cell, layer, U[: 0 if fed else len(U)], steps, starts, rows.tokens, states)
     if rate > 0:
@@ -151,7 +152,7 @@ def _leave(da, da_row, inputsT, layer, E, H, below, row, count):
     """`count` rows of below, from `row` on: those of da, from da_row on, times the layer's own matrix, transposed."""
     width, columns = below.shape[1], da.shape[1]
     if count > 0:
-        panels, end = transposed_panels_of(layer, E, H, columns)
+        panels, end = transposed_panels_of(inputsT, layer, E, H, columns)
         panel_product(
             flat(da), da_row * columns, columns, inputsT[panels:end], columns, 0, columns, 0, width, flat(below),
             row * width, width, count, False,

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .gemm import PANEL, panel_rows, token_sum_size
+from .gemm import PANEL
+from .panels import panel_rows, token_sum_size
 from .softmax import TOKENS, WORDS
 
 
@@ -107,13 +108,13 @@ class Errors(NamedTuple):
     dh: np.ndarray  # (N, H): dL/dh as the output layer sees it, then as each layer above does
     dwords: np.ndarray  # (N, E): dL/d(embeddings)
     da: np.ndarray  # (L, N, G*H): dL/d(gates before their nonlinearities)
-    WT: np.ndarray  # (L, rows, PANEL): W^T in panels
+    WT: np.ndarray  # (L, rows, PANEL): W^T in panels; like packing uint32 in bfloat16
     inputsT: np.ndarray  # (rows, PANEL): the transposes of the layers' own matrices, likewise
     carry: np.ndarray  # (M, L, slots, rows, S*H): errors on their way back, by age
     scratch: np.ndarray  # (M, rows, G*H)
     dx: np.ndarray  # (M, rows, H)
     dx_words: np.ndarray  # (M, rows, E)
-    packing: np.ndarray  # (M, gemm.token_sum_size(H or E, G*H))
+    packing: np.ndarray  # (M, panels.token_sum_size(H or E, G*H))
     final: np.ndarray  # (L, B or 0, S*H): errors of the last states
     initial: np.ndarray  # (L, B or 0, S*H): those of the states that the sequences start from
 
@@ -180,17 +181,19 @@ def allocate(model, U, sizes):
     )  # fmt: skip
     make_softmax = _bfloat16_softmax if sizes.bfloat16 else _softmax
     softmax = make_softmax(C, H, N, M, learn, real)
-    inputs_T = panel_rows(columns, E) + (L - 1) * panel_rows(columns, H)
+    packed = np.dtype(np.uint32) if sizes.bfloat16 else dtype
+    inputs_T = panel_rows(columns, E, packed) + (L - 1) * panel_rows(columns, H, packed)
     errors = Errors(
         dh=real(learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
-        WT=real(L, learn * panel_rows(columns, H), PANEL), inputsT=real(learn * inputs_T, PANEL),
+        WT=np.empty((L, learn * panel_rows(columns, H, packed), PANEL), packed),
+        inputsT=np.empty((learn * inputs_T, PANEL), packed),
         carry=real(learn * M, L, slots, group, S * H), scratch=real(learn * M, group, columns),
         dx=real(learn * M, group, H), dx_words=real(learn * M, group, E),
-        packing=real(learn * M, token_sum_size(max(H, E), columns)),
+        packing=np.empty((learn * M, token_sum_size(max(H, E), columns)), packed),
         final=real(L, sizes.carried_errors, S * H), initial=real(L, sizes.carried_errors, S * H),
     )  # fmt: skip
     sparse = Sparse(np.full(learn * len(U), -1, np.int32), np.empty(occurring, np.int32), real(occurring, D))
-    cell, inputs = panels_like(model)
+    cell, inputs = panels_like(model, packed)
     return Work(cell, inputs, rows, states, softmax, errors, sparse, np.zeros((M, 8)), real(M, 2, 8))
 
 
@@ -217,8 +220,11 @@ def _bfloat16_softmax(C, H, N, M, learn, real):
     )  # fmt: skip
 
 
-def panels_like(model):
-    """Memory for W, in a cell's tuple, and `inputs` in panels."""
+def panels_like(model, dtype=None):
+    """Memory for W, in a cell's tuple, and `inputs` in panels of the given dtype, by default the model's."""
+    dtype = model.V.dtype if dtype is None else dtype
     L, H, columns = model.cell.W.shape
-    W = np.empty((L, panel_rows(H, columns), PANEL), model.V.dtype)
-    return model.cell._replace(W=W), np.empty((panel_rows(len(model.inputs), columns), PANEL), model.V.dtype)
+    W = np.empty((L, panel_rows(H, columns, dtype), PANEL), dtype)
+    E = len(model.inputs) - (L - 1) * H
+    rows = panel_rows(E, columns, dtype) + (L - 1) * panel_rows(H, columns, dtype)
+    return model.cell._replace(W=W), np.empty((rows, PANEL), dtype)
