@@ -186,70 +186,68 @@ def exponentials_in_pairs(z, length, words, c, c0, reference, total, e, e0, e_wo
 
 @intrinsic
 def _exponentials_in_pairs(typingctx, z, length, words, c, c0, reference, total, e, e0, e_words):
-    """One visit to every vector of z, two words at a time, the sums in registers."""
+    """One visit to every vector of z, two words at a time; e is written as it lies in memory."""
 
     def codegen(context, builder, signature, args):
         z, length, words, c, c0, reference, total, e, e0, e_words = (
             context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, args, strict=True)
         )
-        half = ir.IntType(16)
+        half, lanes = ir.IntType(16), lanes_of(32)
         e_row = builder.gep(builder.bitcast(e.data, half.as_pointer()), [builder.mul(e0, constant(2))])
         biased, bias_at = builder.icmp_signed(">", c.nitems, constant(0)), builder.gep(c.data, [c0])
         pairs = builder.sdiv(builder.add(words, constant(1)), constant(2))
+        whole = builder.sdiv(length, constant(lanes))
+        done = builder.mul(whole, constant(lanes))
+        rest = builder.icmp_signed("<", done, length)
 
         def bias(word):
-            """A word's number of c, or zero; read is c's or, for none, the first reference."""
+            """A word's number of c, or zero; what is read is c's or, for none, the first reference."""
             number = builder.load(builder.select(biased, builder.gep(bias_at, [word]), reference.data))
             return builder.select(biased, number, number.type(0.0))
 
-        def columns(lanes, at):
-            """A vector of tokens, through all words."""
-            vectors = Vectors(builder, ir.FloatType(), 4, lanes)
-            bits, halves = ir.VectorType(I32, lanes), ir.VectorType(half, lanes)
+        def pair_of_words(first, second, exists, place, biases, vectors, at):
+            """Of the tokens of one vector, from `at` on; z, e and e_words have the pair from `place` on."""
+            bits, halves = ir.VectorType(I32, vectors.lanes), ir.VectorType(half, vectors.lanes)
             subtracted = vectors.load(builder.gep(reference.data, [at]))
-            sums_at = builder.gep(total.data, [at])
-            sums = cgutils.alloca_once_value(builder, vectors.load(sums_at))
 
-            def bits_of(value):
-                return ir.Constant(bits, [value] * lanes)
+            def constants(value):
+                return ir.Constant(bits, [value] * vectors.lanes)
 
-            def exponential(word):
-                """Those of a word."""
-                row = builder.gep(z.data, [builder.add(builder.mul(word, length), at)])
-                shifted = builder.fsub(builder.fadd(vectors.load(row), vectors.splat(bias(word))), subtracted)
-                return vectors.exp(shifted)
+            def exponential(row, bias):
+                z_row = builder.gep(z.data, [builder.add(row, at)])
+                return vectors.exp(builder.fsub(builder.fadd(vectors.load(z_row), vectors.splat(bias)), subtracted))
 
-            def keep(e, word):
+            def keep(e, row):
                 """Store the upper halves, rounded; returns where they stand in the upper half, and in the lower."""
-                rounded = builder.add(builder.bitcast(e, bits), bits_of(HALF))
-                low = builder.lshr(rounded, bits_of(16))
-                place = builder.gep(e_row, [builder.add(builder.mul(word, length), at)])
-                place = builder.bitcast(place, halves.as_pointer())
-                builder.store(builder.trunc(low, halves), place).align = 2
+                rounded = builder.add(builder.bitcast(e, bits), constants(HALF))
+                low = builder.lshr(rounded, constants(16))
+                target = builder.bitcast(builder.gep(e_row, [builder.add(row, at)]), halves.as_pointer())
+                builder.store(builder.trunc(low, halves), target).align = 2
                 return rounded, low
 
-            with cgutils.for_range(builder, pairs) as loop:
-                first = builder.mul(loop.index, constant(2))
-                second = builder.add(first, constant(1))
-                exists = builder.icmp_signed("<", second, words)
-                e0 = exponential(first)
-                e1 = builder.select(exists, exponential(builder.select(exists, second, first)), vectors.zero)
-                builder.store(builder.fadd(builder.load(sums), builder.fadd(e0, e1)), sums)
-                _, low = keep(e0, first)
-                high, _ = keep(e1, second)
-                joined = builder.or_(low, builder.and_(high, bits_of(int(UPPER))))
-                place = builder.gep(e_words.data, [builder.add(builder.mul(loop.index, length), at)])
-                builder.store(joined, builder.bitcast(place, bits.as_pointer())).align = 4
-            vectors.store(builder.load(sums), sums_at)
+            e0 = exponential(first, biases[0])
+            e1 = builder.select(exists, exponential(builder.select(exists, second, first), biases[1]), vectors.zero)
+            sums = builder.gep(total.data, [at])
+            vectors.store(builder.fadd(vectors.load(sums), builder.fadd(e0, e1)), sums)
+            _, low = keep(e0, first)
+            high, _ = keep(e1, second)
+            joined = builder.or_(low, builder.and_(high, constants(int(UPPER))))
+            target = builder.gep(e_words.data, [builder.add(place, at)])
+            builder.store(joined, builder.bitcast(target, bits.as_pointer())).align = 4
 
-        lanes = lanes_of(32)
-        whole = builder.sdiv(length, constant(lanes))
-        with cgutils.for_range(builder, whole) as loop:
-            columns(lanes, builder.mul(loop.index, constant(lanes)))
-        done = builder.mul(whole, constant(lanes))
-        with builder.if_then(builder.icmp_signed("<", done, length)):
-            columns(lanes // 2, done)
+        with cgutils.for_range(builder, pairs) as loop:
+            word = builder.mul(loop.index, constant(2))
+            after = builder.add(word, constant(1))
+            exists = builder.icmp_signed("<", after, words)
+            first, place = builder.mul(word, length), builder.mul(loop.index, length)
+            biases = [bias(word), bias(builder.select(exists, after, word))]
+            pair = first, builder.add(first, length), exists, place, biases
+            with cgutils.for_range(builder, whole) as columns:
+                vectors = Vectors(builder, ir.FloatType(), 4, lanes)
+                pair_of_words(*pair, vectors, builder.mul(columns.index, constant(lanes)))
+            with builder.if_then(rest):
+                pair_of_words(*pair, Vectors(builder, ir.FloatType(), 4, lanes // 2), done)
         return context.get_dummy_value()
 
     return types.void(z, length, words, c, c0, reference, total, e, e0, e_words), codegen
