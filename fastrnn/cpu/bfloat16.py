@@ -101,6 +101,13 @@ def join_rows(a, b, out):
 
 
 @jit
+def join_scaled_rows(a, scale_a, b, scale_b, out):
+    """out[j] = two(scale_a a[j], scale_b b[j]) for all j of `out`."""
+    for j in range(len(out)):
+        out[j] = two(scale_a * a[j], scale_b * b[j])
+
+
+@jit
 def join_neighbours(row, out):
     """out[j] = two(row[2 j], row[2 j + 1]): a row of n float32, and (n + 1) // 2 uint32."""
     for j in range(len(row) // 2):

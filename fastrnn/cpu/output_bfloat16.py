@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, number, two
+from .bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, join_scaled_rows, number, two
 from .gemm import product
 from .jit import jit, overload
 from .linking import flat
@@ -80,16 +80,10 @@ def pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
     factor, scaled, factors = work.factor[member], work.scaled[member], work.factors[member]
     nothing = factor.dtype.type(0)
     for k in range(pairs):
-        i, h0, out = 2 * k, rows[2 * k], scaled[k]
-        if i + 1 < n:
-            h1, f0, f1 = rows[i + 1], factor[i], factor[i + 1]
-            for j in range(H):
-                out[j] = two(f0 * h0[j], f1 * h1[j])
-            factors[k] = two(f0, f1)
-        else:
-            for j in range(H):
-                out[j] = two(factor[i] * h0[j], nothing)
-            factors[k] = two(factor[i], nothing)
+        i = 2 * k
+        other, scale = (i + 1, factor[i + 1]) if i + 1 < n else (i, nothing)
+        join_scaled_rows(rows[i, :H], factor[i], rows[other, :H], scale, scaled[k])
+        factors[k] = two(factor[i], scale)
     for word0 in range(first, last, WORDS):
         words, at, row = min(WORDS, last - word0), word0 * length // 2, length // 2
         product(work.e, at, row, 1, flat(scaled), 0, H, flat(dV), word0 * H, H, words, H, pairs, add)
