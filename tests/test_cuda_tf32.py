@@ -4,6 +4,7 @@ The instruction is emulated by what the PTX ISA says of it ("Matrix Fragments fo
 """
 
 import copy
+import logging
 import threading
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import CELLS, HAS_GPU, make_model, random_batch
 
-from fastrnn import DeviceError, FastRNN, LanguageModel, Seq2Seq, devices
+from fastrnn import FastRNN, LanguageModel, Seq2Seq, devices
 from fastrnn.cuda import driver, instructions, product, tensor
 from fastrnn.cuda.driver import to_device, to_host
 
@@ -220,9 +221,11 @@ SMALL = {"hidden_dim": 3, "vocab_size": 5, "max_epochs": 1, "batch_size": 2, "ra
 class TestParameter:
     def test_all_products_of_training_and_scoring_follow_it(self, asked):
         model = FastRNN(**SMALL, **DEEP, matmul_precision="tf32").fit(X, Y)
-        model.predict_proba(X)
         model.score_samples(X, Y)
         assert len(asked) > 20 and all(asked)
+        asked.clear()
+        model.predict_proba(X)
+        assert asked and not any(asked)
         asked.clear()
         model.set_params(matmul_precision="float32").score_samples(X, Y)
         FastRNN(**SMALL, **DEEP).fit(X, Y)
@@ -258,15 +261,20 @@ class TestParameter:
         with pytest.raises(ValueError, match="with dtype float64"):
             model.set_params(matmul_precision="tf32").predict(X)
 
-    def test_a_gpu_without_is_told(self, monkeypatch):
+    def test_a_gpu_without_is_told_once(self, monkeypatch, caplog):
+        devices._tell.cache_clear()
+        expected = FastRNN(**SMALL).fit(X, Y).loss_curve_
         monkeypatch.setattr(
             devices, "_tf32_problem", lambda: "the GPU has compute capability 7.5, expected at least 8.0"
         )
-        with pytest.raises(
-            DeviceError, match='^matmul_precision: found "tf32", but the GPU has .* or ask for "float32"$'
-        ):
-            FastRNN(**SMALL, matmul_precision="tf32").fit(X, Y)
-        FastRNN(**SMALL).fit(X, Y)
+        with caplog.at_level(logging.WARNING, "fastrnn"):
+            for _ in range(2):
+                assert FastRNN(**SMALL, matmul_precision="tf32").fit(X, Y).loss_curve_ == expected
+        assert caplog.text.count('"tf32": products are in float32, since the GPU has compute capability 7.5') == 1
+
+    def test_bfloat16_lets_a_gpu_take_tf32(self, asked):
+        FastRNN(**SMALL, **DEEP, matmul_precision="bfloat16").fit(X, Y)
+        assert asked and all(asked)
 
     def test_files_and_copies(self, tmp_path, asked):
         text = ["A cat sat. A dog sat."]
