@@ -68,6 +68,7 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
         meet(barrier, size)
         if learn:
             _sum_parts(member, size, n, log_sum, work, errors, dscale, dh_scale)
+            meet(barrier, size)  # the next block's parts take the place of these
     return True
 
 
