@@ -35,9 +35,7 @@ def round_weights(V, first, last, work):
         if word + 1 < last:
             join_rows(V[word], V[word + 1], work.V_words[word // 2])
         else:
-            out, row = work.V_words[word // 2], V[word]
-            for j in range(len(row)):
-                out[j] = two(row[j], row.dtype.type(0))
+            join_rows(V[word], V[word, :0], work.V_words[word // 2])
 
 
 def pass_logits(member, V, c, first, last, targets, rows, work, learn):
@@ -46,7 +44,7 @@ def pass_logits(member, V, c, first, last, targets, rows, work, learn):
     length, even = row_length(n), n + n % 2  # a token beyond an odd last one makes its pair, of zeros
     hT, z, e_words, part = work.hT[member], work.z[member], work.e_words[member], work.part[member]
     reference, total, before = work.reference[member], work.total[member], work.before[member]
-    _transpose(rows, hT, length, units)
+    _transpose(rows, H, hT, length)
     for i in range(length):
         reference[i], total[i] = -np.inf if i < n else 0, 0
     for word0 in range(first, last, WORDS):
@@ -115,12 +113,12 @@ def _raise_reference(c, first, word0, words, n, z, e, reference, total, part, le
 
 
 @jit
-def _transpose(rows, hT, length, units):
-    """hT[k * length + i] = two(rows[i, 2 k], rows[i, 2 k + 1]), and zeros for a token beyond an odd last one."""
+def _transpose(rows, H, hT, length):
+    """hT[k * length + i] = two(rows[i, 2 k], rows[i, 2 k + 1]) of H units; zeros beyond an odd last unit or token."""
     n = len(rows)
-    for k in range(units):
+    for k in range((H + 1) // 2):
         out = hT[k * length : k * length + n + n % 2]
-        if 2 * k + 1 < rows.shape[1]:
+        if 2 * k + 1 < H:
             for i in range(n):
                 out[i] = two(rows[i, 2 * k], rows[i, 2 * k + 1])
         else:
@@ -132,6 +130,7 @@ def _transpose(rows, hT, length, units):
 
 @jit
 def _set_targets(c, word0, words, targets, target_logit, z, length):
+    """Put the exact logits of the targets, less their bias, in the place of those of rounded factors."""
     for i in range(len(targets)):
         word = targets[i]
         if word0 <= word < word0 + words:
