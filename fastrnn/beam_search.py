@@ -94,7 +94,7 @@ def _decoder(network, rows):
     """A network as the kernels take it, for steps of at least so many rows; without states to start from."""
     V, c, dtype = network.model.V, network.model.c, network.dtype
     bfloat16 = network.matmul_precision == "bfloat16"
-    VT = transposed_panels(V, bfloat16)[: None if rows >= FEW else 0]
+    VT = transposed_panels(V if rows >= FEW else V[:0], bfloat16)
     padding = np.full(-(-len(V) // PANEL) * PANEL, -np.inf, dtype)
     padding[: len(V)] = 0
     bias = padding.copy()
@@ -124,7 +124,8 @@ def _search(team, networks, decoders, rule, width):
         allocate_work(network.model, team.size, together, beams, columns, network.matmul_precision == "bfloat16")
         for network in networks
     ]
-    works = [work._replace(logits=works[0].logits) for work in works]
+    logits = works[0].logits  # of all, but h, which depends on a network's size and precision
+    works = [work._replace(logits=logits._replace(h=work.logits.h)) for work in works]
     for piece in pieces(B * rule.max_length + 1, 1):  # a slot is never free, so there are no more steps than that
         steps = 1 if ensemble else piece.stop - piece.start
         for _ in range(piece.start, piece.stop, steps):

@@ -2,6 +2,11 @@
 
 import copy
 import logging
+import os
+import subprocess
+import sys
+import threading
+import time
 
 import numba
 import numpy as np
@@ -11,8 +16,8 @@ from conftest import CELLS, COMPILED, examples, make_model, random_batch, weight
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, devices
-from fastrnn.cpu import bfloat16, panels
+from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, devices, second_process
+from fastrnn.cpu import bfloat16, output, panels
 from fastrnn.cpu.bfloat16 import split, two
 from fastrnn.cpu.gemm import PANEL, product
 from fastrnn.cpu.vector import has_features
@@ -229,6 +234,54 @@ class TestGradients:
         assert np.isnan(loss) and np.isnan(found["V"]).all()
 
 
+def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13):
+    """dV, dh and nll of the output layer, of states with `wider` more columns that are NaN."""
+    model = make_model("rnn", C, H, 0, dtype="float32", matmul_precision=precision).network_
+    rng = np.random.default_rng(0)
+    state = np.full((tokens, H + wider), np.nan, f4)
+    state[:, :H] = rng.uniform(-1, 1, (tokens, H))
+    targets = rng.integers(0, C, tokens).astype(np.int32)
+    work = model.workspace(members, tokens=tokens, steps=1, sequences=1, learn=True)
+    V, c, dV, dc, dh = model.model.V, model.model.c, np.zeros((C, H), f4), np.zeros(C, f4), np.zeros((tokens, H), f4)
+
+    def run(member):
+        output.output_layer(
+            member, members, None, V, c, tokens, state, targets, work.softmax, dV, dc, dh, f4(1), f4(1), False
+        )
+
+    threads = [threading.Thread(target=run, args=(member,)) for member in range(members)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return dV, dh, work.softmax.nll
+
+
+@pytest.mark.skipif(COMPILED, reason="the output layer is called as plain Python")
+class TestOutputLayer:
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_a_member_that_is_late(self, precision, monkeypatch):
+        """What it still reads of a block is not overwritten by the next block of the others."""
+        tokens = 2 * output.TOKENS + 7
+        alone = output_layer_gradients(precision, tokens)
+        barrier, sum_parts = threading.Barrier(2, timeout=60), output._sum_parts
+
+        def late(member, *arguments):
+            time.sleep(0.3 * member)
+            sum_parts(member, *arguments)
+
+        monkeypatch.setattr(output, "meet", lambda *_: barrier.wait())
+        monkeypatch.setattr(output, "_sum_parts", late)
+        for found, expected in zip(output_layer_gradients(precision, tokens, 2), alone, strict=True):
+            assert np.linalg.norm(found - expected) < ROUNDING * np.linalg.norm(expected)
+
+    @pytest.mark.parametrize("H", [8, 9])
+    def test_reads_no_part_of_the_state_but_h(self, H):
+        found, expected = (output_layer_gradients("bfloat16", 5, H=H, wider=wider) for wider in (H, 0))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 SHAPES = {
     "one": {}, "deep": {"num_layers": 2}, "embedding": {"embedding_dim": 7},
     "three": {"num_layers": 3, "embedding_dim": 4},
@@ -363,6 +416,21 @@ class TestSearch:
         assert np.mean(same) > 0.8
 
 
+@pytest.mark.parametrize("first", [(9, "bfloat16"), (4, "bfloat16"), (9, "float32")])
+def test_an_ensemble_of_several_sizes_and_precisions(first):
+    rng, models = np.random.default_rng(0), []
+    source = [rng.integers(2, 20, 3) for _ in range(12)]
+    for H, precision in (first, (4, "bfloat16"), (9, "bfloat16")):
+        parameters = {"hidden_dim": H, "max_epochs": 1, "init_scale": 0.7, "random_state": 0}
+        targets = [np.append(s, 1) for s in source]
+        models.append(Seq2Seq("gru", **parameters, matmul_precision=precision).fit(source, targets))
+    found = Ensemble(models).search(source, beam_width=3, max_length=4)
+    for model in models:
+        model.set_params(matmul_precision="float32")
+    for one, other in zip(found, Ensemble(models).search(source, beam_width=3, max_length=4), strict=True):
+        assert one[0].log_prob == pytest.approx(other[0].log_prob, abs=0.05)
+
+
 class TestParameter:
     def test_of_a_cpu(self):
         assert devices.products("bfloat16", "float32", "cpu") == "bfloat16"
@@ -392,3 +460,20 @@ class TestParameter:
         assert COMPILED and has_features("+avx512bf16", features="+avx2,+avx512bf16")
         monkeypatch.setattr(bfloat16, "has_features", lambda *wanted: False)
         assert bfloat16.problem() == "this CPU has no AVX512_BF16"
+
+    @pytest.mark.compiled
+    def test_vectors_may_be_forbidden(self):
+        """Then no instruction of theirs is asked for: LLVM would end the process."""
+        script = "from fastrnn.cpu import bfloat16; print(bfloat16.problem())"
+        environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "this CPU has no AVX512_BF16\n"
+
+
+@pytest.mark.compiled
+def test_the_second_process_compiles_no_product_in_float32():
+    plain, rounded = (second_process.versions("rnn", "float32", precision) for precision in ("float32", "bfloat16"))
+    names = ["uint32" in str(version.kinds) for version in rounded]
+    assert len(rounded) == len(plain) + 1 and all(names), names
