@@ -8,6 +8,7 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 
 I64, I32 = ir.IntType(64), ir.IntType(32)
 
@@ -16,7 +17,7 @@ def has_features(*wanted, features=None):
     """Whether this machine has all these features, as LLVM writes them; or whether `features` has."""
     if features is None:
         chosen = numba.config.CPU_FEATURES
-        features = chosen if chosen is not None else llvm.get_host_cpu_features().flatten()
+        features = chosen if chosen is not None else get_host_cpu_features()  # without what NUMBA_ENABLE_AVX=0 forbids
     return set(wanted) <= set(features.split(","))
 
 
