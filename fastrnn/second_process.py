@@ -73,7 +73,6 @@ def versions(cell, dtype, matmul_precision="float32"):
             errors.dh, 0.0, 0.0, True,
         ),
     }  # fmt: skip
-    products = [product_version(dtype)]
-    if matmul_precision == "bfloat16":
-        products += [product_version("uint32"), rounded_product_version()]
+    rounded = matmul_precision == "bfloat16"  # all products, then
+    products = [product_version("uint32"), rounded_product_version()] if rounded else [product_version(dtype)]
     return [*products, *(kernel.version_for(values) for kernel, values in arguments.items())]
