@@ -12,7 +12,8 @@ import numba
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, examples, make_model, random_batch, weights
+from conftest import CELLS as ALL_CELLS
+from conftest import COMPILED, examples, make_model, random_batch, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from fastrnn.cpu.vector import has_features
 
 pytestmark = pytest.mark.skipif(bfloat16.problem() is not None, reason=str(bfloat16.problem()))
 
+CELLS = ["lstm"] if COMPILED else ALL_CELLS  # what depends on the cell is shown without compiling it once more
 ROUNDING = 2.0**-8  # of a factor, relative
 SMALL = {"hidden_dim": 8, "max_epochs": 2, "batch_size": 2, "random_state": 0}
 X, Y = [[0, 2, 1, 3], [2, 0]], [[2, 1, 3, 1], [0, 1]]
@@ -194,7 +196,7 @@ class TestGradients:
         assert distance(found, expected) < 4 * ROUNDING
 
     def test_are_rounded(self):
-        model = make_model("rnn", 300, 20, 0, dtype="float32")
+        model = make_model("lstm", 300, 20, 0, dtype="float32")
         x, y = random_batch(300, [9] * 30, 0)
         loss, exact = model.gradients(x, y)
         model.set_params(matmul_precision="bfloat16")
@@ -206,9 +208,9 @@ class TestGradients:
     def test_logits_that_lie_far_apart(self, threads, order):
         """What is subtracted from a token's logits is raised again and again, or far too large in the end."""
         C, (x, y) = 701, random_batch(701, [9] * 12 + [4] * 9, 0)
-        model = make_model("rnn", C, 9, 0, dtype="float32", n_threads=threads)
+        model = make_model("lstm", C, 9, 0, dtype="float32", n_threads=threads)
         model.params_["c"] = np.linspace(-400, 400, C)[::order]
-        expected_loss, expected = reference.gradients("rnn", weights(model), x, y)
+        expected_loss, expected = reference.gradients("lstm", weights(model), x, y)
         model.set_params(matmul_precision="bfloat16")
         loss, found = model.gradients(x, y)
         assert loss == pytest.approx(expected_loss, rel=1e-4)
@@ -216,11 +218,11 @@ class TestGradients:
 
     def test_of_a_well_predicted_word_are_not_lost_in_the_rounding(self):
         """1 - p of the target is 1e-4, less than p is rounded by."""
-        model = make_model("rnn", 50, 8, 0, dtype="float32")
+        model = make_model("lstm", 50, 8, 0, dtype="float32")
         x, y = [[1] * 7], [[3] * 7]
         model.params_["c"][:] = 0
         model.params_["c"][3] = np.log(50) + np.log(1e4)
-        expected_loss, expected = reference.gradients("rnn", weights(model), x, y)
+        expected_loss, expected = reference.gradients("lstm", weights(model), x, y)
         assert 1e-5 < expected_loss < 1e-3
         model.set_params(matmul_precision="bfloat16")
         loss, found = model.gradients(x, y)
@@ -228,7 +230,7 @@ class TestGradients:
         assert distance(found, expected) < 4 * ROUNDING
 
     def test_of_what_is_not_finite(self):
-        model = make_model("rnn", 50, 8, 0, dtype="float32", matmul_precision="bfloat16")
+        model = make_model("lstm", 50, 8, 0, dtype="float32", matmul_precision="bfloat16")
         model.params_["V"][7, 3] = np.nan
         loss, found = model.gradients([[1, 2]], [[2, 3]])
         assert np.isnan(loss) and np.isnan(found["V"]).all()
@@ -347,7 +349,7 @@ class TestTraining:
         y = x
         losses = {}
         for precision in ("float32", "bfloat16"):
-            model = FastRNN("gru", hidden_dim=16, max_epochs=25, random_state=0, matmul_precision=precision).fit(x, y)
+            model = FastRNN("lstm", hidden_dim=16, max_epochs=25, random_state=0, matmul_precision=precision).fit(x, y)
             losses[precision] = model.loss(x, y)
         assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05) and losses["bfloat16"] < 1
         assert model.network_.model.dense.dtype == np.float32
@@ -363,8 +365,8 @@ class TestTraining:
 
     def test_a_checkpoint_and_files_do_not_hold_it(self, tmp_path):
         path = tmp_path / "run.ckpt"
-        FastRNN(**SMALL | {"max_epochs": 1}, checkpoint=path).fit(X, Y)
-        model = FastRNN(**SMALL, matmul_precision="bfloat16").fit(X, Y, resume=path)
+        FastRNN("lstm", **SMALL | {"max_epochs": 1}, checkpoint=path).fit(X, Y)
+        model = FastRNN("lstm", **SMALL, matmul_precision="bfloat16").fit(X, Y, resume=path)
         assert model.n_epochs_ == 2
         model.save(tmp_path / "model.npz")
         again = FastRNN.load(tmp_path / "model.npz")
@@ -372,13 +374,13 @@ class TestTraining:
         np.testing.assert_array_equal(again.predict_proba(X)[0], model.predict_proba(X)[0])
 
     def test_text(self):
-        model = LanguageModel(**SMALL, matmul_precision="bfloat16").fit(["A cat sat. A dog sat. A cat ran."])
+        model = LanguageModel(cell="lstm", **SMALL, matmul_precision="bfloat16").fit(["A cat sat. A dog sat. A cat ran."])
         assert model.model_.network_.matmul_precision == "bfloat16"
         assert model.generate(1, random_state=0)
 
 
 def test_predictions_and_what_is_drawn_are_not_rounded():
-    model = make_model("gru", 70, 9, 0, dtype="float32")
+    model = make_model("lstm", 70, 9, 0, dtype="float32")
     x, _ = random_batch(70, [9] * 12, 0)
     expected = model.predict(x), model.predict_proba(x), model.generate(9, random_state=0, max_length=5)
     model.set_params(matmul_precision="bfloat16")
@@ -438,16 +440,16 @@ class TestParameter:
         with pytest.raises(
             ValueError, match='^matmul_precision: found "bfloat16" with dtype float64, expected dtype f'
         ):
-            FastRNN(**SMALL, dtype="float64", matmul_precision="bfloat16").fit(X, Y)
+            FastRNN("lstm", **SMALL, dtype="float64", matmul_precision="bfloat16").fit(X, Y)
 
     def test_of_a_cpu_without(self, monkeypatch, caplog):
         """It is said once, and all is as in float32."""
         monkeypatch.setattr(devices, "bfloat16_problem", lambda: "this CPU has no AVX512_BF16")
         devices._tell.cache_clear()
-        expected = FastRNN(**SMALL).fit(X, Y).loss_curve_
+        expected = FastRNN("lstm", **SMALL).fit(X, Y).loss_curve_
         with caplog.at_level(logging.WARNING, "fastrnn"):
             for _ in range(2):
-                assert FastRNN(**SMALL, matmul_precision="bfloat16").fit(X, Y).loss_curve_ == expected
+                assert FastRNN("lstm", **SMALL, matmul_precision="bfloat16").fit(X, Y).loss_curve_ == expected
         said = 'matmul_precision="bfloat16": products are in float32, since this CPU has no AVX512_BF16'
         assert caplog.text.count(said) == 1
 

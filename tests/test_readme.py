@@ -55,6 +55,7 @@ SMALLER = [(r"max_epochs=\d+", "max_epochs=1"), (r"hidden_dim=256", "hidden_dim=
     ("from fastrnn import FastRNN\n\nx, y", 1, "."),
     ("from fastrnn import LanguageModel, read_texts\n\nlm = LanguageModel(\n    max_epochs", 1, "."),
     ("from fastrnn import Translator", 4, "["),
+    ("from fastrnn import Seq2Seq\n\nmodel", 1, "["),
 ])  # fmt: skip
 def test_python_blocks_print_what_they_promise(beginning, lines, holds, comments):
     (code,) = [block for block in blocks("python") if block.startswith(beginning)]
