@@ -374,7 +374,8 @@ class TestTraining:
         np.testing.assert_array_equal(again.predict_proba(X)[0], model.predict_proba(X)[0])
 
     def test_text(self):
-        model = LanguageModel(cell="lstm", **SMALL, matmul_precision="bfloat16").fit(["A cat sat. A dog sat. A cat ran."])
+        text = ["A cat sat. A dog sat. A cat ran."]
+        model = LanguageModel(cell="lstm", **SMALL, matmul_precision="bfloat16").fit(text)
         assert model.model_.network_.matmul_precision == "bfloat16"
         assert model.generate(1, random_state=0)
 
