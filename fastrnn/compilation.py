@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .base import check_choice
 from .cells import CELLS
-from .devices import listener, resolve
+from .devices import listener, product_precision, resolve
 from .estimator import FastRNN
 from .optimizer import OPTIMIZERS
 from .seq2seq import Ensemble, Seq2Seq
@@ -48,7 +48,7 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
     device : {"cpu", "cuda", "auto"}
         For which the kernels are; those for a GPU are compiled on a machine that has it.
     matmul_precision : {"float32", "tf32", "bfloat16"}
-        Of the models that will use them.
+        Of the models that will use them; with another dtype than float32 only "float32".
 
     Returns
     -------
@@ -59,6 +59,8 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
     for names, name, choices in ((cells, "cell", CELLS), (dtypes, "dtype", DTYPES)):
         for value in names:
             check_choice(name, value, choices)
+    for dtype in dtypes:
+        product_precision(matmul_precision, dtype, resolve(device))
     listen, shared = listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}
     return [_timed(cell, dtype, task, shared, listen) for cell, dtype in product(cells, dtypes) for task in _TASKS]
 

@@ -42,7 +42,7 @@ def _tell(text):
     logger.warning(text)
 
 
-def products(precision, dtype, device):
+def product_precision(precision, dtype, device):
     """The precision of large products on "cpu" or "cuda": the fastest that is no less precise than is asked for.
 
     `dtype` is the network's, "float32" or "float64". Says once if the device has none but float32.

@@ -91,10 +91,11 @@ class FastRNN(Trainable):
         The least precision that large products may have, in training, scoring and beam search; a device takes the
         fastest of its own that is no less precise. Their factors are rounded, to 11 significant bits in tf32 (each off
         by 2^-11 = 5e-4 of itself at most) and to 8 in bfloat16 (2^-8 = 4e-3), and summed up in float32. Weights,
-        states, gates and updates stay float32; dtype "float64" takes no other than "float32". A CPU with AVX512_BF16
-        multiplies in bfloat16, a GPU of compute capability 8.0 or more in tf32; any other stays with float32, and that
-        is said once. Gradients are then off by 1e-4 to 5e-4 of their norm in tf32, by 1e-3 to 1e-2 in bfloat16. What
-        is predicted or drawn is not rounded. Files do not hold it.
+        states, gates and updates stay float32; dtype "float64" takes no other than "float32". A CPU multiplies in
+        float32, for "bfloat16" in that if it has AVX512_BF16; a GPU, but for "float32", in tf32 if it has compute
+        capability 8.0 or more. One that has not stays with float32, and that is said once. Gradients are typically
+        off by 1e-4 to 5e-4 of their norm in tf32, by 1e-3 to 1e-2 in bfloat16. `predict`, `predict_proba` and what is
+        drawn are not rounded. Files do not hold it.
     n_threads : int, optional
         By default the cores this process may use.
     random_state : int, numpy.random.Generator or RandomState, optional

@@ -12,7 +12,7 @@ from .base import Estimator, as_generator, check_bool, check_choice, check_integ
 from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
 from .cpu.threads import available_cores
-from .devices import moved, products, resolve
+from .devices import moved, product_precision, resolve
 from .history import History
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
@@ -41,7 +41,7 @@ class Trainable(Estimator):
         device = resolve(self.device)
         if self._network.device != device:
             self._network = moved(self._network, device)
-        precision = products(self.matmul_precision, self._network.dtype.name, device)
+        precision = product_precision(self.matmul_precision, self._network.dtype.name, device)
         for network in self._network.networks:
             network.matmul_precision = precision
         return self._network
@@ -180,7 +180,7 @@ class Trainable(Estimator):
         except TypeError:
             name = self.dtype
         check_choice("dtype", name, DTYPES)
-        products(self.matmul_precision, name, resolve(self.device))
+        product_precision(self.matmul_precision, name, resolve(self.device))
         self._threads()
         if not isinstance(self.verbose, (bool, int)):
             raise TypeError(f"verbose: found {self.verbose!r}, expected an int")

@@ -17,7 +17,7 @@ from conftest import COMPILED, examples, make_model, random_batch, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, devices, second_process
+from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, devices, second_process, warmup
 from fastrnn.cpu import bfloat16, output, panels
 from fastrnn.cpu.bfloat16 import split, two
 from fastrnn.cpu.gemm import PANEL, product
@@ -436,12 +436,16 @@ def test_an_ensemble_of_several_sizes_and_precisions(first):
 
 class TestParameter:
     def test_of_a_cpu(self):
-        assert devices.products("bfloat16", "float32", "cpu") == "bfloat16"
-        assert devices.products("tf32", "float32", "cpu") == "float32"
+        assert devices.product_precision("bfloat16", "float32", "cpu") == "bfloat16"
+        assert devices.product_precision("tf32", "float32", "cpu") == "float32"
         with pytest.raises(
             ValueError, match='^matmul_precision: found "bfloat16" with dtype float64, expected dtype f'
         ):
             FastRNN("lstm", **SMALL, dtype="float64", matmul_precision="bfloat16").fit(X, Y)
+
+    def test_warmup_asks_before_it_compiles(self):
+        with pytest.raises(ValueError, match='^matmul_precision: found "bfloat16" with dtype float64'):
+            warmup(["rnn"], ["float32", "float64"], matmul_precision="bfloat16")
 
     def test_of_a_cpu_without(self, monkeypatch, caplog):
         """It is said once, and all is as in float32."""
@@ -456,7 +460,7 @@ class TestParameter:
 
     def test_of_a_gpu(self, monkeypatch):
         monkeypatch.setattr(devices, "_tf32_problem", lambda: None)
-        assert devices.products("bfloat16", "float32", "cuda") == "tf32"
+        assert devices.product_precision("bfloat16", "float32", "cuda") == "tf32"
 
     @pytest.mark.compiled
     def test_the_cpu_s_features_decide(self, monkeypatch):
