@@ -33,8 +33,6 @@ class TorchStreams:
         if embedding_dim is None:
             self.embedding.weight = nn.Parameter(torch.eye(size), requires_grad=False)
         self.layer = nn.LSTM(embedding_dim or size, hidden_dim, num_layers, dropout=dropout if num_layers > 1 else 0.0)
-        for i in range(num_layers):  # trained, this twin of bias_ih would double the rate of the biases
-            getattr(self.layer, f"bias_hh_l{i}").requires_grad_(False)
         self.output = nn.Linear(hidden_dim, size)
         if tie_weights:
             self.output.weight = self.embedding.weight
