@@ -84,7 +84,8 @@ def probabilities(member, size, barrier, V, c, count, state, origin, work, best,
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         places, rows = origin[block : block + n], state[block : block + n]
-        pass_logits(member, V, c, first, last, work.best[member, :n], rows, work, False)
+        nobody = work.best[member, :n]  # in the place of targets: to a workspace.Softmax only their number counts
+        pass_logits(member, V, c, first, last, nobody, rows, work, False)
         meet(barrier, size)
         _log_sums(size, n, work.reference, work.total, log_sum)
         meet(barrier, size)

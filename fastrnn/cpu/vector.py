@@ -4,6 +4,8 @@
 has not.
 """
 
+import functools
+
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
@@ -13,11 +15,16 @@ from numba.core.codegen import get_host_cpu_features
 I64, I32 = ir.IntType(64), ir.IntType(32)
 
 
+@functools.cache  # every use of a network asks
+def _host_features():
+    return get_host_cpu_features()  # without what NUMBA_ENABLE_AVX=0 forbids
+
+
 def has_features(*wanted, features=None):
     """Whether this machine has all these features, as LLVM writes them; or whether `features` has."""
     if features is None:
         chosen = numba.config.CPU_FEATURES
-        features = chosen if chosen is not None else get_host_cpu_features()  # without what NUMBA_ENABLE_AVX=0 forbids
+        features = chosen if chosen is not None else _host_features()
     return set(wanted) <= set(features.split(","))
 
 
