@@ -31,7 +31,7 @@ def pyplot():
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise ImportError('pictures need matplotlib: pip install "fastrnn[plot]"') from None
+        raise ImportError('pictures need matplotlib: pip install matplotlib') from None
     return pyplot
 
 

@@ -47,7 +47,7 @@ THREADS = 4 if SIMULATED else 256
 USUAL_SHARED = 48 * 1024
 OLDEST = (7, 0)  # compute capability: Volta
 OLDEST_TF32 = (8, 0)  # Ampere
-INSTALL = 'install "fastrnn[cuda12]" or "fastrnn[cuda13]", whichever CUDA the driver is of'
+INSTALL = 'pip install "numba-cuda[cu12]" or "numba-cuda[cu13]", whichever CUDA the driver is of'
 # What kernels are made of besides `cpu`, and where they are kept: like those of `cpu.jit`, they are never stale.
 ROOMS = ("cuda", "cuda/cells")
 FOLDER = None if SIMULATED or CACHE_FOLDER is None else str(CACHE_FOLDER / f"cuda-{source_hash(rooms=ROOMS)}")

@@ -1,0 +1,32 @@
+"""Fit, score, generate and plot; print the losses, and the versions of the packages named on the command line."""
+
+import importlib.metadata as metadata
+import json
+import sys
+import warnings
+
+from sklearn.base import clone
+
+from fastrnn import FastRNN, LanguageModel, Seq2Seq
+from fastrnn.plotting import plot_losses
+
+warnings.simplefilter("error")
+
+x, y = [[0, 2, 3, 2, 4], [0, 3, 3]], [[2, 3, 2, 4, 1], [3, 3, 1]]
+losses = {}
+for cell in ("rnn", "lstm", "gru"):
+    model = FastRNN(cell, 12, max_epochs=3, random_state=0, n_threads=1).fit(x, y)
+    losses[cell] = model.loss(x, y)
+    assert len(model.generate(2, max_length=4, random_state=0)) == 2
+assert clone(model).get_params() == model.get_params()
+plot_losses([model]).figure.savefig("losses.svg")
+
+pairs = Seq2Seq("gru", 8, max_epochs=2, random_state=0, n_threads=1).fit([[2, 3], [3]], [[3], [2, 2]])
+losses["seq2seq"] = pairs.loss([[2, 3], [3]], [[3], [2, 2]])
+assert len(pairs.predict([[2]], beam_width=2)) == 1
+
+lm = LanguageModel(hidden_dim=8, max_epochs=2, random_state=0, n_threads=1).fit(["A cat sat. It slept!"] * 20)
+losses["text"] = lm.perplexity(["A cat slept."])
+assert len(lm.generate(2, random_state=0)) == 2
+
+print(json.dumps({"versions": {name: metadata.version(name) for name in sys.argv[1:]}, "losses": losses}))
