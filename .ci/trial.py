@@ -10,7 +10,7 @@ from sklearn.base import clone
 from fastrnn import FastRNN, LanguageModel, Seq2Seq
 from fastrnn.plotting import plot_losses
 
-warnings.simplefilter("error")
+warnings.filterwarnings("error", module="fastrnn")  # what dependencies warn each other of is theirs
 
 x, y = [[0, 2, 3, 2, 4], [0, 3, 3]], [[2, 3, 2, 4, 1], [3, 3, 1]]
 losses = {}
