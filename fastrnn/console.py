@@ -72,7 +72,7 @@ def writable(output):
     target = destination(path)
     if target is None:  # a device or the like, which is written into
         return path
-    folder = path.parent if target.name == path.name else target.parent
+    folder = target.parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such directory, {path.name} cannot be saved there")
     try:
