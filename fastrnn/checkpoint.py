@@ -75,7 +75,7 @@ def read(path, identity):
     """
     header, arrays = storage.read(path, identity["kind"])
     if header.get("checkpoint") != VERSION:
-        raise ValueError(f"{path}: found checkpoint version {header.get('checkpoint')}, expected {VERSION}")
+        raise ValueError(f"{path}: found checkpoint version {header.get('checkpoint')!r}, expected {VERSION}")
     found, expected = header.get("parameters"), identity["parameters"]
     if not isinstance(found, dict):
         raise ValueError(f"{path}: damaged: no parameters")

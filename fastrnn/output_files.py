@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -94,12 +95,8 @@ def destination(path):
     if not stat.S_ISREG(status.st_mode):
         return None
     target = Path(os.path.realpath(path))
-    try:
-        replaceable = os.path.samestat(status, os.stat(target))
-    except OSError:
-        replaceable = False
-    if not replaceable:  # as of /dev/stdout, where it leads to a file that has been deleted
-        return None
+    if not target.exists():  # /dev/stdout may lead to a file that has been deleted, and has no name any more
+        return None if os.path.exists(path) else target
     if not os.access(target, os.W_OK):
         raise _error(errno.EACCES, "found a read-only file, expected one that may be written", path)
     return target
@@ -207,6 +204,10 @@ def _rename(part, target, path):
             os.replace(part, target)
             return
         except OSError as error:
+            if error.errno == errno.EBUSY and not WINDOWS:  # a file mounted by itself into a container keeps its inode
+                shutil.copyfile(part, target)
+                os.unlink(part)
+                return
             if wait is None or not isinstance(error, PermissionError):
                 reason = f"{error.strerror}; another program may have it open" if WINDOWS else error.strerror
                 raise _error(error.errno, reason, path) from None

@@ -177,8 +177,8 @@ def opened(path, kind=None):
     ------
     FileNotFoundError
         There is no such file.
-    DamagedFile
-        It is damaged, not ours, of a newer version or of another kind.
+    ValueError
+        It is damaged (`DamagedFile`), not ours, of a newer version or of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -190,14 +190,15 @@ def opened(path, kind=None):
             del arrays.entries["header"]
             _check_depth(header)
         if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise DamagedFile(f"{path}: not a model saved by fastrnn")
+            raise ValueError(f"{path}: not a model saved by fastrnn")
         if header.get("version") != VERSION:
             found = _one_line(header.get("version"))
-            raise DamagedFile(f"{path}: found format version {found}, expected {VERSION}; upgrade fastrnn")
-        if not isinstance(header.get("kind"), str):
-            raise DamagedFile(f"{path}: damaged: no kind")
-        if kind not in (None, header["kind"]):
-            raise DamagedFile(f"{path}: found a {_one_line(header['kind'])}, expected a {kind}")
+            raise ValueError(f"{path}: found format version {found}, expected {VERSION}; upgrade fastrnn")
+        found = header.get("kind")
+        if not isinstance(found, str) or not re.fullmatch(r"[\w ]{1,60}", found):
+            raise DamagedFile(f"{path}: damaged: no kind of file")
+        if kind not in (None, found):
+            raise ValueError(f"{path}: found a {found}, expected a {kind}")
         yield header, arrays
 
 

@@ -24,7 +24,7 @@ LAYERS = dict(cell="lstm", num_layers=2, embedding_dim=3)
 TEXTS = ["Dr. Smith left. He saw a cat. The cat saw him."] * 5
 FACTS = {"learning_rates": 0.1, "mean_norms": math.nan, "max_norms": 2.0, "seconds": 0.5, "tokens": 7}
 ODD = [
-    None, True, -1, 0, 3, 10**30, 0.5, math.nan, math.inf, -math.inf, "1e400", "x", "5", "gru", [], [[[]]], [1], {},
+    None, True, -1, 0, 3, 10**30, 0.5, math.nan, math.inf, -math.inf, "1e400", "x\ny", "5", "gru", [], [[[]]], [1], {},
     {"a": 1},
 ]  # fmt: skip
 KINDS = ["FastRNN", "LanguageModel", "Seq2Seq", "Translator", "checkpoint"]
@@ -179,7 +179,7 @@ def test_an_intact_file_is_not_refused(kind, originals, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_bytes(kind, originals, tmp_path):
     rng, path, refused = np.random.default_rng(0), tmp_path / "file", 0
-    for _ in range(60):
+    for _ in range(50):
         content = bytearray(originals[kind])
         first, length = int(rng.integers(len(content))), int(rng.integers(1, 9))
         match rng.integers(5):
@@ -203,11 +203,11 @@ def test_odd_values_in_the_header(kind, originals, tmp_path):
     rng, path, refused = np.random.default_rng(0), tmp_path / "file", 0
     header, entries = parts(originals[kind])
     found = list(places(header))
-    for _ in range(150):
+    for _ in range(80):
         place, new = found[rng.integers(len(found))], [*ODD, ...][rng.integers(len(ODD) + 1)]
         write_json(path, entries, "header.npy", changed(header, place, new))
         refused += check(kind, path)
-    assert refused > 50
+    assert refused > 25
 
 
 @pytest.mark.parametrize("kind, name", [
@@ -218,11 +218,11 @@ def test_odd_values_in_a_vocabulary(kind, name, originals, tmp_path):
     _, entries = parts(originals[kind])
     config = json.loads(np.load(io.BytesIO(entries[name])).tobytes())
     found = list(places(config))
-    for _ in range(80):
+    for _ in range(50):
         place, new = found[rng.integers(len(found))], [*ODD, ...][rng.integers(len(ODD) + 1)]
         write_json(path, entries, name, changed(config, place, new))
         refused += check(kind, path)
-    assert refused > 20
+    assert refused > 10
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -238,7 +238,7 @@ def test_odd_arrays(kind, originals, tmp_path):
         lambda array: npy(np.array(array, [("a", array.dtype)])),
         lambda array: npy(array[None]),
         lambda array: npy(array[..., :0]),
-        lambda array: npy(array.ravel()[0]),
+        lambda array: npy(np.zeros((), array.dtype)),
         lambda array: npy(np.concatenate([array, array])),
         lambda array: npy(array * 0 - 1 if array.dtype.kind == "i" else array),
         lambda array: npy(array * np.nan if array.dtype.kind == "f" else array * 2),
