@@ -8,9 +8,11 @@ import time
 import numpy as np
 
 from . import storage
+from .base import check_integer
 
 VERSION = 1
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+_MT19937_NUMBERS, _PHILOX_NUMBERS = 624, 4  # that these two hold at a time
 
 logger = logging.getLogger("fastrnn")
 
@@ -35,10 +37,9 @@ class Checkpoint:
         return self.minutes is not None and time.monotonic() - self._written >= 60 * self.minutes
 
     def write(self, header, arrays):
-        """Write it aside, then rename it: until then the one before stays whole."""
+        """Write it; until it is whole, the one before stays."""
         self._written = time.monotonic()  # also if it fails: the next try is as far away
-        aside = f"{self.path}.part"  # not a name of its own each time: a process that is killed leaves at most one
-        storage.write(self.path, self.identity | {"checkpoint": VERSION} | header, arrays, aside)
+        storage.write(self.path, self.identity | {"checkpoint": VERSION} | header, arrays)
 
     def try_to_write(self, header, arrays):
         """The same, but a full disk is no reason to lose hours of training: it is told, and tried again later."""
@@ -74,7 +75,7 @@ def read(path, identity):
     """
     header, arrays = storage.read(path, identity["kind"])
     if header.get("checkpoint") != VERSION:
-        raise ValueError(f"{path}: found checkpoint version {header.get('checkpoint')}, expected {VERSION}")
+        raise ValueError(f"{path}: found checkpoint version {header.get('checkpoint')!r}, expected {VERSION}")
     found, expected = header.get("parameters"), identity["parameters"]
     if not isinstance(found, dict):
         raise ValueError(f"{path}: damaged: no parameters")
@@ -112,10 +113,21 @@ def generator_from(state):
         if name not in _BIT_GENERATORS:
             raise ValueError(f"found the random numbers' generator {name!r}, expected one of {_BIT_GENERATORS}")
         generator = getattr(np.random, name)()
-        generator.state = _restored(state)
-    except (KeyError, TypeError, OverflowError) as error:
+        restored = _restored(state)
+        _check_positions(restored)
+        generator.state = restored
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"found no state of random numbers ({error})") from None
     return np.random.Generator(generator)
+
+
+def _check_positions(state):
+    """ValueError where a state points outside the numbers that it holds: NumPy itself does not look."""
+    positions = ((state["state"].get("pos", 0), _MT19937_NUMBERS), (state.get("buffer_pos", 0), _PHILOX_NUMBERS))
+    for found, last in positions:
+        check_integer("position", found, 0)
+        if found > last:
+            raise ValueError(f"found the position {found} in random numbers, expected {last} at most")
 
 
 def _plain(value):
@@ -128,5 +140,7 @@ def _plain(value):
 
 def _restored(value):
     if isinstance(value, dict) and value.keys() == {"dtype", "values"}:
+        if value["dtype"] not in ("uint32", "uint64"):
+            raise ValueError(f"found the dtype {value['dtype']!r}, expected one of integers")
         return np.array(value["values"], value["dtype"])
     return {name: _restored(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -23,6 +23,7 @@ from .console import (
     count,
     count_weights,
     fail,
+    is_closed_pipe,
     perplexity,
     reason,
     remark,
@@ -62,10 +63,11 @@ def main(argv=None):
         return status
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # `fastrnn ... | head`: nothing more to write to, not even at Python's exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CUT_OFF
     except (ValueError, TypeError, OSError, MemoryError, ImportError, DeviceError) as error:
+        if isinstance(error, OSError) and is_closed_pipe(error):
+            # `fastrnn ... | head`: nothing more to write to, not even at Python's exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return CUT_OFF
         return fail(f"error: {reason(error)}", ERROR)
     finally:
         logger.removeHandler(remarks)

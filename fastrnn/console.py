@@ -1,10 +1,13 @@
 """What commands have in common: what they say and where, exit statuses, files to write."""
 
+import errno
 import math
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+from .output_files import WINDOWS, destination
 
 # Exit statuses besides arguments.ERROR; the last two as shells have them, 128 and the signal.
 OK, DIVERGED, INTERRUPTED, CUT_OFF = 0, 1, 130, 141
@@ -66,12 +69,20 @@ def best(model):
 def writable(output):
     """The path of a file that can be written: better known before the training than after it."""
     path = Path(output)
-    if path.is_dir():
-        raise ValueError(f"{path}: found a directory, expected a file to write")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent}: no such directory, {path.name} cannot be saved there")
+    target = destination(path)
+    if target is None:  # a device or the like, which is written into
+        return path
+    folder = target.parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such directory, {path.name} cannot be saved there")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             return path
     except OSError as error:
-        raise ValueError(f"{path.parent}: {path.name} cannot be saved there ({reason(error)})") from None
+        raise ValueError(f"{folder}: {path.name} cannot be saved there ({reason(error)})") from None
+
+
+def is_closed_pipe(error):
+    """Whether an OSError says that the reader of standard output has gone: Windows calls that an invalid argument."""
+    named_no_file = WINDOWS and error.errno == errno.EINVAL and error.filename is None
+    return isinstance(error, BrokenPipeError) or named_no_file

@@ -507,11 +507,16 @@ class FastRNN(Trainable):
 
     _check_data = staticmethod(check_pair)
 
-    def _make_network(self, size):
-        return network_class(resolve(self.device))(
+    def _make_network(self, size, device=None, **options):
+        return network_class(device or resolve(self.device))(
             self.cell, size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
-            bool(self.tie_weights),
+            bool(self.tie_weights), **options,
         )  # fmt: skip
+
+    @staticmethod
+    def _stored_size(size):
+        check_integer("vocab_size", size, 1)
+        return size
 
     def _check_indices(self, data, size):
         """The number of indices, checked: `size`, or vocab_size, or one more than the largest of the data."""

@@ -2,6 +2,8 @@
 
 import math
 
+from .base import check_integer
+
 _BY_EPOCH = ("learning_rates", "mean_norms", "max_norms", "seconds", "tokens")
 
 
@@ -53,17 +55,39 @@ class History:
 
     @classmethod
     def from_header(cls, header):
-        """Of what `to_header` gave; of older files, which lack most of it, what they have."""
+        """Of what `to_header` gave; of older files, which lack most of it, what they have.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is nothing that `to_header` gives.
+        """
         history = cls()
-        history.losses = [float(loss) for loss in header["losses"]]
-        history.validation_losses = [float(loss) for loss in header.get("validation_losses", ())]
-        history.evaluations = [(int(n), float(loss)) for n, loss in header["evaluations"]]
-        best = header.get("best_epoch")
-        history.best_epoch = None if best is None else int(best)
-        epochs = len(history.losses)
+        history.losses = [float(_checked("losses", loss)) for loss in header["losses"]]
+        epochs, validation = len(history.losses), header.get("validation_losses", [])
+        history.validation_losses = [float(_checked("validation_losses", loss)) for loss in validation]
+        if len(validation) > epochs:
+            raise ValueError(f"found {len(validation)} validation_losses, expected {epochs} at most")
+        for done, loss in header["evaluations"]:
+            check_integer("evaluations", done, 0)
+            history.evaluations.append((done, float(_checked("evaluations", loss, finite=False))))
+        history.best_epoch = header.get("best_epoch")
+        check_integer("best_epoch", history.best_epoch, 1, none=True)
+        if (history.best_epoch or 0) > len(validation):
+            raise ValueError(f"best_epoch: found {history.best_epoch}, expected {len(validation)} at most")
         for name in _BY_EPOCH:
-            entries = [x if type(x) is int else float(x) for x in header.get(name, [math.nan] * epochs)]
+            finite = name not in ("mean_norms", "max_norms")
+            entries = [_checked(name, entry, finite) for entry in header.get(name, [math.nan] * epochs)]
             if len(entries) != epochs:
                 raise ValueError(f"found {len(entries)} {name}, expected {epochs}")
             setattr(history, name, entries)
         return history
+
+
+def _checked(name, value, finite=True):
+    """An entry of a list: a number, or NaN for one that is not known, and infinite only where it may be."""
+    if type(value) not in (int, float):
+        raise TypeError(f"{name}: found {value!r}, expected numbers")
+    if type(value) is int and abs(value) >= 2**63 or finite and math.isinf(value):
+        raise ValueError(f"{name}: found {value!r}, expected finite numbers")
+    return value

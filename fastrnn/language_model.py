@@ -5,7 +5,7 @@ import numpy as np
 from . import storage
 from .base import Estimator, check_choice
 from .estimator import FastRNN
-from .trainable import restored_if_refused
+from .trainable import read_vocabulary, restored_if_refused
 from .vocabulary import UNKNOWN_TOKEN, Vocabulary
 
 _OWN = ("level", "lowercase", "sentence_split")
@@ -173,7 +173,7 @@ class LanguageModel(Estimator):
         return (sentences, log_probs) if return_log_probs else sentences
 
     def save(self, path):
-        """Write vocabulary and model to one .npz file, aside first, then renamed."""
+        """Write vocabulary and model to one .npz file; as `FastRNN.save`."""
         self._check_fitted("model_")
         vocabulary = {f"vocabulary/{name}": array for name, array in self.vocabulary_.to_arrays().items()}
         header = {"kind": "LanguageModel"} | self.model_._header()
@@ -182,13 +182,9 @@ class LanguageModel(Estimator):
     @classmethod
     def load(cls, path, *, device="cpu"):
         """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
-        header, arrays = storage.read(path, "LanguageModel")
-        stored = {n.removeprefix("vocabulary/"): a for n, a in arrays.items() if n.startswith("vocabulary/")}
-        try:
-            vocabulary = Vocabulary.from_arrays(stored)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        model = FastRNN._from_file(path, header, arrays, device)
+        with storage.opened(path, "LanguageModel") as (header, arrays):
+            vocabulary = read_vocabulary(path, arrays, "vocabulary/")
+            model = FastRNN._from_file(path, header, arrays, device)
         if model.vocab_size_ != len(vocabulary):
             raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
         parameters = model.get_params() | {"vocab_size": vocabulary.max_size}

@@ -23,6 +23,11 @@ SCORE_SEQUENCES = 64
 SCORE_STEPS = 128
 
 
+def unallocated(shape, dtype):
+    """Zeros of any shape that take no memory: a network of them has shapes, but cannot be written to."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
 class Network:
     """Recurrent layers between words, or their embedding, and an output layer V.
 
@@ -44,6 +49,8 @@ class Network:
         The embedding is V; E must be H.
     output : bool
         With the output layer, or without: an encoder.
+    zeros : callable
+        Makes the arrays of the parameters from a shape and a dtype.
 
     What a GPU does otherwise stands at the end of the class, and in `cuda.network`.
     """
@@ -53,16 +60,17 @@ class Network:
     _passes = passes
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
-                 output=True):  # fmt: skip
+                 output=True, zeros=np.zeros):  # fmt: skip
         self._arguments = (cell, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output)
         self.cell_class = CELLS[cell]
         self.vocab_size, self.hidden_dim, self.bias, self.dtype = (vocab_size, hidden_dim, bias, np.dtype(dtype))
         self.num_layers, self.embedding_dim, self.tie_weights, self.output = (
             num_layers, embedding_dim, tie_weights, output
         )  # fmt: skip
-        self.model = self.dense_like()
+        places, size = self._places()
+        self.model = self._model_of(zeros(size, self.dtype), places)
         width = embedding_dim or self.cell_class.GATES * hidden_dim
-        self.U = self.model.V if tie_weights else np.zeros((vocab_size, width), self.dtype)
+        self.U = self.model.V if tie_weights else zeros((vocab_size, width), self.dtype)
         self.params = Parameters(lambda: self.layout(self.model, self.U))
 
     @property

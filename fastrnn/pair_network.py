@@ -58,15 +58,16 @@ class PairNetwork:
     ----------
     source_size, target_size : int
         Words of each side.
-    cell, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights
+    cell, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, zeros
         As in `Network`, for both sides; the encoder has no V with which to tie its embedding.
     """
 
     device = "cpu"
     _network_class = Network
 
-    def __init__(self, cell, source_size, target_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights):
-        deep = {"num_layers": num_layers, "embedding_dim": embedding_dim}
+    def __init__(self, cell, source_size, target_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights,
+                 zeros=np.zeros):  # fmt: skip
+        deep = {"num_layers": num_layers, "embedding_dim": embedding_dim, "zeros": zeros}
         make = self._network_class
         self.encoder = make(cell, source_size, hidden_dim, bias, dtype, **deep, output=False)
         self.decoder = make(cell, target_size, hidden_dim, bias, dtype, **deep, tie_weights=tie_weights)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from .arguments import given
+from .output_files import replace_file
 
 FORMATS = (".png", ".svg", ".pdf")
 _DOTS_PER_INCH = 150
@@ -40,7 +41,8 @@ def draw(args, output):
         plot = getattr(plotting, f"plot_{args.picture}")
         axes = plot(load(args.model, "LanguageModel", device=args.device), args.text, **given(args, ("layer", "units")))
     figure = (axes[0] if isinstance(axes, list) else axes).figure
-    figure.savefig(output, dpi=_DOTS_PER_INCH)
+    with replace_file(output) as file:
+        figure.savefig(file, format=Path(output).suffix[1:].lower(), dpi=_DOTS_PER_INCH)
     plotting.pyplot().close(figure)
     return []
 

@@ -293,11 +293,18 @@ class Seq2Seq(Searching, Trainable):
             ragged.check_below(sizes[i % 2], name)
         return tuple(sizes)
 
-    def _make_network(self, size):
-        return pair_network_class(resolve(self.device))(
+    def _make_network(self, size, device=None, **options):
+        return pair_network_class(device or resolve(self.device))(
             self.cell, *size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
-            bool(self.tie_weights),
+            bool(self.tie_weights), **options,
         )  # fmt: skip
+
+    @staticmethod
+    def _stored_size(size):
+        source, target = size
+        check_integer("vocab_size of the source", source, 1)
+        check_integer("vocab_size of the target", target, 2)
+        return source, target
 
     def _task(self, source, target, validation):
         validation = None if validation is None else self._pairs(*validation)

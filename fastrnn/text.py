@@ -62,8 +62,8 @@ class SentenceSplitter:
     def __init__(self, mode="punkt", learned=None):
         if mode not in SENTENCE_SPLITS:
             raise ValueError(f"sentence_split is {mode!r}, expected one of {SENTENCE_SPLITS}")
-        if learned is not None and learned.keys() != _LEARNED:
-            raise ValueError(f"a Punkt model has {sorted(_LEARNED)}, found {sorted(learned)}")
+        if learned is not None:
+            _check_learned(learned)
         self.mode = mode
         self.learned = learned
         self._punkt = None
@@ -215,6 +215,20 @@ def _train_punkt(sample):
         "sentence_starters": sorted(params.sent_starters),
         "orthography": dict(sorted(params.ortho_context.items())),
     }
+
+
+def _check_learned(learned):
+    """TypeError or ValueError unless it is what `_train_punkt` returns."""
+    if not isinstance(learned, dict) or learned.keys() != _LEARNED:
+        raise ValueError(f"a Punkt model has {sorted(_LEARNED)}, found {sorted(learned)}")
+    words = [*learned["abbreviations"], *learned["sentence_starters"], *learned["orthography"]]
+    for pair in learned["collocations"]:
+        first, second = pair
+        words += [first, second]
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("a Punkt model has words, found something else")
+    if not all(type(flags) is int and 0 <= flags < 2**31 for flags in learned["orthography"].values()):
+        raise ValueError("a Punkt model has flags for each word's orthography, found something else")
 
 
 def _is_abbreviation(word, sample):

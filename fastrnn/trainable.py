@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -14,9 +14,11 @@ from .checkpoint import Checkpoint, fingerprint, read
 from .cpu.threads import available_cores
 from .devices import moved, product_precision, resolve
 from .history import History
+from .network import unallocated
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
 from .training import Settings, Training
+from .vocabulary import Vocabulary
 
 DTYPES = ("float32", "float64")
 # What is held out for early stopping unless something else is asked for, as scikit-learn's MLPClassifier has it.
@@ -107,41 +109,56 @@ class Trainable(Estimator):
         return self.network_.params
 
     def save(self, path):
-        """Write the model to one .npz file, aside first, then renamed. The optimiser's moments are not in it."""
+        """Write the model to one .npz file, which replaces what was there once it is whole. Moments are not in it.
+
+        Raises
+        ------
+        ValueError
+            A parameter is not finite: `load` would refuse the file.
+        OSError
+            It cannot be written.
+        """
         storage.write(path, {"kind": type(self).__name__} | self._header(), self._arrays())
 
     @classmethod
     def load(cls, path, *, device="cpu"):
         """Read a model that `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
-        header, arrays = storage.read(path, cls.__name__)
-        return cls._from_file(path, header, arrays, device)
+        with storage.opened(path, cls.__name__) as (header, arrays):
+            return cls._from_file(path, header, arrays, device)
 
     def _header(self):
         """What a file holds besides arrays."""
         self._check_fitted("network_")
         facts = {"vocab_size": self._size(), "learning_rate": self.learning_rate_}
-        return {"parameters": self._plain_parameters(self.network_.built())} | facts | self.history_.to_header()
+        header = {"parameters": self._plain_parameters(self.network_.built())} | facts | self.history_.to_header()
+        _check_stored(header)
+        return header
 
     def _arrays(self):
+        """The parameters as a file holds them, checked as `load` does."""
+        for name, array in self.params_.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name}: found NaN or infinity, expected finite numbers, which alone can be saved")
         return {f"params/{name}": array for name, array in self.params_.items()}
 
     @classmethod
     def _from_file(cls, path, header, arrays, device):
+        """The model of an open file; no memory is reserved before the file's arrays are known to be of that size."""
         resolve(device)
-        try:
+        with storage.damage_named(path):
+            _check_stored(header)
             model = cls(**header["parameters"]).set_params(device=device)
             model.check_parameters()
-            model._initialise(header["vocab_size"])
-            names = {f"params/{name}" for name in model.params_}
-            found = {name for name in arrays if name.startswith("params/")}
-            if names != found:
-                raise ValueError(f"found parameters {sorted(found)}, expected {sorted(names)}")
-            for name in names:
-                model.params_[name.removeprefix("params/")] = arrays[name]
+            size = cls._stored_size(header["vocab_size"])
+            if model.num_layers > len(arrays):
+                raise ValueError(f"found {len(arrays)} arrays for {model.num_layers} layers")
+            sketch = model._make_network(size, "cpu", zeros=unallocated)
+            arrays.check("params/", {name: array.shape for name, array in sketch.params.items()}, sketch.dtype)
+            model._initialise(size)
+            for name in model.params_:
+                model.params_[name] = arrays.checked(f"params/{name}")
             model.history_ = History.from_header(header)
-            model.optimizer_.learning_rate = float(header["learning_rate"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: damaged: {error}") from None
+            model.optimizer_.learning_rate = header["learning_rate"]
         return model
 
     def _size(self):
@@ -233,16 +250,15 @@ class Trainable(Estimator):
             self._initialise(size)
         checkpoint = None
         try:
-            training = self._training(x, y, given, fraction, saved)
+            with nullcontext() if saved is None else storage.damage_named(resume):
+                training = self._training(x, y, given, fraction, saved)
             if identity is not None:
                 identity["split_seed"] = self._split_seed
                 checkpoint = Checkpoint(self.checkpoint or resume, self.checkpoint_minutes, identity)
                 checkpoint.write(*training.saved())
-        except (KeyError, TypeError, ValueError, OSError) as error:  # what was fitted before stays
+        except Exception:  # what was fitted before stays
             _put_back(self, before)
-            if saved is None or isinstance(error, OSError):
-                raise
-            raise ValueError(f"{resume}: damaged: {error}") from None
+            raise
         training.run(
             self.max_epochs, self._threads(), None if callback is None else partial(callback, self), checkpoint
         )
@@ -296,6 +312,7 @@ class Trainable(Estimator):
         """The run of training: fresh, or as `saved` in a checkpoint; holds out a fraction of the sequences."""
         if saved is not None:
             self._split_seed = saved[0]["split_seed"]
+            check_integer("split_seed", self._split_seed, 0, none=True)
         if fraction is not None:
             kept, held_out = self._split(len(x), fraction)
             x, y, given = x[kept], y[kept], (x[held_out], y[held_out])
@@ -325,6 +342,14 @@ def _number_held_out(count, fraction):
     return min(count - 1, max(1, round(count * fraction)))
 
 
+def read_vocabulary(path, arrays, prefix):
+    """The `Vocabulary` whose arrays an open file has under a prefix."""
+    with storage.damage_named(path):
+        stored = arrays.under(prefix)
+    with storage.damage_named(path, "{}"):
+        return Vocabulary.from_arrays(stored)
+
+
 @contextmanager
 def restored_if_refused(estimator):
     """What an estimator around a `model_` had comes back if the block raises before that model has a network."""
@@ -340,6 +365,15 @@ def restored_if_refused(estimator):
 def _put_back(estimator, attributes):
     vars(estimator).clear()
     vars(estimator).update(attributes)
+
+
+def _check_stored(header):
+    """ValueError, TypeError or KeyError unless what a model file's header holds is possible."""
+    for name, value in header["parameters"].items():
+        if not isinstance(value, (str, int, float, type(None))):
+            raise ValueError(f"{name}: found a {type(value).__name__}, expected a number or a text")
+    check_real("learning_rate", header["learning_rate"], 0, low_open=False)
+    History.from_header(header)
 
 
 def _plain(name, value):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .base import check_integer, check_real
 from .checkpoint import generator_from, generator_state
 from .cpu.threads import Team
 from .errors import DivergenceError
@@ -64,6 +65,32 @@ class State:
     best_loss: float = math.inf  # early stopping
     waited: int = 0
     seconds: float = 0.0  # of training, other calls included
+
+    @classmethod
+    def from_header(cls, header, history):
+        """Of what `dataclasses.asdict` gave when the history was this; KeyError, TypeError or ValueError if not so."""
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        if header.keys() != fields.keys():
+            raise ValueError(f"found a state of {list(header)}, expected {list(fields)}")
+        for name, kind in fields.items():
+            if kind is int:
+                _count(name, header[name])
+            elif type(header[name]) not in ((int, float) if kind is float else (dict, type(None))):
+                raise TypeError(f"{name}: found {header[name]!r}, expected another type")
+        state = cls(**header)
+        if not (math.isfinite(state.loss) and math.isfinite(state.seconds)):
+            raise ValueError(f"found a loss of {state.loss} after {state.seconds} s, expected finite numbers")
+        if (state.tokens > 0) != (state.batches > 0) or state.first_epoch > len(history.losses):
+            raise ValueError("the state's counts do not agree")
+        return state
+
+
+def _count(name, value):
+    """The number, checked to be one that a counter can have."""
+    check_integer(name, value, 0)
+    if value >= 2**63:
+        raise ValueError(f"{name}: found {value!r}, expected an int < 2**63")
+    return value
 
 
 class Training:
@@ -148,13 +175,12 @@ class Training:
 
     def load(self, header, arrays):
         """Go on from what `saved` gave; KeyError, TypeError or ValueError if it does not fit."""
-        if header["state"].keys() != vars(self.state).keys():
-            raise ValueError(f"found a state of {list(header['state'])}, expected {list(vars(self.state))}")
-        self.state, self.rng = State(**header["state"]), generator_from(header["rng"])
         vars(self.history).update(vars(type(self.history).from_header(header["history"])))
-        self.optimizer.learning_rate = float(header["learning_rate"])
-        self.optimizer.updates, self.optimizer.earlier = int(header["updates"]), int(header["earlier"])
-        self.optimizer.seed = int(header["seed"])
+        self.state, self.rng = State.from_header(header["state"], self.history), generator_from(header["rng"])
+        check_real("learning_rate", header["learning_rate"], 0, low_open=False)
+        self.optimizer.learning_rate = header["learning_rate"]
+        for name in ("updates", "earlier", "seed"):
+            setattr(self.optimizer, name, _count(name, header[name]))
         weights = self.task.on_host(self.task.snapshot())
         for name, group in (("weights", weights), ("moments", self.optimizer.arrays())):
             for i, array in enumerate(group):
@@ -167,7 +193,17 @@ class Training:
                 for i, array in enumerate(copies):
                     _fill(array, arrays[f"{name}/{i}"])
                 setattr(self, f"_{name}", copies)
+        self._check_position()
         return self
+
+    def _check_position(self):
+        """ValueError if the epoch in which the checkpoint was written has no such batch, or carries other states."""
+        if self.state.batch:
+            tokens = self.task.begin_epoch(generator_from(self.state.rng_at_begin), 1)
+            if self.state.batch >= len(tokens):
+                raise ValueError(f"found batch {self.state.batch}, expected less than {len(tokens)}")
+            for array, saved in zip(self.task.carried(), self._carried, strict=True):
+                _fill(array.copy(), saved)
 
     def _is_finished(self):
         stopped = self.settings.early_stopping and self.state.waited >= self.settings.n_iter_no_change

@@ -6,7 +6,7 @@ from . import storage
 from .base import Estimator, check_choice
 from .ragged import Ragged, without_first
 from .seq2seq import Ensemble, Seq2Seq, bleu
-from .trainable import restored_if_refused
+from .trainable import read_vocabulary, restored_if_refused
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger("fastrnn")
@@ -167,7 +167,7 @@ class Translator(Estimator):
         return self.model_.perplexity(*self._both(source_texts, target_texts))
 
     def save(self, path):
-        """Write vocabularies and model to one .npz file, aside first, then renamed."""
+        """Write vocabularies and model to one .npz file; as `FastRNN.save`."""
         self._check_fitted("model_")
         arrays = {
             f"{side}/{name}": array
@@ -179,15 +179,9 @@ class Translator(Estimator):
     @classmethod
     def load(cls, path, *, device="cpu"):
         """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
-        header, arrays = storage.read(path, "Translator")
-        vocabularies = []
-        for side in ("source", "target"):
-            stored = {n.removeprefix(f"{side}/"): a for n, a in arrays.items() if n.startswith(f"{side}/")}
-            try:
-                vocabularies.append(Vocabulary.from_arrays(stored))
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
-        model = Seq2Seq._from_file(path, header, arrays, device)
+        with storage.opened(path, "Translator") as (header, arrays):
+            vocabularies = [read_vocabulary(path, arrays, f"{side}/") for side in ("source", "target")]
+            model = Seq2Seq._from_file(path, header, arrays, device)
         sizes = tuple(map(len, vocabularies))
         if model.network_.vocab_size != sizes:
             raise ValueError(f"{path}: damaged: {sizes} tokens for {model.network_.vocab_size} indices")

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .base import Estimator
+from .base import Estimator, check_bool, check_integer
 from .ragged import Ragged
 from .text import SentenceSplitter, join_words, tokenizer
 
@@ -275,28 +275,24 @@ class Vocabulary(Estimator):
             The arrays are incomplete or damaged.
         """
         try:
-            config = json.loads(np.asarray(arrays["config"], np.uint8).tobytes())
-            blob = np.asarray(arrays["tokens"], np.uint8).tobytes()
-            ends = np.cumsum(arrays["token_lengths"], dtype=np.int64).tolist()
-            spans = pairwise([0, *ends])
-            tokens = [blob[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans]
-            counts = np.array(arrays["counts"], np.int64)
-            n_distinct = int(config["n_distinct"])
+            config = json.loads(_stored(arrays, "config", np.uint8).tobytes())
+            tokens, counts = _stored_tokens(arrays), _stored(arrays, "counts", np.int64)
             vocabulary = cls(**{name: config[name] for name in _PARAMETERS})
+            check_bool("lowercase", vocabulary.lowercase)
             vocabulary.check_parameters()
+            check_integer("n_distinct", config["n_distinct"], 0)
             splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"the stored vocabulary is damaged: {error!r}") from None
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise ValueError(f"the stored vocabulary is damaged: {str(error)[:200]!r}") from None
         intact = (
-            len(set(tokens) - {""}) == len(tokens) == counts.size
-            and [*tokens[:2], tokens[-1]] == [SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN]
-            and ends[-1] == len(blob)
+            counts.size == len(tokens) <= (vocabulary.max_size or len(tokens))
             and counts.min() >= 0
             and counts[2:].any()
+            and counts.sum(dtype=np.float64) < 2**62
         )
         if not intact:
             raise ValueError("the stored vocabulary is damaged: its arrays do not fit together")
-        vocabulary._set_learned(tokens, counts, n_distinct, splitter)
+        vocabulary._set_learned(tokens, counts, config["n_distinct"], splitter)
         return vocabulary
 
     def __len__(self):
@@ -385,6 +381,27 @@ class Vocabulary(Estimator):
             raise ValueError(f"max_size is {size!r}, expected None or an int >= 4")
         tokenizer(self.level)
         SentenceSplitter(self.split_mode)
+
+
+def _stored(arrays, name, dtype):
+    """One of the arrays of `Vocabulary.to_arrays`."""
+    array = np.asarray(arrays[name])
+    if array.ndim != 1 or array.dtype != dtype:
+        raise ValueError(f"found {name} {array.dtype}{array.shape}, expected one axis of {np.dtype(dtype)}")
+    return array
+
+
+def _stored_tokens(arrays):
+    blob, lengths = _stored(arrays, "tokens", np.uint8).tobytes(), _stored(arrays, "token_lengths", np.int64)
+    if len(lengths) <= len(_SPECIAL) or lengths.min() < 1 or lengths.max() > len(blob):
+        raise ValueError("found lengths of tokens that are not possible")
+    ends = np.cumsum(lengths).tolist()
+    if ends[-1] != len(blob):
+        raise ValueError(f"found {len(blob)} bytes of tokens, expected {ends[-1]}")
+    tokens = [blob[start:stop].decode("utf-8", "surrogatepass") for start, stop in pairwise([0, *ends])]
+    if len(set(tokens)) < len(tokens) or (*tokens[:2], tokens[-1]) != (SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN):
+        raise ValueError("found tokens that are no vocabulary's")
+    return tokens
 
 
 def _checked(texts):

@@ -295,6 +295,12 @@ class TestRefused:
         lambda header, arrays: header["rng"].update(bit_generator="seed"),
         lambda header, arrays: header.update(rng=None),
         lambda header, arrays: header.update(updates="many"),
+        lambda header, arrays: header.update(learning_rate=float("inf")),
+        lambda header, arrays: header["state"].update(batch=1),
+        lambda header, arrays: header["state"].update(loss="0"),
+        lambda header, arrays: header["state"].update(first_epoch=99),
+        lambda header, arrays: header["history"].update(best_epoch=float("inf")),
+        lambda header, arrays: header.update(split_seed=-1),
         lambda header, arrays: arrays.pop("weights/1"),
         lambda header, arrays: arrays.pop("best/1"),
         lambda header, arrays: arrays.update({"moments/0": arrays["moments/0"][1:]}),
@@ -327,6 +333,24 @@ def test_the_state_of_every_generator():
         twin = generator_from(json.loads(json.dumps(generator_state(rng))))
         assert rng.permutation(50).tolist() == twin.permutation(50).tolist()
         assert rng.standard_normal(5).tolist() == twin.standard_normal(5).tolist()
+
+
+def test_positions_outside_a_generator_s_numbers_are_refused():
+    for kind, path in ((np.random.MT19937, ("state", "pos")), (np.random.Philox, ("buffer_pos",))):
+        for position in (-1, 10**6):
+            state = generator_state(np.random.Generator(kind(7)))
+            inner = state
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = position
+            assert "position" in raised(ValueError, generator_from, state)
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "run.ckpt").symlink_to("there.ckpt")
+    FastRNN(**SMALL | {"max_epochs": 0}, checkpoint=tmp_path / "run.ckpt").fit(*DATA)
+    assert (tmp_path / "run.ckpt").is_symlink() and storage.kind_of(tmp_path / "there.ckpt") == "FastRNN checkpoint"
+    assert {*os.listdir(tmp_path)} == {"run.ckpt", "there.ckpt"}
 
 
 def test_a_fingerprint_is_of_values_and_lengths():

@@ -4,8 +4,10 @@ import csv
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -409,6 +411,44 @@ def test_pictures_are_saved_as_their_ending_says(tiny, capsys, ending, head):
         assert out == f"Saved p.{ending}\n" and (not err or err.startswith("Compiling the kernels"))
         assert Path(f"p.{ending}").read_bytes().startswith(head)
         Path(f"p.{ending}").unlink()
+
+
+@posix
+def test_outputs_go_through_links_and_into_fifos(tiny, capsys):
+    Path("there").mkdir()
+    for name in ("m.npz", "run.ckpt", "p.svg"):
+        Path(name).symlink_to(f"there/{name}")
+    os.mkfifo("fifo.npz")
+    read = []
+    reader = threading.Thread(target=lambda: read.append(Path("fifo.npz").read_bytes()), daemon=True)
+    reader.start()
+    small = ["--quiet", "--sentence-split", "line", *TINY]
+    assert cli.main(["train", "tiny.txt", "-o", "m.npz", "--checkpoint", "run.ckpt", *small]) == 0
+    assert cli.main(["train", "tiny.txt", "-o", "fifo.npz", *small]) == 0
+    assert cli.main(["plot", "losses", "m.npz", "-o", "p.svg"]) == 0
+    reader.join(60)
+    assert all(Path(name).is_symlink() for name in ("m.npz", "run.ckpt", "p.svg"))
+    assert {*os.listdir("there")} == {"m.npz", "run.ckpt", "p.svg"}
+    Path("read.npz").write_bytes(read[0])
+    found, expected = (LanguageModel.load(name).model_.params_["V"] for name in ("read.npz", "m.npz"))
+    assert np.array_equal(found, expected) and Path("fifo.npz").is_fifo()
+
+
+@posix
+def test_what_cannot_be_replaced_is_told_before_the_training(tiny, capsys):
+    Path("folder").mkdir()
+    Path("nowhere.npz").symlink_to("none/m.npz")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.npz")
+        for output, told in (
+            ("folder", "folder: found a directory, expected a file to write"),
+            ("socket.npz", "socket.npz: found a socket, expected a file to write"),
+            ("nowhere.npz", "none: no such directory, nowhere.npz cannot be saved there"),
+        ):
+            for option in (["-o", output], ["-o", "o.npz", "--checkpoint", output]):
+                assert cli.main(["train", "tiny.txt", *option, *TINY]) == 2
+                assert told in capsys.readouterr().err
+    assert not Path("o.npz").exists()
 
 
 def test_surprisal_is_told_where_no_picture_is_saved(folder):
