@@ -7,6 +7,7 @@ import numpy as np
 from .batches import Batches
 from .cpu import pairs
 from .cpu.threads import Team
+from .cpu.update import NONE
 from .network import GradientSum, Network, NoOptimizer
 from .parameters import Parameters
 from .ragged import Ragged, minibatches
@@ -75,6 +76,14 @@ class PairNetwork:
     def _join(self):
         self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
         self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
+
+    def arrays(self):
+        """{public name: array}, to be read only; `params` are those that may be written to."""
+        return _joined(self.encoder.arrays(), self.decoder.arrays())
+
+    def not_finite(self):
+        """Public names of the parameters that hold NaN or infinity."""
+        return [name for name, array in self.arrays().items() if not np.isfinite(array).all()]
 
     def __getstate__(self):
         return {"encoder": self.encoder, "decoder": self.decoder}
@@ -145,6 +154,9 @@ class PairNetwork:
         losses, norms : float64 arrays
             As of `Network.train`.
         """
+        if optimizer.rule != NONE:
+            for network in self.networks:
+                network.own()
         sides = [
             pairs.Side(network.model, network.U, gradient, *moments, side.segments, side.ids, work)
             for network, gradient, moments, side, work in zip(

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .base import check_choice, check_integer
 from .drawing import (
     COLORS,
     LINE,
@@ -19,6 +18,7 @@ from .drawing import (
     pyplot,
 )
 from .surprisal import START, columns_of, highest, measure, read, summary, surprisal_line, wrap
+from .validation import check_choice, check_integer, check_list
 
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
 
@@ -54,7 +54,7 @@ def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
     """
     check_choice("by", by, tuple(BY))
     runs = models_or_histories if isinstance(models_or_histories, (list, tuple)) else [models_or_histories]
-    labels = [f"run {k}" for k in range(1, len(runs) + 1)] if labels is None else list(labels)
+    labels = [f"run {k}" for k in range(1, len(runs) + 1)] if labels is None else check_list("labels", labels, "str")
     if len(labels) != len(runs) or not runs:
         raise ValueError(f"labels: found {len(labels)} for {len(runs)} runs, expected one each and at least one")
     curves = [_curves(label, run, by) for label, run in zip(labels, runs, strict=True)]
@@ -263,9 +263,7 @@ class _Columns:
         reading = read(language_model, text)
         found = language_model.model_.activations(reading.x)
         layers = len(found[0])
-        check_integer("layer", layer, -layers)
-        if layer >= layers:
-            raise ValueError(f"layer: found {layer}, expected an int below {layers}")
+        layer = check_integer("layer", layer, -layers, layers - 1)
         self.layer = layer % layers
         total = sum(map(len, reading.x))
         self.count = min(total, MOST_TOKENS)
@@ -292,14 +290,11 @@ def _chosen(values, units):
     """Units of a picture in order, and what to call them; `values` (T, H) tell which vary most."""
     H = values.shape[1]
     if isinstance(units, (list, tuple, np.ndarray)):
-        for unit in units:
-            check_integer("units", unit, 0)
-            if unit >= H:
-                raise ValueError(f"units: found {unit}, expected ints below {H}")
-        if not len(units):
+        units = [check_integer("units", unit, 0, H - 1) for unit in check_list("units", units, "int")]
+        if not units:
             raise ValueError("units: found none, expected at least one")
         return np.array(units), f"{len(units)} of {H} units"
-    check_integer("units", units, 1)
+    units = check_integer("units", units, 1)
     chosen, which = np.arange(H), f"all {H} units"
     if units < H:
         chosen = np.argsort(-values.std(axis=0), kind="stable")[:units]

@@ -287,7 +287,7 @@ def _as_vector(array, dtype, name):
         limits = np.iinfo(dtype)
         if array.max() > limits.max or array.min() < limits.min:
             raise ValueError(f"{name} must fit {dtype.__name__}, found {array.max()}")
-    return np.require(array, dtype, ["C", "W"])  # kernels would be compiled anew for arrays that are read-only
+    return np.ascontiguousarray(array, dtype)
 
 
 def _as_rows(sequences, name):
