@@ -316,7 +316,7 @@ class FastRNN(Trainable):
 
     def score_samples(self, x, y, *, initial_state=None, return_state=False):
         """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
-        x, y = self._inputs(x, y)
+        x, y = self._both(x, y)
         states = self._states(x, initial_state, return_state)
         losses = self.network_.token_losses(x, y, self._threads(), states)
         self._check_result(losses)
@@ -325,7 +325,7 @@ class FastRNN(Trainable):
 
     def token_losses(self, x, y):
         """Cross-entropy of every token, nats: an array over all tokens of x in order, and x as a `Ragged`."""
-        x, y = self._inputs(x, y)
+        x, y = self._both(x, y)
         losses = self.network_.token_losses(x, y, self._threads())
         self._check_result(losses)
         return losses, x
@@ -341,7 +341,7 @@ class FastRNN(Trainable):
             In the names and shapes of `params_`; truncated if `bptt_truncate` says so. With an `initial_state`, as
             in `predict`, its gradient too: "initial_state".
         """
-        x, y = self._inputs(x, y)
+        x, y = self._both(x, y)
         states = self._states(x, initial_state)
         return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
 
@@ -367,7 +367,7 @@ class FastRNN(Trainable):
             The largest relative error of each array: |a - n| / (|a| + |n|), a the gradient, n the difference
             quotient; 0 where both are below a millionth of the array's largest entry.
         """
-        x, y = self._inputs(x, y)
+        x, y = self._both(x, y)
         n_entries, step = check_integer("n_entries", n_entries, 1), check_real("step", step, 0, 1)
         rng = as_generator(random_state)
         own = self.network_
@@ -489,13 +489,16 @@ class FastRNN(Trainable):
         steps = self._checked.bptt_truncate
         return -1 if steps is None else steps
 
-    def _inputs(self, x, y=None):
-        """x, or x and y, checked against a fitted model."""
+    def _inputs(self, x):
+        """x, checked against a fitted model."""
         self._check_fitted("network_")
-        if y is None:
-            x = Ragged.from_sequences(x, "x")
-            x.check_below(self.vocab_size_, "x")
-            return x
+        x = Ragged.from_sequences(x, "x")
+        x.check_below(self.vocab_size_, "x")
+        return x
+
+    def _both(self, x, y):
+        """x and y, checked against a fitted model."""
+        self._check_fitted("network_")
         x, y = check_pair(x, y)
         x.check_below(self.vocab_size_, "x")
         y.check_below(self.vocab_size_, "y")

@@ -349,8 +349,6 @@ class Network:
             Summed cross-entropy of each batch done, nats, and the norm of its gradient (NaN where none was
             needed). Shorter than the batches if a loss or gradient was not finite.
         """
-        if optimizer.rule != NONE:
-            self.own()
         losses, norms = np.empty(batches.count), np.full(batches.count, np.nan)
         status = np.array([0, optimizer.updates, optimizer.seed], np.int64)
         try:

@@ -7,7 +7,6 @@ import numpy as np
 from .batches import Batches
 from .cpu import pairs
 from .cpu.threads import Team
-from .cpu.update import NONE
 from .network import GradientSum, Network, NoOptimizer
 from .parameters import Parameters
 from .ragged import Ragged, minibatches
@@ -76,6 +75,12 @@ class PairNetwork:
     def _join(self):
         self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
         self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
+
+    def own(self):
+        """Itself, with weights that may be written to: see `Network.own`."""
+        for network in self.networks:
+            network.own()
+        return self
 
     def arrays(self):
         """{public name: array}, to be read only; `params` are those that may be written to."""
@@ -154,9 +159,6 @@ class PairNetwork:
         losses, norms : float64 arrays
             As of `Network.train`.
         """
-        if optimizer.rule != NONE:
-            for network in self.networks:
-                network.own()
         sides = [
             pairs.Side(network.model, network.U, gradient, *moments, side.segments, side.ids, work)
             for network, gradient, moments, side, work in zip(

@@ -116,6 +116,7 @@ class Searching:
         flat = [candidate for row in candidates for candidate in row]
         if not flat:
             raise ValueError("candidates: found none, expected at least one")
+        flat = Ragged.from_sequences(flat, "candidates")
         found = self.score_samples(source[np.repeat(np.arange(len(source)), counts)], flat)
         return np.split(found, np.cumsum(counts)[:-1])
 
@@ -365,8 +366,9 @@ def bleu(references, hypotheses):
 
 def _as_references(row, place):
     """A list of lists of int, from one reference or several."""
-    row = list(row)
+    name = f"references[{place}]"
+    row = check_list(name, row, "int, or of lists of int")
     if not row:
-        raise ValueError(f"references: found none for source {place}, expected at least one")
+        raise ValueError(f"{name}: found none, expected at least one")
     several = not isinstance(row[0], numbers.Number)
-    return [np.asarray(reference).tolist() for reference in (row if several else [row])]
+    return Ragged.from_sequences(row if several else [row], name).to_list()

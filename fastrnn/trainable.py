@@ -19,6 +19,7 @@ from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
 from .training import Settings, Training
 from .validation import (
+    LARGEST_FLOAT32,
     as_generator,
     check_bool,
     check_callable,
@@ -56,7 +57,7 @@ class Trainable(Estimator):
         "dropout": real(0, 1, low_open=False),
         "embedding_dim": integer(1, none=True),
         "tie_weights": check_bool,
-        "init_scale": real(0, none=True),
+        "init_scale": real(0, LARGEST_FLOAT32, none=True),
         "dtype": partial(check_dtype, choices=DTYPES),
         "device": choice(DEVICES),
         "matmul_precision": choice(MATMUL_PRECISIONS),
@@ -78,7 +79,7 @@ class Trainable(Estimator):
         "early_stopping": check_bool,
         "n_iter_no_change": integer(1),
         "tol": real(0, low_open=False),
-        "weight_noise": real(0, low_open=False),
+        "weight_noise": real(0, LARGEST_FLOAT32 / 100, low_open=False),
         "checkpoint": partial(check_path, none=True),
         "checkpoint_minutes": real(0, none=True),
         "warm_start": check_bool,

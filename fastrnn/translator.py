@@ -157,8 +157,7 @@ class Translator(Estimator):
             _check_texts(row, f"references[{i}]")
         options = {"exclude": (0, len(vocabulary) - 1)} | options
         source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
-        if len(references) != len(source):
-            raise ValueError(f"references: found {len(references)}, expected {len(source)}, one for every source")
+        _check_one_each("references", references, source)
         found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
         return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
@@ -176,6 +175,7 @@ class Translator(Estimator):
         for i, row in enumerate(rows):
             if row:
                 _check_texts(row, f"candidates[{i}]")
+        _check_one_each("candidates", rows, source)
         return self.model_.rescore(source, [[encode(text) for text in row] for row in rows])
 
     def loss(self, source_texts, target_texts):
@@ -311,6 +311,11 @@ def _listed(texts, name):
 def _check_counts(source, target):
     if len(source) != len(target):
         raise ValueError(f"target_texts: found {len(target)} texts, expected {len(source)} as in source_texts")
+
+
+def _check_one_each(name, rows, source):
+    if len(rows) != len(source):
+        raise ValueError(f"{name}: found {len(rows)}, expected {len(source)}, one for every text of source_texts")
 
 
 def _check_texts(texts, name):

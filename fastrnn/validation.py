@@ -14,9 +14,8 @@ from functools import partial
 
 import numpy as np
 
-# Beyond these no parameter makes sense: sums of a few such ints stay int64, and such floats stay finite in float32.
-LARGEST_INT = 2**31 - 1
-LARGEST_REAL = float(np.finfo(np.float32).max)
+LARGEST_INT = 2**31 - 1  # beyond it no parameter makes sense; a product of two is still an int64
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _LONGEST = 80  # characters of a value in an error
 
 
@@ -49,7 +48,7 @@ def check_integer(name, value, lowest, highest=LARGEST_INT, *, none=False):
     return number
 
 
-def check_real(name, value, low, high=LARGEST_REAL, *, low_open=True, high_open=True, none=False):
+def check_real(name, value, low, high=math.inf, *, low_open=True, high_open=True, none=False):
     """Return a float in the interval (or None, if allowed); ints, fractions, decimals and NumPy's numbers are taken."""
     if none and value is None:
         return None
@@ -108,6 +107,17 @@ def check_dtype(name, value, choices):
     except (TypeError, ValueError):
         found = value
     return check_choice(name, found if isinstance(found, str) else value, choices)
+
+
+def check_encoding(name, value):
+    """Return the name of an encoding that Python knows."""
+    try:
+        b"a".decode(check_str(name, value))
+    except UnicodeDecodeError:
+        pass
+    except (LookupError, ValueError):
+        raise ValueError(f"{name}: found {shown(value)}, expected one that Python knows") from None
+    return value
 
 
 def check_path(name, value, *, none=False):
@@ -196,7 +206,7 @@ def integer(lowest, none=False):
     return partial(check_integer, lowest=lowest, none=none)
 
 
-def real(low, high=LARGEST_REAL, **interval):
+def real(low, high=math.inf, **interval):
     """A check of a number in an interval."""
     return partial(check_real, low=low, high=high, **interval)
 

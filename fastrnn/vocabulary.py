@@ -3,7 +3,7 @@
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -397,9 +397,10 @@ def _lower(token, lowercase):
 def _checked(texts):
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]")
-    if not isinstance(texts, Iterable):
-        raise TypeError(f"texts must be a list of str, found {type(texts).__name__}")
-    return _strings(texts)
+    try:
+        return _strings(iter(texts))
+    except TypeError:
+        raise TypeError(f"texts must be a list of str, found {type(texts).__name__}") from None
 
 
 def _strings(texts):
