@@ -1,16 +1,27 @@
-"""What the estimators share: scikit-learn's way with constructor parameters, without depending on it, and checks."""
+"""What the estimators share: scikit-learn's way with constructor parameters, without depending on it."""
 
 import inspect
-import math
-import numbers
-
-import numpy as np
 
 from .errors import NotFittedError
+from .validation import shown
 
 
 class Estimator:
-    """Constructor parameters as scikit-learn has them: stored under their own names, read and set by name."""
+    """Constructor parameters as scikit-learn has them: stored under their own names, read and set by name.
+
+    They are stored as they were given, and read as `self._checked.name` wherever something depends on them.
+    """
+
+    _checks = {}  # for every parameter a function of its name and value, which returns it normalised or raises
+
+    @property
+    def _checked(self):
+        return Checked(self)
+
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
+        for name in self._parameter_defaults():
+            getattr(self._checked, name)
 
     @classmethod
     def _parameter_defaults(cls):
@@ -33,7 +44,8 @@ class Estimator:
 
     def __repr__(self):
         defaults = self._parameter_defaults()
-        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if v is not defaults[n] and v != defaults[n])
+        values = {name: shown(value) for name, value in self.get_params().items()}
+        changed = (f"{name}={value}" for name, value in values.items() if value != shown(defaults[name]))
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self):
@@ -48,47 +60,11 @@ class Estimator:
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or load a model, first")
 
 
-def check_integer(name, value, lowest, none=False):
-    """Raise unless `value` is an int >= `lowest` (or None, if allowed)."""
-    if none and value is None:
-        return
-    or_none = " or None" if none else ""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: found {value!r}, expected an int >= {lowest}{or_none}")
-    if value < lowest:
-        raise ValueError(f"{name}: found {value!r}, expected an int >= {lowest}{or_none}")
+class Checked:
+    """The parameters of an estimator as Python's own types; each is checked when it is read."""
 
+    def __init__(self, estimator):
+        self._estimator = estimator
 
-def check_real(name, value, low, high=math.inf, *, low_open=True, high_open=True, none=False):
-    """Raise unless `value` is a finite number in the interval (or None, if allowed)."""
-    if none and value is None:
-        return
-    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-    expected = f"expected a number in {interval}{' or None' if none else ''}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: found {value!r}, {expected}")
-    inside = (low < value or (not low_open and value == low)) and (value < high or (not high_open and value == high))
-    if not inside or not math.isfinite(value):
-        raise ValueError(f"{name}: found {value!r}, {expected}")
-
-
-def check_choice(name, value, choices):
-    """Raise unless `value` is one of `choices`."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(map(repr, choices))}")
-
-
-def check_bool(name, value):
-    """Raise unless `value` is True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: found {value!r}, expected True or False")
-
-
-def as_generator(random_state):
-    """A numpy Generator from None, an int seed, a Generator (itself) or a RandomState."""
-    if isinstance(random_state, np.random.Generator):
-        return random_state
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(2**31))
-    check_integer("random_state", random_state, 0, none=True)
-    return np.random.default_rng(random_state)
+    def __getattr__(self, name):
+        return self._estimator._checks[name](name, getattr(self._estimator, name))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .cpu.aliases import kernel_view
 from .cpu.workspace import CARRIED, GIVEN, ZEROS, Segments
 
 
@@ -28,7 +29,8 @@ class Batches(NamedTuple):
     def whole(cls, x, y, order, bounds, given=False):
         """Sequences of x and y (`Ragged`) in the order of `ragged.minibatches`; `given`: from given states."""
         start = np.full(len(bounds) - 1, GIVEN if given else ZEROS, np.int8)
-        return cls(Segments(x.values, y.values, x.offsets[:-1], x.lengths, start), order, bounds)
+        begin = kernel_view(x.offsets[:-1])
+        return cls(Segments(kernel_view(x.values), kernel_view(y.values), begin, x.lengths, start), order, bounds)
 
     @classmethod
     def chunked(cls, x, y, begin, length, order, bounds, chunk_len):
@@ -46,9 +48,8 @@ class Batches(NamedTuple):
                 lengths.append(np.minimum(length[active] - t, chunk_len))
                 sizes.append(len(active))
                 start.append(CARRIED if t else ZEROS)
-        segments = Segments(
-            x.values, y.values, np.concatenate(begins), np.concatenate(lengths), np.array(start, np.int8)
-        )
+        begin, length, start = np.concatenate(begins), np.concatenate(lengths), np.array(start, np.int8)
+        segments = Segments(kernel_view(x.values), kernel_view(y.values), begin, length, start)
         bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return cls(segments, np.arange(bounds[-1]), bounds)
 

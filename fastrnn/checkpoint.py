@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from . import storage
-from .base import check_integer
+from .validation import check_integer
 
 VERSION = 1
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
@@ -125,7 +125,7 @@ def _check_positions(state):
     """ValueError where a state points outside the numbers that it holds: NumPy itself does not look."""
     positions = ((state["state"].get("pos", 0), _MT19937_NUMBERS), (state.get("buffer_pos", 0), _PHILOX_NUMBERS))
     for found, last in positions:
-        check_integer("position", found, 0)
+        check_integer("position", found, 0, None)
         if found > last:
             raise ValueError(f"found the position {found} in random numbers, expected {last} at most")
 

@@ -73,8 +73,8 @@ def checked_output(args, checkpoint):
     What is wrong with that, with the checkpoint's file, or with the one to go on from, which must be of the kind
     `checkpoint`, is better known before the texts are read.
     """
-    from .base import check_real
     from .storage import read
+    from .validation import check_real
 
     check_real("held_out", args.held_out, 0, 1, low_open=False)
     if getattr(args, "checkpoint", None) is not None:

@@ -40,9 +40,9 @@ def translate_train(args):
 
 
 def translate(args):
-    from .base import check_choice
     from .model_files import load
     from .translator import Translator, check_same_vocabularies
+    from .validation import check_choice
 
     if not args.input and not args.text:
         raise ValueError("found nothing to translate, expected an INPUT or --text TEXT")

@@ -4,13 +4,13 @@ import time
 from itertools import product
 from typing import NamedTuple
 
-from .base import check_choice
 from .cells import CELLS
-from .devices import listener, product_precision, resolve
+from .devices import MATMUL_PRECISIONS, listener, product_precision, resolve
 from .estimator import FastRNN
 from .optimizer import OPTIMIZERS
 from .seq2seq import Ensemble, Seq2Seq
 from .trainable import DTYPES
+from .validation import check_choice, check_dtype, check_list
 
 
 class Warmed(NamedTuple):
@@ -55,10 +55,10 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
     list of Warmed
         A named tuple for each cell, dtype and task: how long it took, and whether it was compiled.
     """
-    cells, dtypes = list(CELLS if cells is None else cells), list(dtypes)
-    for names, name, choices in ((cells, "cell", CELLS), (dtypes, "dtype", DTYPES)):
-        for value in names:
-            check_choice(name, value, choices)
+    cells = check_list("cells", tuple(CELLS) if cells is None else cells, "names")
+    cells = [check_choice("cells", cell, tuple(CELLS)) for cell in cells]
+    dtypes = [check_dtype("dtypes", dtype, DTYPES) for dtype in check_list("dtypes", dtypes, "names")]
+    check_choice("matmul_precision", matmul_precision, MATMUL_PRECISIONS)
     for dtype in dtypes:
         product_precision(matmul_precision, dtype, resolve(device))
     listen, shared = listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}

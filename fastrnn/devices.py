@@ -3,12 +3,12 @@
 import functools
 import logging
 
-from .base import check_choice
 from .cpu.bfloat16 import problem as bfloat16_problem
 from .cpu.jit import compilations
 from .errors import DeviceError
 from .network import Network
 from .pair_network import PairNetwork
+from .validation import check_choice
 
 DEVICES = ("cpu", "cuda", "auto")
 MATMUL_PRECISIONS = ("float32", "tf32", "bfloat16")  # the most precise first

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 
 from .surprisal import RAMP, is_dark, rgb
+from .validation import shown
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes tell more in grey.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -31,7 +32,7 @@ def pyplot():
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise ImportError('pictures need matplotlib: pip install matplotlib') from None
+        raise ImportError("pictures need matplotlib: pip install matplotlib") from None
     return pyplot
 
 
@@ -43,6 +44,15 @@ def new_axes(size, rows=None):
     size = max(size[0], 5.5), size[1]
     _, axes = pyplot().subplots(rows or 1, 1, figsize=size, layout="constrained", squeeze=False)
     return axes[0, 0] if rows is None else list(axes[:, 0])
+
+
+def check_axes(name, ax):
+    """Return matplotlib Axes; TypeError, which names the argument, for anything else."""
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(f"{name}: found {shown(ax)}, expected matplotlib Axes")
+    return ax
 
 
 def fonts(words, first):

@@ -1,15 +1,13 @@
 """`FastRNN`: the estimator over index sequences. It checks what it is given, then delegates."""
 
-import numbers
-
 import numpy as np
 
-from .base import as_generator, check_integer, check_real
 from .decoding import sample
 from .devices import network_class, resolve
 from .ragged import Ragged, check_pair
 from .tasks import LanguageTask
-from .trainable import Trainable
+from .trainable import Trainable, check_same
+from .validation import as_generator, check_array, check_bool, check_integer, check_list, check_real, integer
 
 _NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 
@@ -130,6 +128,12 @@ class FastRNN(Trainable):
     >>> model.fit([[0, 2, 3], [0, 3]], [[2, 3, 1], [3, 1]]).predict_proba([[0, 2]])[0].shape
     (2, 4)
     """
+
+    _checks = Trainable._checks | {
+        "vocab_size": integer(1, none=True),
+        "bptt_truncate": integer(0, none=True),
+        "chunk_len": integer(1, none=True),
+    }
 
     def __init__(
         self,
@@ -268,6 +272,7 @@ class FastRNN(Trainable):
         """
         x = self._inputs(x)
         states = self._states(x, initial_state, return_state)
+        self._check_weights(x.values)
         found = list(Ragged(self.network_.predictions(x, self._threads(), states), x.offsets))
         return (found, states) if return_state else found
 
@@ -278,7 +283,9 @@ class FastRNN(Trainable):
         """
         x = self._inputs(x)
         states = self._states(x, initial_state, return_state)
-        found = np.split(self.network_.probabilities(x, self._threads(), states), x.offsets[1:-1])
+        probabilities = self.network_.probabilities(x, self._threads(), states)
+        self._check_result(probabilities[:, 0])  # a row that is not all finite has no finite number
+        found = np.split(probabilities, x.offsets[1:-1])
         return (found, states) if return_state else found
 
     def activations(self, x):
@@ -291,7 +298,9 @@ class FastRNN(Trainable):
             "z", "r", "g" (GRU).
         """
         x = self._inputs(x)
-        return self.network_.activations(x)
+        found = self.network_.activations(x)
+        self._check_result(*(array for sequence in found for layer in sequence for array in layer.values()))
+        return found
 
     def loss(self, x, y):
         """Mean cross-entropy a token, nats."""
@@ -307,16 +316,19 @@ class FastRNN(Trainable):
 
     def score_samples(self, x, y, *, initial_state=None, return_state=False):
         """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
-        x, y = self._inputs(x, y)
+        x, y = self._both(x, y)
         states = self._states(x, initial_state, return_state)
         losses = self.network_.token_losses(x, y, self._threads(), states)
+        self._check_result(losses)
         found = -np.add.reduceat(losses.astype(np.float64), x.offsets[:-1])
         return (found, states) if return_state else found
 
     def token_losses(self, x, y):
         """Cross-entropy of every token, nats: an array over all tokens of x in order, and x as a `Ragged`."""
-        x, y = self._inputs(x, y)
-        return self.network_.token_losses(x, y, self._threads()), x
+        x, y = self._both(x, y)
+        losses = self.network_.token_losses(x, y, self._threads())
+        self._check_result(losses)
+        return losses, x
 
     def gradients(self, x, y, *, initial_state=None):
         """Loss, without dropout, and its gradient.
@@ -329,7 +341,7 @@ class FastRNN(Trainable):
             In the names and shapes of `params_`; truncated if `bptt_truncate` says so. With an `initial_state`, as
             in `predict`, its gradient too: "initial_state".
         """
-        x, y = self._inputs(x, y)
+        x, y = self._both(x, y)
         states = self._states(x, initial_state)
         return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
 
@@ -355,9 +367,8 @@ class FastRNN(Trainable):
             The largest relative error of each array: |a - n| / (|a| + |n|), a the gradient, n the difference
             quotient; 0 where both are below a millionth of the array's largest entry.
         """
-        x, y = self._inputs(x, y)
-        check_integer("n_entries", n_entries, 1)
-        check_real("step", step, 0)
+        x, y = self._both(x, y)
+        n_entries, step = check_integer("n_entries", n_entries, 1), check_real("step", step, 0, 1)
         rng = as_generator(random_state)
         own = self.network_
         twin = own.twin("float64")
@@ -437,13 +448,14 @@ class FastRNN(Trainable):
         """
         self._check_fitted("network_")
         C = self.vocab_size_
-        check_integer("n", n, 1)
-        check_real("temperature", temperature, 0, low_open=False)
-        check_integer("top_k", top_k, 1, none=True)
-        check_real("top_p", top_p, 0, 1, high_open=False, none=True)
-        check_integer("min_length", min_length, 0)
-        check_integer("max_length", max_length, max(1, min_length))
-        check_integer("end", end, 0, none=True)
+        n = check_integer("n", n, 1)
+        temperature = check_real("temperature", temperature, 0, low_open=False)
+        top_k = check_integer("top_k", top_k, 1, none=True)
+        top_p = check_real("top_p", top_p, 0, 1, high_open=False, none=True)
+        min_length = check_integer("min_length", min_length, 0)
+        max_length = check_integer("max_length", max_length, max(1, min_length))
+        end = check_integer("end", end, 0, none=True)
+        return_log_probs, rng = check_bool("return_log_probs", return_log_probs), as_generator(random_state)
         prompt = Ragged.from_sequences([prompt], "prompt")
         prompt.check_below(C, "prompt")
         exclude = self._excluded(exclude)
@@ -452,8 +464,9 @@ class FastRNN(Trainable):
         drawn, log_probs = sample(
             self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
             exclude=np.array(exclude, np.int64), temperature=temperature, top_k=top_k, top_p=top_p,
-            rng=as_generator(random_state), n_threads=self._threads(), state=self._states(prompt, initial_state),
+            rng=rng, n_threads=self._threads(), state=self._states(prompt, initial_state),
         )  # fmt: skip
+        self._check_result(*log_probs)
         sequences = [np.concatenate([prompt.values, tokens]) for tokens in drawn]
         return (sequences, log_probs) if return_log_probs else sequences
 
@@ -462,9 +475,7 @@ class FastRNN(Trainable):
         C = self.vocab_size_
         if exclude is None:
             return sorted({0, C - 1})
-        if isinstance(exclude, numbers.Number):
-            raise TypeError(f"exclude: found {exclude!r}, expected a list such as [{exclude!r}]")
-        exclude = list(exclude)
+        exclude = check_list("exclude", exclude, "int")
         if exclude:
             Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
         return exclude
@@ -475,15 +486,19 @@ class FastRNN(Trainable):
         return self.network_.vocab_size
 
     def _truncation(self):
-        return -1 if self.bptt_truncate is None else self.bptt_truncate
+        steps = self._checked.bptt_truncate
+        return -1 if steps is None else steps
 
-    def _inputs(self, x, y=None):
-        """x, or x and y, checked against a fitted model."""
+    def _inputs(self, x):
+        """x, checked against a fitted model."""
         self._check_fitted("network_")
-        if y is None:
-            x = Ragged.from_sequences(x, "x")
-            x.check_below(self.vocab_size_, "x")
-            return x
+        x = Ragged.from_sequences(x, "x")
+        x.check_below(self.vocab_size_, "x")
+        return x
+
+    def _both(self, x, y):
+        """x and y, checked against a fitted model."""
+        self._check_fitted("network_")
         x, y = check_pair(x, y)
         x.check_below(self.vocab_size_, "x")
         y.check_below(self.vocab_size_, "y")
@@ -491,16 +506,15 @@ class FastRNN(Trainable):
 
     def _states(self, x, initial_state, wanted=False):
         """A copy of the states that the sequences start from; None if they are zeros and nobody wants the last ones."""
-        network = self.network_
+        network, wanted = self.network_, check_bool("return_state", wanted)
         shape = (network.num_layers, len(x), network.state_size)
         if initial_state is None:
             return np.zeros(shape, network.dtype) if wanted else None
-        states = np.array(initial_state)
-        if states.dtype.kind not in "fiu":
-            raise TypeError(f"initial_state: found dtype {states.dtype}, expected numbers")
+        states = check_array("initial_state", initial_state)
         if states.shape != shape:
             raise ValueError(f"initial_state: found shape {states.shape}, expected (layers, sequences, S*H) {shape}")
-        states = states.astype(network.dtype)
+        with np.errstate(over="ignore"):
+            states = np.array(states, network.dtype, order="C")
         if not np.isfinite(states).all():
             raise ValueError("initial_state: found NaN or infinity, expected finite numbers")
         return states
@@ -508,9 +522,10 @@ class FastRNN(Trainable):
     _check_data = staticmethod(check_pair)
 
     def _make_network(self, size, device=None, **options):
-        return network_class(device or resolve(self.device))(
-            self.cell, size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
-            bool(self.tie_weights), **options,
+        checked = self._checked
+        return network_class(device or resolve(checked.device))(
+            checked.cell, size, checked.hidden_dim, checked.bias, checked.dtype, checked.num_layers,
+            checked.embedding_dim, checked.tie_weights, **options,
         )  # fmt: skip
 
     @staticmethod
@@ -520,21 +535,16 @@ class FastRNN(Trainable):
 
     def _check_indices(self, data, size):
         """The number of indices, checked: `size`, or vocab_size, or one more than the largest of the data."""
-        size = int(size or self.vocab_size or max(ragged.values.max() for ragged in data) + 1)
+        asked = self._checked.vocab_size
+        if asked and size:
+            check_same("vocab_size", asked, size)
+        size = int(size or asked or max(ragged.values.max() for ragged in data) + 1)
         for ragged, name in zip(data, _NAMES, strict=False):
             ragged.check_below(size, name)
         return size
 
     def _task(self, x, y, validation):
         return LanguageTask(
-            self.network_, x, y, validation, batch_size=self.batch_size, chunk_len=self.chunk_len,
-            truncate=self._truncation(), n_threads=self._threads(), dropout=bool(self.dropout),
+            self.network_, x, y, validation, batch_size=self._checked.batch_size, chunk_len=self._checked.chunk_len,
+            truncate=self._truncation(), n_threads=self._threads(), dropout=self._checked.dropout > 0,
         )  # fmt: skip
-
-    def check_parameters(self):
-        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
-        self.check_network_parameters()
-        self.check_training_parameters()
-        check_integer("vocab_size", self.vocab_size, 1, none=True)
-        check_integer("bptt_truncate", self.bptt_truncate, 0, none=True)
-        check_integer("chunk_len", self.chunk_len, 1, none=True)

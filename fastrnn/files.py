@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from .validation import check_encoding, check_path, check_str
+
 _SUFFIXES = (".txt", ".txt.gz", ".csv", ".csv.gz")  # what a directory is searched for
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _STDIN = Path("standard input")  # stands for "-" where a file is named
@@ -43,7 +45,10 @@ def read_texts(path, column=None, encoding="utf-8") -> Iterator[str]:
         No text found, a binary file, another encoding, broken gzip, a directory without text
         files, or a CSV file without the column.
     """
-    if str(path) == "-":
+    path = check_path("path", path)
+    column = None if column is None else check_str("column", column)
+    encoding = check_encoding("encoding", encoding)
+    if path == "-":
         return _texts_of([_STDIN], _STDIN, column, encoding)
     path = Path(path)
     if path.is_dir():
@@ -68,7 +73,7 @@ def read_lines(path, encoding="utf-8") -> list[str]:
 
     Blank lines stay, and only line ends separate lines, so that line i of two files can belong together.
     """
-    text = _read(_file(path), encoding)
+    text = _read(_file(path), check_encoding("encoding", encoding))
     return text.removesuffix("\n").split("\n") if text else []
 
 
@@ -160,8 +165,6 @@ def _read(file, encoding):
         raise ValueError(f"{file}: broken gzip file ({error})") from None
     try:
         text = data.decode(encoding).removeprefix("\ufeff")
-    except LookupError:
-        raise ValueError(f"encoding is {encoding!r}, expected one that Python knows") from None
     except UnicodeDecodeError as error:
         if b"\0" in data:
             raise _binary(file, encoding) from None

@@ -2,7 +2,7 @@
 
 import math
 
-from .base import check_integer
+from .validation import check_integer
 
 _BY_EPOCH = ("learning_rates", "mean_norms", "max_norms", "seconds", "tokens")
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from . import storage
-from .base import Estimator, check_choice
+from .base import Estimator
 from .estimator import FastRNN
-from .trainable import read_vocabulary, restored_if_refused
+from .trainable import check_same, read_vocabulary, restored_if_refused
+from .validation import check_bool, check_callable, check_choice, check_list, check_path, check_str, errors_named, shown
 from .vocabulary import UNKNOWN_TOKEN, Vocabulary
 
 _OWN = ("level", "lowercase", "sentence_split")
@@ -36,6 +37,9 @@ class LanguageModel(Estimator):
     >>> lm = LanguageModel(cell="gru", max_epochs=20).fit(texts)  # doctest: +SKIP
     >>> lm.generate(3, prompt="the statement")  # doctest: +SKIP
     """
+
+    _checks = FastRNN._checks | {name: Vocabulary._checks[name] for name in _OWN}
+    _checks["vocab_size"] = Vocabulary._checks["max_size"]
 
     def __init__(self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, **parameters):
         self.vocab_size = vocab_size
@@ -78,9 +82,14 @@ class LanguageModel(Estimator):
         DivergenceError
             Losses were not finite, again and again; the last good weights are kept.
         """
-        x, y, vocabulary, model = self._data(texts, self.warm_start and resume is None)
-        validation = None if validation_texts is None else vocabulary.transform(validation_texts)
-        called = (lambda _: callback(self)) if callable(callback) else callback
+        check_callable("callback", callback)
+        resume = check_path("resume", resume, none=True)
+        x, y, vocabulary, model = self._data(texts, self._checked.warm_start and resume is None)
+        validation = None
+        if validation_texts is not None:
+            with errors_named("validation_texts"):
+                validation = vocabulary.transform(validation_texts)
+        called = None if callback is None else lambda _: callback(self)
         with restored_if_refused(self):
             self.vocabulary_, self.model_ = vocabulary, model
             model.fit(x, y, validation_data=validation, callback=called, resume=resume)
@@ -153,17 +162,17 @@ class LanguageModel(Estimator):
         self._check_fitted("model_")
         check_choice("unknown", unknown, ("error", "token"))
         vocabulary = self.vocabulary_
-        tokens, strangers = vocabulary.encode_prompt(prompt)
+        tokens, strangers = vocabulary.encode_prompt(check_str("prompt", prompt))
         if strangers and unknown == "error":
             raise ValueError(
                 f'prompt: found {", ".join(map(repr, strangers))}, expected words of the vocabulary; unknown="token"'
                 " takes them for UNKNOWN_TOKEN"
             )
-        if isinstance(exclude, str):
-            raise TypeError(f"exclude: found a str, expected a list of tokens such as [{exclude!r}]")
+        exclude = [check_str("exclude", token) for token in check_list("exclude", exclude, "tokens")]
         missing = [token for token in exclude if token not in vocabulary]
         if missing:
-            raise ValueError(f"exclude: found {missing[0]!r}, expected tokens of the vocabulary")
+            raise ValueError(f"exclude: found {shown(missing[0])}, expected tokens of the vocabulary")
+        return_log_probs = check_bool("return_log_probs", return_log_probs)
         sequences, log_probs = self.model_.generate(
             n, prompt=tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_length=min_length,
             max_length=max_length, exclude=[0, *(vocabulary.index_[token] for token in exclude)],
@@ -175,6 +184,7 @@ class LanguageModel(Estimator):
     def save(self, path):
         """Write vocabulary and model to one .npz file; as `FastRNN.save`."""
         self._check_fitted("model_")
+        path = check_path("path", path)
         vocabulary = {f"vocabulary/{name}": array for name, array in self.vocabulary_.to_arrays().items()}
         header = {"kind": "LanguageModel"} | self.model_._header()
         storage.write(path, header, vocabulary | self.model_._arrays())
@@ -182,6 +192,7 @@ class LanguageModel(Estimator):
     @classmethod
     def load(cls, path, *, device="cpu"):
         """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+        path = check_path("path", path)
         with storage.opened(path, "LanguageModel") as (header, arrays):
             vocabulary = read_vocabulary(path, arrays, "vocabulary/")
             model = FastRNN._from_file(path, header, arrays, device)
@@ -194,16 +205,22 @@ class LanguageModel(Estimator):
 
     def new_parts(self):
         """A `Vocabulary` and a `FastRNN` with these parameters, checked and not fitted."""
+        super().check_parameters()  # under the names that they have here
         model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
         model.set_params(vocab_size=None).check_parameters()
         vocabulary = Vocabulary(self.vocab_size, *(getattr(self, name) for name in _OWN), verbose=self.verbose)
-        vocabulary.check_parameters()
         return vocabulary, model
+
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
+        self.new_parts()
 
     def _data(self, texts, warm):
         """(x, y, vocabulary, model), the latter two those of before if `warm` and there are any."""
         vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
         if warm and hasattr(self, "model_"):
+            for name, own in (("vocab_size", "max_size"), *zip(_OWN, _OWN, strict=True)):
+                check_same(name, getattr(self._checked, name), getattr(self.vocabulary_._checked, own))
             parameters = model.get_params() | {"vocab_size": self.model_.vocab_size_}
             return *self.vocabulary_.transform(texts), self.vocabulary_, self.model_.set_params(**parameters)
         x, y = vocabulary.fit_transform(texts)

@@ -11,6 +11,7 @@ import numpy as np
 from .batches import Batches
 from .cells import CELLS
 from .cpu import passes
+from .cpu.aliases import kernel_view
 from .cpu.stack import pack_forward
 from .cpu.threads import Team
 from .cpu.update import NONE
@@ -49,8 +50,11 @@ class Network:
         The embedding is V; E must be H.
     output : bool
         With the output layer, or without: an encoder.
+    weights : pair of arrays, optional
+        Taken as they are, not copied: all parameters but U in one flat array, and U (None if it is V). They may be
+        read-only, as a process has them that maps a file into memory: they are copied before they are written to.
     zeros : callable
-        Makes the arrays of the parameters from a shape and a dtype.
+        Makes the arrays of the parameters, without `weights`, from a shape and a dtype.
 
     What a GPU does otherwise stands at the end of the class, and in `cuda.network`.
     """
@@ -60,18 +64,19 @@ class Network:
     _passes = passes
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
-                 output=True, zeros=np.zeros):  # fmt: skip
+                 output=True, weights=None, zeros=np.zeros):  # fmt: skip
         self._arguments = (cell, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output)
         self.cell_class = CELLS[cell]
         self.vocab_size, self.hidden_dim, self.bias, self.dtype = (vocab_size, hidden_dim, bias, np.dtype(dtype))
         self.num_layers, self.embedding_dim, self.tie_weights, self.output = (
             num_layers, embedding_dim, tie_weights, output
         )  # fmt: skip
-        places, size = self._places()
-        self.model = self._model_of(zeros(size, self.dtype), places)
-        width = embedding_dim or self.cell_class.GATES * hidden_dim
-        self.U = self.model.V if tie_weights else zeros((vocab_size, width), self.dtype)
-        self.params = Parameters(lambda: self.layout(self.model, self.U))
+        if weights is None:
+            width = embedding_dim or self.cell_class.GATES * hidden_dim
+            U = None if tie_weights else zeros((vocab_size, width), self.dtype)
+            weights = zeros(self._places()[1], self.dtype), U
+        self._take(*weights)
+        self.params = Parameters(lambda: self.own().arrays())
 
     @property
     def networks(self):
@@ -86,12 +91,30 @@ class Network:
         }  # fmt: skip
 
     def __getstate__(self):  # views do not survive a copy: rebuild them
-        return {"arguments": self._arguments, "dense": self.model.dense.copy(), "U": self.U}
+        return {"arguments": self._arguments, "dense": self.model.dense, "U": None if self.tie_weights else self.U}
 
     def __setstate__(self, state):
-        self.__init__(*state["arguments"])
-        self.model.dense[:] = state["dense"]
-        self.U[:] = state["U"]
+        self.__init__(*state["arguments"], weights=(state["dense"], state["U"]))
+
+    def __copy__(self):
+        return self.copied_to(type(self))
+
+    def _take(self, dense, U):
+        """Have these arrays, which the kernels read through views, for weights."""
+        dense, U = (a if a is None or a.flags.aligned else a.copy() for a in (dense, U))
+        self._read_only = not (dense.flags.writeable and (U is None or U.flags.writeable))
+        self.model = self._model_of(kernel_view(dense), self._places()[0])
+        self.U = self.model.V if U is None else kernel_view(U)
+
+    def own(self):
+        """Itself, with weights that may be written to: a copy if they are read-only."""
+        if self._read_only:
+            self._take(self.model.dense.copy(), None if self.tie_weights else self.U.copy())
+        return self
+
+    def arrays(self):
+        """{public name: array}, to be read only; `params` are those that may be written to."""
+        return self.layout(self.model, self.U)
 
     def twin(self, dtype):
         """A network of zeros like this one, of another dtype."""
@@ -145,7 +168,7 @@ class Network:
         it makes words about as different at the gates as PyTorch's normal embedding does through its W_ih. With `scale`
         everything is uniform in ±scale (Sutskever et al. 2014: 0.08).
         """
-        self.model.dense[:] = 0
+        self.own().model.dense[:] = 0
         if scale is not None:
             for array in self.params.values():
                 array[:] = rng.uniform(-scale, scale, array.shape)
@@ -181,6 +204,19 @@ class Network:
         """Whether no parameter is NaN or infinite."""
         return bool(np.isfinite(self.model.dense).all() and np.isfinite(self.U).all())
 
+    def not_finite(self):
+        """Public names of the parameters that hold NaN or infinity."""
+        return [name for name, array in self.arrays().items() if not np.isfinite(array).all()]
+
+    def reads_finite(self, words):
+        """Whether no parameter is NaN or infinite but, perhaps, rows of U of other words than these (an array)."""
+        U = self.U[words] if words.size < len(self.U) and not self.tie_weights else self.U
+        with np.errstate(
+            all="ignore"
+        ):  # a sum of squares is made in one pass, without memory; finite ones may overflow
+            quick = np.vdot(self.model.dense, self.model.dense) + (0 if self.tie_weights else np.vdot(U, U))
+        return bool(np.isfinite(quick)) or bool(np.isfinite(self.model.dense).all() and np.isfinite(U).all())
+
     def snapshot(self):
         """A copy of all parameters, for `restore`."""
         return self.model.dense.copy(), self.U.copy()
@@ -191,7 +227,7 @@ class Network:
 
     def restore(self, snapshot):
         """Put back what `snapshot` returned."""
-        self.model.dense[:], self.U[:] = snapshot
+        self.own().model.dense[:], self.U[:] = snapshot
 
     @contextmanager
     def noise(self, words, deviation, rng):
@@ -199,7 +235,7 @@ class Network:
 
         Of U only the rows of `words` have it: no others are read.
         """
-        dense, U = self.model.dense, self.U
+        dense, U = self.own().model.dense, self.U
         words = words[:0] if self.tie_weights else words
         clean = dense.copy(), U[words]
         noisy = [array + deviation * rng.standard_normal(array.shape, array.dtype) for array in clean]

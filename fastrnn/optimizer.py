@@ -60,16 +60,27 @@ class Optimizer:
             return np.zeros(first, array.dtype), np.zeros(second, array.dtype)
 
         rule_U = RMSPROP if self.rule == ADAM else self.rule
-        self._mirror, self.networks = None, len(networks)
+        self._mirror, self._read_only, self.networks = None, False, len(networks)
         self._sides = [
             (moments(self.rule, n.model.dense), moments(rule_U, n.U[: 0 if n.tie_weights else len(n.U)]))
             for n in networks
         ]
 
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.hyper, self._mirror = np.array(self.hyper), None
+        self._read_only = True  # for all that is known: see `sides`
+
     @property
     def sides(self):
         if self._mirror is not None:
             self._mirror.host()
+        if self._read_only:  # another process may have mapped a file into memory; only training needs the moments
+            self._sides = [
+                tuple(tuple(np.require(np.asarray(a), requirements="W") for a in moments) for moments in side)
+                for side in self._sides
+            ]
+            self._read_only = False
         return self._sides
 
     def on_device(self, mirror_class):

@@ -77,6 +77,20 @@ class PairNetwork:
         self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
         self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
 
+    def own(self):
+        """Itself, with weights that may be written to: see `Network.own`."""
+        for network in self.networks:
+            network.own()
+        return self
+
+    def arrays(self):
+        """{public name: array}, to be read only; `params` are those that may be written to."""
+        return _joined(self.encoder.arrays(), self.decoder.arrays())
+
+    def not_finite(self):
+        """Public names of the parameters that hold NaN or infinity."""
+        return [name for name, array in self.arrays().items() if not np.isfinite(array).all()]
+
     def __getstate__(self):
         return {"encoder": self.encoder, "decoder": self.decoder}
 

@@ -4,6 +4,8 @@ from collections.abc import MutableMapping
 
 import numpy as np
 
+from .validation import check_array
+
 
 class Parameters(MutableMapping):
     """The parameters by name, in the tutorial's orientation: views that may be written to, or assigned.
@@ -22,9 +24,7 @@ class Parameters(MutableMapping):
         arrays = self._arrays()
         if name not in arrays:
             raise KeyError(f"no parameter {name!r}, expected one of {', '.join(arrays)}")
-        value = np.asarray(value)
-        if value.dtype.kind not in "fiu":
-            raise TypeError(f"{name}: found dtype {value.dtype}, expected numbers")
+        value = check_array(name, value)
         if value.shape != arrays[name].shape:
             raise ValueError(f"{name}: found shape {value.shape}, expected {arrays[name].shape}")
         with np.errstate(over="ignore"):

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .base import check_choice, check_integer
 from .drawing import (
     COLORS,
     LINE,
@@ -10,6 +9,7 @@ from .drawing import (
     NARROW_LINE,
     PALE,
     band,
+    check_axes,
     cut,
     draw_word,
     fonts,
@@ -19,6 +19,7 @@ from .drawing import (
     pyplot,
 )
 from .surprisal import START, columns_of, highest, measure, read, summary, surprisal_line, wrap
+from .validation import check_choice, check_integer, check_list, check_str
 
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
 
@@ -54,11 +55,16 @@ def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
     """
     check_choice("by", by, tuple(BY))
     runs = models_or_histories if isinstance(models_or_histories, (list, tuple)) else [models_or_histories]
-    labels = [f"run {k}" for k in range(1, len(runs) + 1)] if labels is None else list(labels)
-    if len(labels) != len(runs) or not runs:
-        raise ValueError(f"labels: found {len(labels)} for {len(runs)} runs, expected one each and at least one")
+    if labels is None:
+        labels = [f"run {k}" for k in range(1, len(runs) + 1)]
+    else:
+        labels = [check_str("labels", label) for label in check_list("labels", labels, "str")]
+    if not runs:
+        raise ValueError("models_or_histories: found none, expected at least one")
+    if len(labels) != len(runs):
+        raise ValueError(f"labels: found {len(labels)} for {len(runs)} of models_or_histories, expected one each")
     curves = [_curves(label, run, by) for label, run in zip(labels, runs, strict=True)]
-    ax = new_axes((7.5, 4.2)) if ax is None else ax
+    ax = new_axes((7.5, 4.2)) if ax is None else check_axes("ax", ax)
     for k, (label, (places, losses, validation)) in enumerate(zip(labels, curves, strict=True)):
         style = {
             "color": COLORS[k % len(COLORS)], "marker": MARKERS[k % len(MARKERS)], "markersize": 4,
@@ -102,6 +108,7 @@ def plot_surprisal(language_model, text, ax=None):
         `text` is not a str, or has no word.
     """
     pyplot()
+    ax = None if ax is None else check_axes("ax", ax)
     sentences, top = measure(language_model, text), highest(language_model)
     letters, size = language_model.vocabulary_.level == "char", len(language_model.vocabulary_)
     families, drawable = fonts([token.word for tokens in sentences for token in tokens], "DejaVu Sans Mono")
@@ -150,7 +157,7 @@ def plot_hidden(language_model, text, layer=-1, units=None, ax=None):
     pyplot()
     columns = _Columns(language_model, text, layer)
     chosen, which = _chosen(columns.values["h"], MOST_UNITS if units is None else units)
-    ax = new_axes((2.2 + 0.21 * columns.count, 1.7 + 0.19 * len(chosen))) if ax is None else ax
+    ax = new_axes((2.2 + 0.21 * columns.count, 1.7 + 0.19 * len(chosen))) if ax is None else check_axes("ax", ax)
     image = heat_map(ax, columns.values["h"], chosen, -1)
     columns.label(ax)
     ax.set_ylabel("unit")
@@ -195,7 +202,10 @@ def plot_gates(language_model, text, layer=-1, units=None, ax=None):
     if units is not None:
         chosen, which = _chosen(columns.values["h"], units)
     height = 1.0 if chosen is None else 0.3 + 0.19 * len(chosen)
-    axes = new_axes((2.2 + 0.21 * columns.count, 1.5 + height * len(names)), len(names)) if ax is None else list(ax)
+    size = 2.2 + 0.21 * columns.count, 1.5 + height * len(names)
+    axes = new_axes(size, len(names)) if ax is None else check_list("ax", ax, "Axes")
+    for panel in axes:
+        check_axes("ax", panel)
     if len(axes) != len(names):
         raise ValueError(f"ax: found {len(axes)} axes, expected {len(names)}, one for each gate {', '.join(names)}")
     for name, panel in zip(names, axes, strict=True):
@@ -222,10 +232,12 @@ def _curves(label, run, by):
         history = history.model_
     history = getattr(history, "history_", history)
     if not hasattr(history, "losses"):
-        raise TypeError(f"{label}: found {type(run).__name__}, expected a fitted model or its history_")
+        raise TypeError(
+            f"{label}: found {type(run).__name__}, expected a fitted model or its history_ in models_or_histories"
+        )
     losses = np.array(history.losses, float)
     if not len(losses):
-        raise ValueError(f"{label}: found no epoch, expected a model that was trained")
+        raise ValueError(f"{label}: found no epoch, expected models_or_histories that were trained")
     places = np.arange(1, len(losses) + 1) if by == "epoch" else np.array(getattr(history, by, []), float)
     if len(places) != len(losses) or not np.isfinite(places).any():
         raise ValueError(f'by: found {by!r}, which the history of {label} has not; expected by="epoch"')
@@ -263,9 +275,7 @@ class _Columns:
         reading = read(language_model, text)
         found = language_model.model_.activations(reading.x)
         layers = len(found[0])
-        check_integer("layer", layer, -layers)
-        if layer >= layers:
-            raise ValueError(f"layer: found {layer}, expected an int below {layers}")
+        layer = check_integer("layer", layer, -layers, layers - 1)
         self.layer = layer % layers
         total = sum(map(len, reading.x))
         self.count = min(total, MOST_TOKENS)
@@ -292,14 +302,11 @@ def _chosen(values, units):
     """Units of a picture in order, and what to call them; `values` (T, H) tell which vary most."""
     H = values.shape[1]
     if isinstance(units, (list, tuple, np.ndarray)):
-        for unit in units:
-            check_integer("units", unit, 0)
-            if unit >= H:
-                raise ValueError(f"units: found {unit}, expected ints below {H}")
-        if not len(units):
+        units = [check_integer("units", unit, 0, H - 1) for unit in check_list("units", units, "int")]
+        if not units:
             raise ValueError("units: found none, expected at least one")
         return np.array(units), f"{len(units)} of {H} units"
-    check_integer("units", units, 1)
+    units = check_integer("units", units, 1)
     chosen, which = np.arange(H), f"all {H} units"
     if units < H:
         chosen = np.argsort(-values.std(axis=0), kind="stable")[:units]

@@ -8,6 +8,8 @@ from itertools import chain, pairwise
 
 import numpy as np
 
+from .validation import check_integer, check_str, shown
+
 _INT32_MAX = np.iinfo(np.int32).max
 _POOL_BATCHES = 50  # batches sorted by length together: near-equal lengths, still well shuffled
 _WRAP = "wrap a single sentence as [sentence]"
@@ -73,6 +75,7 @@ class Ragged:
         ValueError
             No sequence, an empty sequence, a negative index or one beyond int32.
         """
+        check_str("name", name)
         if isinstance(sequences, cls):
             ragged = sequences
         else:
@@ -84,7 +87,8 @@ class Ragged:
 
     def check_below(self, vocab_size, name="x"):
         """Raise ValueError, naming the place, unless every index is in [0, `vocab_size`)."""
-        values = self.values
+        check_str("name", name)
+        values, vocab_size = self.values, check_integer("vocab_size", vocab_size, 0)
         if values.size and (values.max() >= vocab_size or values.min() < 0):
             wrong = np.argmax((values < 0) | (values >= vocab_size))
             raise ValueError(f"{name}: {self._place(wrong)} is {values[wrong]}, expected 0 <= index < {vocab_size}")
@@ -278,7 +282,10 @@ def _spans(starts, lengths):
 
 
 def _as_vector(array, dtype, name):
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be an array of int, found {shown(array)}") from None
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an array of int, found {array.dtype}")
     if array.ndim != 1:
@@ -287,7 +294,7 @@ def _as_vector(array, dtype, name):
         limits = np.iinfo(dtype)
         if array.max() > limits.max or array.min() < limits.min:
             raise ValueError(f"{name} must fit {dtype.__name__}, found {array.max()}")
-    return np.require(array, dtype, ["C", "W"])  # kernels would be compiled anew for arrays that are read-only
+    return np.ascontiguousarray(array, dtype)
 
 
 def _as_rows(sequences, name):
@@ -300,7 +307,10 @@ def _as_rows(sequences, name):
             raise _type_error(name, f"a flat array of {sequences.dtype}", _WRAP)
     elif isinstance(sequences, (str, bytes, dict, set, frozenset)) or not isinstance(sequences, Iterable):
         raise _type_error(name, f"a single {_kind(sequences)}")
-    rows = list(sequences)
+    try:
+        rows = list(sequences)
+    except TypeError:
+        raise _type_error(name, f"a single {_kind(sequences)}") from None
     if not {type(row) for row in rows} <= {list, tuple, range, np.ndarray}:
         rows = [np.asarray(row) if hasattr(row, "__array__") else row for row in rows]
         _check_row_types(rows, name)

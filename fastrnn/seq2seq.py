@@ -4,14 +4,14 @@ import numbers
 
 import numpy as np
 
-from .base import check_bool, check_integer, check_real
 from .beam_search import beam_search
 from .devices import pair_network_class, resolve
 from .estimator import FastRNN
 from .pair_network import Pairs
 from .ragged import Ragged, between, reversed_sequences
 from .tasks import PairTask
-from .trainable import Trainable
+from .trainable import Trainable, check_same
+from .validation import check_bool, check_integer, check_list, check_real, integer
 
 START, END = 0, 1  # as Vocabulary numbers SENTENCE_START and SENTENCE_END
 _NOT_OURS = ("vocab_size", "bptt_truncate", "chunk_len")
@@ -63,13 +63,12 @@ class Searching:
         """
         members = self._members()
         source = members[0]._side(source, "source", 0)
-        check_integer("beam_width", beam_width, 1)
-        check_integer("n_best", n_best, 1, none=True)
+        beam_width, n_best = check_integer("beam_width", beam_width, 1), check_integer("n_best", n_best, 1, none=True)
         if n_best is not None and n_best > beam_width:
             raise ValueError(f"n_best: found {n_best}, expected at most beam_width {beam_width}")
-        check_integer("min_length", min_length, 1)
-        check_integer("max_length", max_length, min_length)
-        check_real("length_penalty", length_penalty, 0, low_open=False)
+        min_length = check_integer("min_length", min_length, 1)
+        max_length = check_integer("max_length", max_length, min_length)
+        length_penalty = check_real("length_penalty", length_penalty, 0, 30, low_open=False, high_open=False)
         exclude = self._excluded(exclude, min_length)
         threads = members[0]._threads()
         states = [model.network_.states(model._turned(source), threads) for model in members]
@@ -78,13 +77,18 @@ class Searching:
             min_length=min_length, max_length=max_length, exclude=np.array(exclude, np.int64),
             length_penalty=length_penalty, n_threads=threads,
         )  # fmt: skip
+        for model in members:
+            model._check_result(np.array([row[0].log_prob if row else np.nan for row in found]))
         return [hypotheses[:n_best] for hypotheses in found]
 
     def score_samples(self, source, target):
         """ln p of every target given its source, SENTENCE_END included: float64 (B,), nats."""
         members = self._members()
         source, target = members[0]._both(source, target)
-        losses = np.stack([model._token_losses(source, target) for model in members]).astype(np.float64)
+        losses = [model._token_losses(source, target) for model in members]
+        for model, own in zip(members, losses, strict=True):
+            model._check_result(own)
+        losses = np.stack(losses).astype(np.float64)
         # the mean of the probabilities, and not of their logarithms
         log_p = np.logaddexp.reduce(-losses, axis=0) - np.log(len(members))
         return np.add.reduceat(log_p, target.offsets[:-1] + np.arange(len(target)))
@@ -102,13 +106,17 @@ class Searching:
         list, one a source, of float64 arrays, nats
         """
         source = self._members()[0]._side(source, "source", 0)
-        candidates = [list(row) for row in candidates]
+        candidates = [
+            check_list(f"candidates[{i}]", row, "sequences of int")
+            for i, row in enumerate(check_list("candidates", candidates, "lists of sequences"))
+        ]
         if len(candidates) != len(source):
             raise ValueError(f"candidates: found {len(candidates)} lists, expected {len(source)}, one for every source")
         counts = [len(row) for row in candidates]
         flat = [candidate for row in candidates for candidate in row]
         if not flat:
             raise ValueError("candidates: found none, expected at least one")
+        flat = Ragged.from_sequences(flat, "candidates")
         found = self.score_samples(source[np.repeat(np.arange(len(source)), counts)], flat)
         return np.split(found, np.cumsum(counts)[:-1])
 
@@ -123,7 +131,7 @@ class Searching:
         beam_width, **options
             As in `predict`.
         """
-        references = [_as_references(row, i) for i, row in enumerate(references)]
+        references = [_as_references(row, i) for i, row in enumerate(check_list("references", references, "sequences"))]
         found = self.predict(source, beam_width=beam_width, **options)
         if len(references) != len(found):
             raise ValueError(f"references: found {len(references)}, expected {len(found)}, one for every source")
@@ -139,9 +147,7 @@ class Searching:
         return float(np.exp(self.loss(source, target)))
 
     def _excluded(self, exclude, min_length):
-        if isinstance(exclude, numbers.Number):
-            raise TypeError(f"exclude: found {exclude!r}, expected a list such as [{exclude!r}]")
-        exclude, size = list(exclude), self._members()[0].network_.vocab_size[1]
+        exclude, size = check_list("exclude", exclude, "int"), self._members()[0].network_.vocab_size[1]
         if exclude:
             Ragged.from_sequences([exclude], "exclude").check_below(size, "exclude")
         if END in exclude:
@@ -188,6 +194,12 @@ class Seq2Seq(Searching, Trainable):
     >>> len(model.predict([[2, 3]], max_length=5))
     1
     """
+
+    _checks = Trainable._checks | {
+        "reverse_source": check_bool,
+        "source_vocab_size": integer(1, none=True),
+        "target_vocab_size": integer(2, none=True),
+    }
 
     def __init__(
         self, cell="lstm", hidden_dim=256, reverse_source=True, source_vocab_size=None, target_vocab_size=None,
@@ -247,14 +259,6 @@ class Seq2Seq(Searching, Trainable):
         pairs = self._pairs(*self._both(source, target))
         return self.network_.gradients(pairs, self._threads())
 
-    def check_parameters(self):
-        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
-        self.check_network_parameters()
-        self.check_training_parameters()
-        check_bool("reverse_source", self.reverse_source)
-        check_integer("source_vocab_size", self.source_vocab_size, 1, none=True)
-        check_integer("target_vocab_size", self.target_vocab_size, 2, none=True)
-
     _check_data = staticmethod(check_sides)
 
     def _members(self):
@@ -262,7 +266,7 @@ class Seq2Seq(Searching, Trainable):
         return [self]
 
     def _turned(self, source):
-        return reversed_sequences(source) if self.reverse_source else source
+        return reversed_sequences(source) if self._checked.reverse_source else source
 
     def _pairs(self, source, target):
         """As the network takes them."""
@@ -286,7 +290,10 @@ class Seq2Seq(Searching, Trainable):
     def _check_indices(self, data, size):
         """The numbers of indices of both sides, checked."""
         sizes = []
-        for side, asked in enumerate((self.source_vocab_size, self.target_vocab_size)):
+        for side, name in enumerate(("source_vocab_size", "target_vocab_size")):
+            asked = getattr(self._checked, name)
+            if asked and size:
+                check_same(name, asked, size[side])
             largest = max(int(ragged.values.max()) + 1 for ragged in data[side::2])
             sizes.append(size[side] if size else asked or max(largest, END + 1))
         for i, (ragged, name) in enumerate(zip(data, _NAMES, strict=False)):
@@ -294,9 +301,10 @@ class Seq2Seq(Searching, Trainable):
         return tuple(sizes)
 
     def _make_network(self, size, device=None, **options):
-        return pair_network_class(device or resolve(self.device))(
-            self.cell, *size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
-            bool(self.tie_weights), **options,
+        checked = self._checked
+        return pair_network_class(device or resolve(checked.device))(
+            checked.cell, *size, checked.hidden_dim, checked.bias, checked.dtype, checked.num_layers,
+            checked.embedding_dim, checked.tie_weights, **options,
         )  # fmt: skip
 
     @staticmethod
@@ -309,8 +317,8 @@ class Seq2Seq(Searching, Trainable):
     def _task(self, source, target, validation):
         validation = None if validation is None else self._pairs(*validation)
         return PairTask(
-            self.network_, self._pairs(source, target), validation, batch_size=self.batch_size,
-            n_threads=self._threads(), dropout=bool(self.dropout),
+            self.network_, self._pairs(source, target), validation, batch_size=self._checked.batch_size,
+            n_threads=self._threads(), dropout=self._checked.dropout > 0,
         )  # fmt: skip
 
 
@@ -330,7 +338,7 @@ class Ensemble(Searching):
     """
 
     def __init__(self, models):
-        self.models = list(models)
+        self.models = check_list("models", models, "Seq2Seq")
         if not self.models:
             raise ValueError("models: found none, expected at least one Seq2Seq")
         for model in self.models:
@@ -365,8 +373,9 @@ def bleu(references, hypotheses):
 
 def _as_references(row, place):
     """A list of lists of int, from one reference or several."""
-    row = list(row)
+    name = f"references[{place}]"
+    row = check_list(name, row, "int, or of lists of int")
     if not row:
-        raise ValueError(f"references: found none for source {place}, expected at least one")
+        raise ValueError(f"{name}: found none, expected at least one")
     several = not isinstance(row[0], numbers.Number)
-    return [np.asarray(reference).tolist() for reference in (row if several else [row])]
+    return Ragged.from_sequences(row if several else [row], name).to_list()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .base import check_choice, check_integer
+from .validation import check_choice, check_integer
 
 COLORS = ("none", "256", "24bit")
 # From expected to unexpected; told apart by the colour-blind, and darker and darker in grey (ColorBrewer's YlOrBr).
@@ -146,8 +146,7 @@ def surprisal_line(language_model, text, color=None, width=None):
     """
     color = _terminal_colors() if color is None else color
     check_choice("color", color, COLORS)
-    check_integer("width", width, 1, none=True)
-    width = width or shutil.get_terminal_size().columns
+    width = check_integer("width", width, 1, none=True) or shutil.get_terminal_size().columns
     sentences, end = measure(language_model, text), highest(language_model)
     gap, lines = " " * (language_model.vocabulary_.level != "char" or color == "none"), []
     for tokens in sentences:

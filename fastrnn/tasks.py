@@ -76,7 +76,7 @@ class LanguageTask(Task):
     def begin_epoch(self, rng, members):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
         self._batches = self._draw(rng)
-        self._work = self.network.training_workspace(members, self._batches, self.truncate, self.dropout)
+        self._work = self.network.own().training_workspace(members, self._batches, self.truncate, self.dropout)
         self.tokens = self._batches.tokens
         return self.tokens
 
@@ -146,7 +146,7 @@ class PairTask(Task):
     def begin_epoch(self, rng, members):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the target tokens of each."""
         self._batches = PairBatches.of(self.pairs, self.batch_size, rng)
-        self._works = self.network.training_workspace(members, self._batches, self.dropout)
+        self._works = self.network.own().training_workspace(members, self._batches, self.dropout)
         self.tokens = self._batches.decoder.tokens
         return self.tokens
 

@@ -8,16 +8,33 @@ from functools import partial
 import numpy as np
 
 from . import storage
-from .base import Estimator, as_generator, check_bool, check_choice, check_integer, check_real
+from .base import Estimator
 from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
+from .checkpoint_lock import reserved
 from .cpu.threads import available_cores
-from .devices import moved, product_precision, resolve
+from .devices import DEVICES, MATMUL_PRECISIONS, moved, product_precision, resolve
 from .history import History
 from .network import unallocated
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
 from .training import Settings, Training
+from .validation import (
+    LARGEST_FLOAT32,
+    as_generator,
+    check_bool,
+    check_callable,
+    check_dtype,
+    check_integer,
+    check_path,
+    check_random_state,
+    check_real,
+    check_verbose,
+    choice,
+    errors_named,
+    integer,
+    real,
+)
 from .vocabulary import Vocabulary
 
 DTYPES = ("float32", "float64")
@@ -34,6 +51,54 @@ _FREE = (
 
 class Trainable(Estimator):
     """An estimator with `network_`, `optimizer_`, `history_` and `rng_`, trained by `Training`."""
+
+    _checks = {
+        # of the network
+        "cell": choice(tuple(CELLS)),
+        "hidden_dim": integer(1),
+        "bias": check_bool,
+        "num_layers": integer(1),
+        "dropout": real(0, 1, low_open=False),
+        "embedding_dim": integer(1, none=True),
+        "tie_weights": check_bool,
+        "init_scale": real(0, LARGEST_FLOAT32, none=True),
+        "dtype": partial(check_dtype, choices=DTYPES),
+        "device": choice(DEVICES),
+        "matmul_precision": choice(MATMUL_PRECISIONS),
+        "n_threads": integer(1, none=True),
+        "random_state": check_random_state,
+        "verbose": check_verbose,
+        # of the training
+        "optimizer": choice(OPTIMIZERS),
+        "learning_rate": real(0, none=True),
+        "momentum": real(0, 1, low_open=False),
+        "batch_size": integer(1),
+        "max_epochs": integer(0),
+        "clip_norm": real(0, none=True),
+        "lr_schedule": choice(SCHEDULES),
+        "evaluate_every": integer(1),
+        "patience": integer(1),
+        "lr_decay_start": integer(0),
+        "validation_fraction": real(0, 1, none=True),
+        "early_stopping": check_bool,
+        "n_iter_no_change": integer(1),
+        "tol": real(0, low_open=False),
+        "weight_noise": real(0, LARGEST_FLOAT32 / 100, low_open=False),
+        "checkpoint": partial(check_path, none=True),
+        "checkpoint_minutes": real(0, none=True),
+        "warm_start": check_bool,
+    }
+
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
+        super().check_parameters()
+        checked = self._checked
+        if checked.tie_weights and checked.embedding_dim != checked.hidden_dim:
+            raise ValueError(
+                f"tie_weights: found embedding_dim {checked.embedding_dim} and hidden_dim {checked.hidden_dim},"
+                " expected them to be equal"
+            )
+        product_precision(checked.matmul_precision, checked.dtype, resolve(checked.device))
 
     @property
     def network_(self):
@@ -81,28 +146,6 @@ class Trainable(Estimator):
         self._check_fitted("optimizer_")
         return self.optimizer_.learning_rate
 
-    def check_training_parameters(self):
-        """Raise TypeError or ValueError unless the parameters of the training are possible."""
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_real("learning_rate", self.learning_rate, 0, none=True)
-        check_real("momentum", self.momentum, 0, 1, low_open=False)
-        check_integer("batch_size", self.batch_size, 1)
-        check_integer("max_epochs", self.max_epochs, 0)
-        check_real("clip_norm", self.clip_norm, 0, none=True)
-        check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
-        check_integer("evaluate_every", self.evaluate_every, 1)
-        check_integer("patience", self.patience, 1)
-        check_integer("lr_decay_start", self.lr_decay_start, 0)
-        check_real("validation_fraction", self.validation_fraction, 0, 1, none=True)
-        check_bool("early_stopping", self.early_stopping)
-        check_integer("n_iter_no_change", self.n_iter_no_change, 1)
-        check_real("tol", self.tol, 0, low_open=False)
-        check_real("weight_noise", self.weight_noise, 0, low_open=False)
-        if self.checkpoint is not None and not isinstance(self.checkpoint, (str, os.PathLike)):
-            raise TypeError(f"checkpoint: found {self.checkpoint!r}, expected a path or None")
-        check_real("checkpoint_minutes", self.checkpoint_minutes, 0, none=True)
-        check_bool("warm_start", self.warm_start)
-
     @property
     def params_(self):
         self._check_fitted("network_")
@@ -114,32 +157,38 @@ class Trainable(Estimator):
         Raises
         ------
         ValueError
-            A parameter is not finite: `load` would refuse the file.
+            `load` would refuse it: a parameter that was set since is not possible, or weights are NaN or infinite.
         OSError
             It cannot be written.
         """
+        path = check_path("path", path)
         storage.write(path, {"kind": type(self).__name__} | self._header(), self._arrays())
 
     @classmethod
     def load(cls, path, *, device="cpu"):
         """Read a model that `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+        path = check_path("path", path)
         with storage.opened(path, cls.__name__) as (header, arrays):
             return cls._from_file(path, header, arrays, device)
 
     def _header(self):
-        """What a file holds besides arrays."""
+        """What a file holds besides arrays; TypeError or ValueError for parameters that `load` would not take."""
         self._check_fitted("network_")
+        model = type(self)(**self.get_params() | self.network_.built()).set_params(
+            **{name: default for name, default in self._parameter_defaults().items() if name in _OF_MACHINE}
+        )
+        model.check_parameters()
         facts = {"vocab_size": self._size(), "learning_rate": self.learning_rate_}
-        header = {"parameters": self._plain_parameters(self.network_.built())} | facts | self.history_.to_header()
+        header = {"parameters": model._plain_parameters()} | facts | self.history_.to_header()
         _check_stored(header)
         return header
 
     def _arrays(self):
         """The parameters as a file holds them, checked as `load` does."""
-        for name, array in self.params_.items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name}: found NaN or infinity, expected finite numbers, which alone can be saved")
-        return {f"params/{name}": array for name, array in self.params_.items()}
+        self._check_fitted("network_")
+        if self.network_.not_finite():
+            self._refuse_weights()
+        return {f"params/{name}": array for name, array in self.network_.arrays().items()}
 
     @classmethod
     def _from_file(cls, path, header, arrays, device):
@@ -153,7 +202,7 @@ class Trainable(Estimator):
             if model.num_layers > len(arrays):
                 raise ValueError(f"found {len(arrays)} arrays for {model.num_layers} layers")
             sketch = model._make_network(size, "cpu", zeros=unallocated)
-            arrays.check("params/", {name: array.shape for name, array in sketch.params.items()}, sketch.dtype)
+            arrays.check("params/", {name: array.shape for name, array in sketch.arrays().items()}, sketch.dtype)
             model._initialise(size)
             for name in model.params_:
                 model.params_[name] = arrays.checked(f"params/{name}")
@@ -161,69 +210,58 @@ class Trainable(Estimator):
             model.optimizer_.learning_rate = header["learning_rate"]
         return model
 
+    def _check_result(self, *arrays):
+        """ValueError, which names the parameters that are not finite, unless what was computed with them is."""
+        if not all(np.isfinite(array).all() for array in arrays):
+            self._refuse_weights()
+
+    def _check_weights(self, words):
+        """The same before a result that does not show it: of weights that these words (an array of int) use."""
+        if not self.network_.reads_finite(words):
+            self._refuse_weights()
+
+    def _refuse_weights(self):
+        names = self.network_.not_finite()
+        found = f"NaN or infinity in {', '.join(names)}" if names else "weights so large that results overflow"
+        raise ValueError(f"params_: found {found}, expected finite numbers")
+
     def _size(self):
         """Number of indices that the network was made for, None before."""
         return self.network_.vocab_size if hasattr(self, "network_") else None
 
     def _threads(self):
-        check_integer("n_threads", self.n_threads, 1, none=True)
-        return 1 if resolve(self.device) == "cuda" else self.n_threads or available_cores()
+        n_threads = self._checked.n_threads
+        return 1 if resolve(self.device) == "cuda" else n_threads or available_cores()
 
     def _initialise(self, size):
         """Fresh weights, optimiser and history."""
         self.rng_ = as_generator(self.random_state)
         self.network_ = self._make_network(size)
-        self.network_.initialise(self.rng_, self.init_scale)
+        self.network_.initialise(self.rng_, self._checked.init_scale)
         self.optimizer_ = self._new_optimizer()
         self.history_, self._split_seed = History(), None
 
-    def check_network_parameters(self):
-        """Raise TypeError or ValueError unless the parameters of the network are possible."""
-        check_choice("cell", self.cell, tuple(CELLS))
-        check_integer("hidden_dim", self.hidden_dim, 1)
-        check_bool("bias", self.bias)
-        check_integer("num_layers", self.num_layers, 1)
-        check_real("dropout", self.dropout, 0, 1, low_open=False)
-        check_integer("embedding_dim", self.embedding_dim, 1, none=True)
-        check_bool("tie_weights", self.tie_weights)
-        if self.tie_weights and self.embedding_dim != self.hidden_dim:
-            raise ValueError(
-                f"tie_weights: found embedding_dim {self.embedding_dim} and hidden_dim {self.hidden_dim}, expected them"
-                " to be equal"
-            )
-        check_real("init_scale", self.init_scale, 0, none=True)
-        try:
-            name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
-        except TypeError:
-            name = self.dtype
-        check_choice("dtype", name, DTYPES)
-        product_precision(self.matmul_precision, name, resolve(self.device))
-        self._threads()
-        if not isinstance(self.verbose, (bool, int)):
-            raise TypeError(f"verbose: found {self.verbose!r}, expected an int")
-
     def _new_optimizer(self):
-        seed = int(self.rng_.integers(1 << 32)) if self.dropout else 0
+        checked = self._checked
+        seed = int(self.rng_.integers(1 << 32)) if checked.dropout else 0
         return Optimizer(
-            self.optimizer,
-            self.learning_rate,
-            self.momentum,
-            self.clip_norm,
-            self.network_.networks,
-            self.dropout,
-            seed,
-        )
+            checked.optimizer, checked.learning_rate, checked.momentum, checked.clip_norm, self.network_.networks,
+            checked.dropout, seed,
+        )  # fmt: skip
 
-    def _plain_parameters(self, built=None):
-        """The constructor's parameters as JSON can hold them, or those in `built`; of a random_state, only a number.
+    def _plain_parameters(self):
+        """The constructor's parameters, normalised, as JSON can hold them; of a random_state, only a number.
 
         What is of this machine is none of them: a file is read on another one.
         """
-        parameters = self.get_params() | (built or {})
-        return {name: _plain(name, value) for name, value in parameters.items() if name not in _OF_MACHINE}
+        names = [name for name in self._parameter_defaults() if name not in _OF_MACHINE]
+        plain = {name: getattr(self._checked, name) for name in names}
+        if not isinstance(plain["random_state"], int):
+            plain["random_state"] = None
+        return plain
 
     def _is_warm(self, resume):
-        return bool(self.warm_start) and resume is None and hasattr(self, "network_")
+        return self._checked.warm_start and resume is None and hasattr(self, "network_")
 
     def _fit(self, x, y, validation_data, callback, resume):
         """What `fit` does; returns self.
@@ -232,42 +270,50 @@ class Trainable(Estimator):
         returns the network's size, ``_make_network(size)`` and ``_task(x, y, validation)``.
         """
         self.check_parameters()
+        checked, resume = self._checked, check_path("resume", resume, none=True)
         x, y = self._check_data(x, y)
         given = self._check_fit_arguments(validation_data, callback)
         size = self._check_indices((x, y, *(given or ())), self._size() if self._is_warm(resume) else None)
-        fraction = None if given else self.validation_fraction or (VALIDATION_FRACTION if self.early_stopping else None)
+        default = VALIDATION_FRACTION if checked.early_stopping else None
+        fraction = None if given else checked.validation_fraction or default
         if fraction is not None:
             _number_held_out(len(x), fraction)
-        identity = saved = None
-        if self.checkpoint is not None or resume is not None:
+        identity = None
+        if checked.checkpoint is not None or resume is not None:
             identity = self._identity(size, (x, y, *(given or (None, None))))
-        if resume is not None:
-            saved = read(resume, identity)
+        path = checked.checkpoint or resume
+        resumed = resume is not None and os.path.realpath(path) == os.path.realpath(resume)
+        with nullcontext() if path is None else reserved(path, resumed) as path:
+            saved = None if resume is None else read(resume, identity)
+            checkpoint = None if path is None else Checkpoint(path, checked.checkpoint_minutes, identity)
+            training = self._begin(size, (x, y, given), fraction, resume, saved, checkpoint)
+            training.run(
+                checked.max_epochs, self._threads(), None if callback is None else partial(callback, self), checkpoint
+            )
+        return self
+
+    def _begin(self, size, data, fraction, resume, saved, checkpoint):
+        """The run of training, and its first checkpoint; if it raises, the estimator is as it was."""
         before = vars(self).copy()
         if self._is_warm(resume):
             self._go_on_warm()
         else:
             self._initialise(size)
-        checkpoint = None
         try:
             with nullcontext() if saved is None else storage.damage_named(resume):
-                training = self._training(x, y, given, fraction, saved)
-            if identity is not None:
-                identity["split_seed"] = self._split_seed
-                checkpoint = Checkpoint(self.checkpoint or resume, self.checkpoint_minutes, identity)
+                training = self._training(*data, fraction, saved)
+            if checkpoint is not None:
+                checkpoint.identity["split_seed"] = self._split_seed
                 checkpoint.write(*training.saved())
         except Exception:  # what was fitted before stays
             _put_back(self, before)
             raise
-        training.run(
-            self.max_epochs, self._threads(), None if callback is None else partial(callback, self), checkpoint
-        )
-        return self
+        return training
 
     def _partial_fit(self, x, y):
         """What `partial_fit` does; returns self."""
         self.check_parameters()
-        if self.early_stopping:
+        if self._checked.early_stopping:
             raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
         x, y = self._check_data(x, y)
         size = self._check_indices((x, y), self._size())
@@ -278,16 +324,13 @@ class Trainable(Estimator):
 
     def _check_fit_arguments(self, validation_data, callback):
         """The arguments that every `fit` has, checked; returns the validation data as a pair of `Ragged`, or None."""
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback: found {callback!r}, expected a function or None")
+        check_callable("callback", callback)
         if validation_data is None:
             return None
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError(f"validation_data: found a {type(validation_data).__name__}, expected a pair (x, y)")
-        try:
+        with errors_named("validation_data"):
             return self._check_data(*validation_data)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"validation_data: {error}") from None
 
     def _identity(self, size, data):
         """What must be the same for a run to go on from a checkpoint."""
@@ -298,11 +341,7 @@ class Trainable(Estimator):
     def _go_on_warm(self):
         """Take over network and optimiser as they are."""
         for name, value in self.network_.built().items():
-            if _plain(name, getattr(self, name)) != _plain(name, value):
-                raise ValueError(
-                    f"{name}: found {getattr(self, name)!r}, expected {value!r}, with which the network was made:"
-                    " warm_start goes on with it"
-                )
+            check_same(name, getattr(self._checked, name), value)
         optimizer = self._new_optimizer()
         if optimizer.parameters != self.optimizer_.parameters:
             optimizer.earlier = self.optimizer_.total_updates
@@ -312,11 +351,11 @@ class Trainable(Estimator):
         """The run of training: fresh, or as `saved` in a checkpoint; holds out a fraction of the sequences."""
         if saved is not None:
             self._split_seed = saved[0]["split_seed"]
-            check_integer("split_seed", self._split_seed, 0, none=True)
+            check_integer("split_seed", self._split_seed, 0, None, none=True)
         if fraction is not None:
             kept, held_out = self._split(len(x), fraction)
             x, y, given = x[kept], y[kept], (x[held_out], y[held_out])
-        settings = Settings(**{name: getattr(self, name) for name in Settings._fields})
+        settings = Settings(**{name: getattr(self._checked, name) for name in Settings._fields})
         training = Training(self._task(x, y, given), self.optimizer_, self.history_, self.rng_, settings)
         if saved is not None:
             training.load(*saved)
@@ -333,6 +372,15 @@ class Trainable(Estimator):
         order = np.random.default_rng(self._split_seed).permutation(count)
         held_out = _number_held_out(count, fraction)
         return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def check_same(name, found, expected):
+    """ValueError unless a parameter is what a network that is trained on was made with."""
+    if found != expected:
+        raise ValueError(
+            f"{name}: found {found!r}, expected {expected!r}, with which the network was made: what is fitted goes on"
+            " with it"
+        )
 
 
 def _number_held_out(count, fraction):
@@ -374,13 +422,3 @@ def _check_stored(header):
             raise ValueError(f"{name}: found a {type(value).__name__}, expected a number or a text")
     check_real("learning_rate", header["learning_rate"], 0, low_open=False)
     History.from_header(header)
-
-
-def _plain(name, value):
-    if name == "dtype":
-        return np.dtype(value).name
-    if name == "random_state":
-        value = value if isinstance(value, (int, np.integer, type(None))) else None
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if isinstance(value, np.generic) else value

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .base import check_integer, check_real
 from .checkpoint import generator_from, generator_state
 from .cpu.threads import Team
 from .errors import DivergenceError
 from .schedules import after_epoch, before_batch, pause
 from .second_process import compile_meanwhile
+from .validation import check_integer, check_real
 
 # Between two looks at the progress bar, at Ctrl-C, and at whether a checkpoint is due.
 SECONDS_PER_RUN = 0.2
@@ -87,7 +87,7 @@ class State:
 
 def _count(name, value):
     """The number, checked to be one that a counter can have."""
-    check_integer(name, value, 0)
+    check_integer(name, value, 0, None)
     if value >= 2**63:
         raise ValueError(f"{name}: found {value!r}, expected an int < 2**63")
     return value

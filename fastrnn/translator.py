@@ -3,10 +3,11 @@
 import logging
 
 from . import storage
-from .base import Estimator, check_choice
+from .base import Estimator
 from .ragged import Ragged, without_first
 from .seq2seq import Ensemble, Seq2Seq, bleu
-from .trainable import read_vocabulary, restored_if_refused
+from .trainable import check_same, read_vocabulary, restored_if_refused
+from .validation import check_callable, check_choice, check_list, check_path, errors_named
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger("fastrnn")
@@ -38,6 +39,13 @@ class Translator(Estimator):
     >>> translator = Translator(max_epochs=10).fit(english, french)  # doctest: +SKIP
     >>> translator.translate(["i am hungry ."], beam_width=5)  # doctest: +SKIP
     """
+
+    _checks = Seq2Seq._checks | {
+        "source_vocab_size": Vocabulary._checks["max_size"],
+        "target_vocab_size": Vocabulary._checks["max_size"],
+        "level": Vocabulary._checks["level"],
+        "lowercase": Vocabulary._checks["lowercase"],
+    }
 
     def __init__(self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, **parameters):
         own = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size, "level": level}
@@ -75,9 +83,12 @@ class Translator(Estimator):
         DivergenceError
             Losses were not finite, again and again; the last good weights are kept.
         """
-        warm = bool(self.warm_start) and resume is None and hasattr(self, "model_")
+        check_callable("callback", callback)
+        resume = check_path("resume", resume, none=True)
+        warm = self._checked.warm_start and resume is None and hasattr(self, "model_")
         vocabularies, model = self.new_parts()  # their checks come before the long reading of the texts
         if warm:
+            self._check_same_vocabularies()
             vocabularies, model = (self.source_vocabulary_, self.target_vocabulary_), self._again(model)
         source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
         _check_counts(source, target)
@@ -87,7 +98,7 @@ class Translator(Estimator):
         ]
         validation = None if validation_texts is None else self._validation(vocabularies, validation_texts)
         model.set_params(source_vocab_size=len(vocabularies[0]), target_vocab_size=len(vocabularies[1]))
-        called = (lambda _: callback(self)) if callable(callback) else callback
+        called = None if callback is None else lambda _: callback(self)
         with restored_if_refused(self):
             (self.source_vocabulary_, self.target_vocabulary_), self.model_ = vocabularies, model
             model.fit(*data, validation_data=validation, callback=called, resume=resume)
@@ -138,11 +149,15 @@ class Translator(Estimator):
         """
         self._check_fitted("model_")
         vocabulary = self.target_vocabulary_
-        references = [[row] if isinstance(row, str) else list(row) for row in references]
+        references = [
+            [row] if isinstance(row, str) else _listed(row, f"references[{i}]")
+            for i, row in enumerate(_listed(references, "references"))
+        ]
+        for i, row in enumerate(references):
+            _check_texts(row, f"references[{i}]")
         options = {"exclude": (0, len(vocabulary) - 1)} | options
         source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
-        if len(references) != len(source):
-            raise ValueError(f"references: found {len(references)}, expected {len(source)}, one for every source")
+        _check_one_each("references", references, source)
         found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
         return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
@@ -156,7 +171,12 @@ class Translator(Estimator):
         self._check_fitted("model_")
         source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
         encode = self.target_vocabulary_.encode
-        return self.model_.rescore(source, [[encode(text) for text in row] for row in candidates])
+        rows = [_listed(row, f"candidates[{i}]") for i, row in enumerate(_listed(candidates, "candidates"))]
+        for i, row in enumerate(rows):
+            if row:
+                _check_texts(row, f"candidates[{i}]")
+        _check_one_each("candidates", rows, source)
+        return self.model_.rescore(source, [[encode(text) for text in row] for row in rows])
 
     def loss(self, source_texts, target_texts):
         """Mean cross-entropy a target token, SENTENCE_END included, nats."""
@@ -169,6 +189,7 @@ class Translator(Estimator):
     def save(self, path):
         """Write vocabularies and model to one .npz file; as `FastRNN.save`."""
         self._check_fitted("model_")
+        path = check_path("path", path)
         arrays = {
             f"{side}/{name}": array
             for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_))
@@ -179,6 +200,7 @@ class Translator(Estimator):
     @classmethod
     def load(cls, path, *, device="cpu"):
         """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+        path = check_path("path", path)
         with storage.opened(path, "Translator") as (header, arrays):
             vocabularies = [read_vocabulary(path, arrays, f"{side}/") for side in ("source", "target")]
             model = Seq2Seq._from_file(path, header, arrays, device)
@@ -193,13 +215,23 @@ class Translator(Estimator):
 
     def new_parts(self):
         """Two `Vocabulary` and a `Seq2Seq` with these parameters, checked and not fitted."""
+        super().check_parameters()  # under the names that they have here
         model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
         model.set_params(source_vocab_size=None, target_vocab_size=None).check_parameters()
         vocabularies = []
         for name in ("source_vocab_size", "target_vocab_size"):
             vocabularies.append(Vocabulary(getattr(self, name), self.level, self.lowercase, "text"))
-            vocabularies[-1].check_parameters()
         return tuple(vocabularies), model
+
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
+        self.new_parts()
+
+    def _check_same_vocabularies(self):
+        """ValueError if a parameter of the vocabularies is another than that with which they were learned."""
+        for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_)):
+            for name, own in ((f"{side}_vocab_size", "max_size"), ("level", "level"), ("lowercase", "lowercase")):
+                check_same(name, getattr(self._checked, name), getattr(vocabulary._checked, own))
 
     def _again(self, model):
         """The fitted model with the parameters of a new one."""
@@ -207,7 +239,7 @@ class Translator(Estimator):
 
     def _together(self, ensemble):
         """What searches: the model, alone or with those of other Translators."""
-        for i, other in enumerate(ensemble := list(ensemble)):
+        for i, other in enumerate(ensemble := check_list("ensemble", ensemble, "Translator")):
             check_same_vocabularies(self, other, f"ensemble[{i}]")
         return Ensemble([self.model_, *(other.model_ for other in ensemble)]) if ensemble else self.model_
 
@@ -239,7 +271,8 @@ class Translator(Estimator):
         if not isinstance(texts, (tuple, list)) or len(texts) != 2:
             raise TypeError(f"validation_texts: found a {type(texts).__name__}, expected a pair (sources, targets)")
         source, target = (_listed(side, "validation_texts") for side in texts)
-        _check_counts(source, target)
+        with errors_named("validation_texts"):
+            _check_counts(source, target)
         return tuple(
             indices(vocabulary.transform, side, "validation")
             for vocabulary, side in zip(vocabularies, (source, target), strict=True)
@@ -266,14 +299,17 @@ def check_same_vocabularies(translator, other, name):
 
 
 def _listed(texts, name):
-    if isinstance(texts, str):
-        raise TypeError(f"{name}: found a str, expected a list of texts such as [text]")
-    return list(texts)
+    return check_list(name, texts, "texts")
 
 
 def _check_counts(source, target):
     if len(source) != len(target):
         raise ValueError(f"target_texts: found {len(target)} texts, expected {len(source)} as in source_texts")
+
+
+def _check_one_each(name, rows, source):
+    if len(rows) != len(source):
+        raise ValueError(f"{name}: found {len(rows)}, expected {len(source)}, one for every text of source_texts")
 
 
 def _check_texts(texts, name):

@@ -3,14 +3,25 @@
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
-from .base import Estimator, check_bool, check_integer
+from .base import Estimator
 from .ragged import Ragged
-from .text import SentenceSplitter, join_words, tokenizer
+from .text import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
+from .validation import (
+    check_bool,
+    check_integer,
+    check_list,
+    check_str,
+    check_verbose,
+    choice,
+    errors_named,
+    integer,
+    shown,
+)
 
 SENTENCE_START = "SENTENCE_START"
 SENTENCE_END = "SENTENCE_END"
@@ -61,6 +72,14 @@ class Vocabulary(Estimator):
     >>> x.to_list(), y.to_list()
     ([[0, 2, 3, 3, 2]], [[2, 3, 3, 2, 1]])
     """
+
+    _checks = {
+        "max_size": integer(len(_SPECIAL) + 1, none=True),
+        "level": choice(LEVELS),
+        "lowercase": check_bool,
+        "sentence_split": choice(SENTENCE_SPLITS, none=True),
+        "verbose": check_verbose,
+    }
 
     def __init__(self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0):
         self.max_size = max_size
@@ -128,7 +147,7 @@ class Vocabulary(Estimator):
 
     def tokenize(self, sentence):
         """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not."""
-        return self._tokenizer()(sentence)
+        return self._tokenizer()(check_str("sentence", sentence))
 
     def encode(self, sentence):
         """Return the indices of one sentence, without SENTENCE_START and SENTENCE_END.
@@ -154,7 +173,8 @@ class Vocabulary(Estimator):
             indices = map(self._index, self.tokenize(sentence))
         else:
             unknown = len(self) - 1
-            indices = (self.index_.get(self._lower(token), unknown) for token in sentence)
+            lowercase, tokens = self._checked.lowercase, check_list("sentence", sentence, "tokens")
+            indices = (self.index_.get(_lower(token, lowercase), unknown) for token in tokens)
         return np.fromiter(indices, np.int32)
 
     def encode_prompt(self, text):
@@ -180,9 +200,7 @@ class Vocabulary(Estimator):
             `text` is not a string.
         """
         self._check_fitted("tokens_")
-        if not isinstance(text, str):
-            raise TypeError(f"prompt must be a str, found {type(text).__name__}")
-        words = self.tokenize(text) if text else []
+        words = self.tokenize(text) if check_str("text", text) else []
         indices = [self._index(word) for word in words]
         unknown = [w for w, i in zip(words, indices, strict=True) if i == len(self) - 1]
         return np.array([_START, *indices], np.int32), list(dict.fromkeys(unknown))
@@ -208,11 +226,14 @@ class Vocabulary(Estimator):
             An index is not in the vocabulary.
         """
         self._check_fitted("tokens_")
-        indices = np.asarray(indices)
+        try:
+            indices = np.asarray(indices)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"indices must be a sequence of int, found {shown(indices)}") from None
         if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
-            raise TypeError("indices must be a sequence of int")
+            raise TypeError(f"indices must be a sequence of int, found {shown(indices)}")
         for i in indices[(indices < 0) | (indices >= len(self))]:
-            raise ValueError(f"index {i} found, expected 0 <= index < {len(self)}")
+            raise ValueError(f"index {i} found among indices, expected 0 <= index < {len(self)}")
         return [self.tokens_[i] for i in indices.astype(int).tolist()]
 
     def detokenize(self, indices_or_tokens):
@@ -226,11 +247,12 @@ class Vocabulary(Estimator):
         -------
         str
         """
-        tokens = list(indices_or_tokens)
+        tokens = check_list("indices_or_tokens", indices_or_tokens, "int or str")
         if not all(isinstance(token, str) for token in tokens):
-            tokens = self.decode(tokens)
+            with errors_named("indices_or_tokens"):
+                tokens = self.decode(tokens)
         tokens = [token for token in tokens if token not in (SENTENCE_START, SENTENCE_END)]
-        return "".join(tokens) if self.level == "char" else join_words(tokens)
+        return "".join(tokens) if self._checked.level == "char" else join_words(tokens)
 
     def report(self):
         """Return a summary of the text and the vocabulary, one fact a line."""
@@ -241,7 +263,7 @@ class Vocabulary(Estimator):
             f"{self.n_sentences_:,} sentences, {self.n_tokens_:,} tokens, "
             f"{self.n_distinct_:,} distinct\n"
             f"Vocabulary size {len(self):,}, covers {self.coverage_:.2%} of the tokens\n"
-            f"The least frequent {'character' if self.level == 'char' else 'word'} is "
+            f"The least frequent {'character' if self._checked.level == 'char' else 'word'} is "
             f"{self.tokens_[last]!r}, seen {'once' if count == 1 else f'{count:,} times'}"
         )
 
@@ -256,7 +278,7 @@ class Vocabulary(Estimator):
         """
         self._check_fitted("tokens_")
         encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
-        config = {name: getattr(self, name) for name in _PARAMETERS}
+        config = {name: getattr(self._checked, name) for name in _PARAMETERS}
         config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
         return {
             "tokens": np.frombuffer(b"".join(encoded), np.uint8),
@@ -274,6 +296,8 @@ class Vocabulary(Estimator):
         ValueError
             The arrays are incomplete or damaged.
         """
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"arrays: found {shown(arrays)}, expected a dict of arrays")
         try:
             config = json.loads(_stored(arrays, "config", np.uint8).tobytes())
             tokens, counts = _stored_tokens(arrays), _stored(arrays, "counts", np.int64)
@@ -311,8 +335,9 @@ class Vocabulary(Estimator):
         counts[[word in _SPECIAL for word in types]] = 0
         kept = np.argsort(-counts, kind="stable")  # stable: equal ones by first appearance
         limit = np.count_nonzero(counts)
-        if self.max_size is not None:
-            limit = min(limit, self.max_size - len(_SPECIAL))
+        max_size = self._checked.max_size
+        if max_size is not None:
+            limit = min(limit, max_size - len(_SPECIAL))
         kept = kept[:limit]
         tokens = [SENTENCE_START, SENTENCE_END, *(types[k] for k in kept), UNKNOWN_TOKEN]
         index_of_id = np.full(len(types), len(tokens) - 1, np.int32)
@@ -349,20 +374,15 @@ class Vocabulary(Estimator):
         return list(types), np.frombuffer(ids, np.intc), np.frombuffer(lengths, np.intc)
 
     def _tokenizer(self):
-        tokenize = tokenizer(self.level)
-        return (lambda sentence: tokenize(sentence.lower())) if self.lowercase else tokenize
+        tokenize = tokenizer(self._checked.level)
+        return (lambda sentence: tokenize(sentence.lower())) if self._checked.lowercase else tokenize
 
     def _index(self, word):
         unknown = len(self.tokens_) - 1
         return unknown if word in _SPECIAL else self.index_.get(word, unknown)
 
-    def _lower(self, token):
-        if not isinstance(token, str):
-            raise TypeError(f"sentence must be a str or tokens, found {type(token).__name__}")
-        return token.lower() if self.lowercase and token not in _SPECIAL else token
-
     def _progress(self, sentences):
-        if not self.verbose:
+        if not self._checked.verbose:
             return sentences
         from tqdm import tqdm
 
@@ -371,16 +391,13 @@ class Vocabulary(Estimator):
     @property
     def split_mode(self):
         """How texts are split into sentences: `sentence_split`, or its default for this level."""
-        return self.sentence_split or ("punkt" if self.level == "word" else "line")
+        return self._checked.sentence_split or ("punkt" if self._checked.level == "word" else "line")
 
-    def check_parameters(self):
-        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
-        size = self.max_size
-        integer = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if size is not None and not (integer and size > len(_SPECIAL)):
-            raise ValueError(f"max_size is {size!r}, expected None or an int >= 4")
-        tokenizer(self.level)
-        SentenceSplitter(self.split_mode)
+
+def _lower(token, lowercase):
+    if not isinstance(token, str):
+        raise TypeError(f"sentence must be a str or tokens, found {type(token).__name__}")
+    return token.lower() if lowercase and token not in _SPECIAL else token
 
 
 def _stored(arrays, name, dtype):
@@ -407,9 +424,10 @@ def _stored_tokens(arrays):
 def _checked(texts):
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]")
-    if not isinstance(texts, Iterable):
-        raise TypeError(f"texts must be a list of str, found {type(texts).__name__}")
-    return _strings(texts)
+    try:
+        return _strings(iter(texts))
+    except TypeError:
+        raise TypeError(f"texts must be a list of str, found {type(texts).__name__}") from None
 
 
 def _strings(texts):

@@ -473,7 +473,7 @@ def test_losses_of_several_models_are_named_after_their_files(tiny, monkeypatch)
 def test_a_picture_without_matplotlib_is_one_line(tiny, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert cli.main(["plot", "losses", "tiny.npz", "-o", "p.png"]) == 2
-    assert capsys.readouterr().err == 'fastrnn: error: pictures need matplotlib: pip install matplotlib\n'
+    assert capsys.readouterr().err == "fastrnn: error: pictures need matplotlib: pip install matplotlib\n"
     assert cli.main(["plot", "surprisal", "tiny.npz", "--text", "A cat"]) == 0
 
 

@@ -64,9 +64,9 @@ def test_unknown_words_of_a_prompt(fitted):
     ("options", "error", "message"),
     [
         ({"unknown": "drop"}, ValueError, "unknown: found 'drop'"),
-        ({"exclude": "dog"}, TypeError, r"exclude: found a str, expected a list of tokens such as \['dog'\]"),
+        ({"exclude": "dog"}, TypeError, r"exclude: found 'dog', expected a list of tokens such as \['dog'\]"),
         ({"exclude": ["zebra"]}, ValueError, "exclude: found 'zebra', expected tokens of the vocabulary"),
-        ({"prompt": 3}, TypeError, "prompt must be a str, found int"),
+        ({"prompt": 3}, TypeError, "prompt: found 3, expected a str"),
         ({"temperature": -1}, ValueError, "temperature: found -1"),
     ],
 )

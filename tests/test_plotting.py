@@ -82,7 +82,7 @@ def test_errors_of_losses(model):
         plot_losses([model, run_of([])])
     with pytest.raises(ValueError, match="labels: found 1 for 2 runs"):
         plot_losses([model, model], labels=["a"])
-    with pytest.raises(ValueError, match="labels: found 0 for 0 runs"):
+    with pytest.raises(ValueError, match="models_or_histories: found none"):
         plot_losses([])
     for unfitted in (FastRNN(), LanguageModel(), [1.0]):
         with pytest.raises(TypeError, match="run 1: found .*, expected a fitted model"):
@@ -290,10 +290,11 @@ def test_gates_over_a_text(cell, names):
 
 
 def test_errors_of_activations(model):
-    for layer, error in ((1, "found 1, expected an int below 1"), (-2, "found -2, expected an int >= -1")):
+    for layer, error in ((1, "found 1, expected an int >= -1 and <= 0"), (-2, "found -2, expected an int >= -1")):
         with pytest.raises(ValueError, match=f"layer: {error}"):
             plot_hidden(model, "cat", layer=layer)
-    for units, error in ((0, "found 0, expected an int >= 1"), ([6], "found 6, expected ints below 6"), ([], "none")):
+    wrong = (0, "found 0, expected an int >= 1"), ([6], "found 6, expected an int >= 0 and <= 5"), ([], "none")
+    for units, error in wrong:
         with pytest.raises(ValueError, match=f"units: .*{error}" if units == [] else f"units: {error}"):
             plot_hidden(model, "cat", units=units)
     with pytest.raises(ValueError, match="found the cell 'rnn', which has no gates"):

@@ -343,7 +343,7 @@ class TestTranslator:
             self.make().fit(source, target)
 
     def test_wrong_types(self):
-        with pytest.raises(TypeError, match="^source_texts: found a str"):
+        with pytest.raises(TypeError, match="^source_texts: found 'a cat'"):
             self.make().fit("a cat", "un chat")
         with pytest.raises(TypeError, match="^target_texts: found a int as text 0"):
             self.make().fit(["a"], [1])

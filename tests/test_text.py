@@ -140,7 +140,7 @@ def test_paths_are_checked_at_once(tmp_path):
 
 def test_an_unknown_encoding(tmp_path):
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(ValueError, match="encoding is 'utf-99', expected one that Python knows"):
+    with pytest.raises(ValueError, match="encoding: found 'utf-99', expected one that Python knows"):
         list(read_texts(tmp_path / "a.txt", encoding="utf-99"))
 
 

@@ -126,14 +126,14 @@ def test_a_prompt_starts_a_sentence_and_names_unknown_words():
     assert indices.tolist() == [0, 2, 6, 6, 2, 6, 6, 2, 6] and indices.dtype == np.int32
     assert unknown == ["cow", ",", "dog"]
     assert vocabulary.encode_prompt("")[0].tolist() == [0]
-    with pytest.raises(TypeError, match="prompt must be a str, found NoneType"):
+    with pytest.raises(TypeError, match="text: found None, expected a str"):
         vocabulary.encode_prompt(None)
 
 
 @pytest.mark.parametrize(
     ("indices", "error", "message"),
     [
-        ([0, 7], ValueError, "index 7 found, expected 0 <= index < 7"),
+        ([0, 7], ValueError, "index 7 found among indices, expected 0 <= index < 7"),
         ([-1], ValueError, "index -1 found"),
         ([1.0], TypeError, "indices must be a sequence of int"),
         ([[1]], TypeError, "indices must be a sequence of int"),
@@ -209,16 +209,19 @@ def test_wrong_texts(texts, error, message, level):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"max_size": 3}, "max_size is 3, expected None or an int >= 4"),
-        ({"max_size": True}, "max_size is True"),
-        ({"max_size": 10.0}, "max_size is 10.0"),
-        ({"level": "byte"}, "level is 'byte'"),
-        ({"sentence_split": "page"}, "sentence_split is 'page'"),
+        ({"max_size": 3}, "max_size: found 3, expected an int >= 4 or None"),
+        ({"max_size": True}, "max_size: found True"),
+        ({"max_size": 10.0}, "max_size: found 10.0"),
+        ({"level": "byte"}, "level: found 'byte'"),
+        ({"sentence_split": "page"}, "sentence_split: found 'page'"),
+        ({"lowercase": -1}, "lowercase: found -1, expected True or False"),
+        ({"lowercase": "no"}, "lowercase: found 'no'"),
+        ({"verbose": -1}, "verbose: found -1"),
     ],
 )
 def test_impossible_parameters(parameters, message):
     vocabulary = Vocabulary(**parameters)  # the constructor only stores
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         vocabulary.fit([TEXT])
 
 

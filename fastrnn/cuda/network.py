@@ -43,6 +43,11 @@ class CudaNetwork(Network):
         if not self.tie_weights:
             self._mirror = Mirror([self._host_model.dense, U])
 
+    def _take(self, dense, U):
+        """Have these arrays for weights; read-only ones are copied, since what the device writes comes back to them."""
+        U = U if U is None else np.require(U, requirements="W")
+        super()._take(np.require(dense, requirements="W"), U)
+
     def on_device(self, write=False):
         """The `Model` and U on the device; with `write` the kernels may change them."""
         dense, *own = self._mirror.device(write)
@@ -71,6 +76,9 @@ class CudaNetwork(Network):
 
     def is_finite(self):
         return all(passes.is_finite(array) for array in self._mirror.device(write=True))
+
+    def reads_finite(self, words):
+        return self.is_finite()
 
     def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):
         """Train on batches, see `fastrnn.cuda.passes.train_pass`; returns what `Network.train` does."""
