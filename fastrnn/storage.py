@@ -1,5 +1,6 @@
 """Models in one .npz file: weights, parameters, vocabulary and a format version. Loading never executes anything."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -48,7 +49,8 @@ def write(path, header, arrays, aside=None):
         os.chmod(aside, 0o666 & ~umask)  # mkstemp's files are for the owner alone
         os.replace(aside, path)
     except BaseException:
-        os.unlink(aside)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
         raise
 
 

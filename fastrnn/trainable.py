@@ -217,8 +217,16 @@ class Trainable(Estimator):
 
     def _initialise(self, size):
         """Fresh weights, optimiser and history."""
-        self.rng_ = as_generator(self.random_state)
-        self.network_ = self._make_network(size)
+        rng = as_generator(self.random_state)
+        try:
+            network = self._make_network(size)
+        except (MemoryError, OverflowError, ValueError) as error:
+            checked = self._checked
+            raise ValueError(
+                f"hidden_dim: found {checked.hidden_dim}, with {checked.num_layers} layers and a vocabulary of {size},"
+                f" expected a network that memory can hold ({error})"
+            ) from None
+        self.rng_, self.network_ = rng, network
         self.network_.initialise(self.rng_, self._checked.init_scale)
         self.optimizer_ = self._new_optimizer()
         self.history_, self._split_seed = History(), None

@@ -99,6 +99,14 @@ def test_wrong_parameters(parameters, error, message):
             call(X, Y)
 
 
+@pytest.mark.parametrize("make", [FastRNN, Seq2Seq])
+def test_a_network_that_no_memory_holds(make):
+    model = make("gru", 2**31 - 1, n_threads=1)
+    with pytest.raises(ValueError, match="^hidden_dim: found 2147483647, with 1 layers and a vocabulary of"):
+        model.fit([[2]], [[2]])
+    assert vars(model).keys() == make().get_params().keys()
+
+
 def test_real_numbers_that_are_taken():
     model = FastRNN(**SMALL, learning_rate=Fraction(1, 3), clip_norm=2**64).fit(X[:2], Y[:2])
     assert model.learning_rate_ == 1 / 3 and model.get_params()["learning_rate"] == Fraction(1, 3)
