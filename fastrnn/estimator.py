@@ -61,7 +61,8 @@ class FastRNN(Trainable):
         Standard deviation of Gaussian noise on all weights, drawn anew for every batch: the gradient is that at
         the noisy weights, the update one of the weights without noise (Graves 2011; Chung et al. 2014 took 0.075).
     checkpoint : path, optional
-        File that `fit` keeps up to date with all that it needs to go on if it is stopped: see its `resume`.
+        File that `fit` keeps up to date with all that it needs to go on if it is stopped: see its `resume`. While
+        another run writes it, this one takes ``<checkpoint>.2`` (or 3, ...) instead, with a warning.
     checkpoint_minutes : float, optional
         None: the checkpoint is written after every epoch; a number: also within epochs, as often as that.
     warm_start : bool
@@ -228,7 +229,7 @@ class FastRNN(Trainable):
             A checkpoint: training goes on where it was, as if it had never been stopped, and ends with the same weights
             bit for bit on the same machine and number of threads. Data and parameters must be those of then, but
             for max_epochs, device, matmul_precision, n_threads, verbose and what concerns checkpoints. It is written
-            on, unless `checkpoint` names another file.
+            on, unless `checkpoint` names another file; ValueError if another run is still writing it.
 
         Returns
         -------

@@ -10,7 +10,7 @@ from .estimator import FastRNN
 from .pair_network import Pairs
 from .ragged import Ragged, between, reversed_sequences
 from .tasks import PairTask
-from .trainable import Trainable, check_same
+from .trainable import Trainable, check_results, check_same
 from .validation import check_bool, check_integer, check_list, check_real, integer
 
 START, END = 0, 1  # as Vocabulary numbers SENTENCE_START and SENTENCE_END
@@ -77,18 +77,15 @@ class Searching:
             min_length=min_length, max_length=max_length, exclude=np.array(exclude, np.int64),
             length_penalty=length_penalty, n_threads=threads,
         )  # fmt: skip
-        for model in members:
-            model._check_result(np.array([row[0].log_prob if row else np.nan for row in found]))
+        check_results(members, [row[0].log_prob if row else np.nan for row in found])
         return [hypotheses[:n_best] for hypotheses in found]
 
     def score_samples(self, source, target):
         """ln p of every target given its source, SENTENCE_END included: float64 (B,), nats."""
         members = self._members()
         source, target = members[0]._both(source, target)
-        losses = [model._token_losses(source, target) for model in members]
-        for model, own in zip(members, losses, strict=True):
-            model._check_result(own)
-        losses = np.stack(losses).astype(np.float64)
+        losses = np.stack([model._token_losses(source, target) for model in members]).astype(np.float64)
+        check_results(members, losses)
         # the mean of the probabilities, and not of their logarithms
         log_p = np.logaddexp.reduce(-losses, axis=0) - np.log(len(members))
         return np.add.reduceat(log_p, target.offsets[:-1] + np.arange(len(target)))

@@ -187,7 +187,7 @@ class Trainable(Estimator):
         """The parameters as a file holds them, checked as `load` does."""
         self._check_fitted("network_")
         if self.network_.not_finite():
-            self._refuse_weights()
+            refuse_weights([self])
         return {f"params/{name}": array for name, array in self.network_.arrays().items()}
 
     @classmethod
@@ -212,18 +212,12 @@ class Trainable(Estimator):
 
     def _check_result(self, *arrays):
         """ValueError, which names the parameters that are not finite, unless what was computed with them is."""
-        if not all(np.isfinite(array).all() for array in arrays):
-            self._refuse_weights()
+        check_results([self], *arrays)
 
     def _check_weights(self, words):
         """The same before a result that does not show it: of weights that these words (an array of int) use."""
         if not self.network_.reads_finite(words):
-            self._refuse_weights()
-
-    def _refuse_weights(self):
-        names = self.network_.not_finite()
-        found = f"NaN or infinity in {', '.join(names)}" if names else "weights so large that results overflow"
-        raise ValueError(f"params_: found {found}, expected finite numbers")
+            refuse_weights([self])
 
     def _size(self):
         """Number of indices that the network was made for, None before."""
@@ -235,8 +229,16 @@ class Trainable(Estimator):
 
     def _initialise(self, size):
         """Fresh weights, optimiser and history."""
-        self.rng_ = as_generator(self.random_state)
-        self.network_ = self._make_network(size)
+        rng = as_generator(self.random_state)
+        try:
+            network = self._make_network(size)
+        except (MemoryError, OverflowError, ValueError) as error:
+            checked = self._checked
+            raise ValueError(
+                f"hidden_dim: found {checked.hidden_dim}, with {checked.num_layers} layers and a vocabulary of {size},"
+                f" expected a network that memory can hold ({error})"
+            ) from None
+        self.rng_, self.network_ = rng, network
         self.network_.initialise(self.rng_, self._checked.init_scale)
         self.optimizer_ = self._new_optimizer()
         self.history_, self._split_seed = History(), None
@@ -372,6 +374,23 @@ class Trainable(Estimator):
         order = np.random.default_rng(self._split_seed).permutation(count)
         held_out = _number_held_out(count, fraction)
         return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def check_results(models, *arrays):
+    """ValueError, which names the parameters that are not finite, unless what models computed together is."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        refuse_weights(models)
+
+
+def refuse_weights(models):
+    """Raise ValueError, which names the parameters of models that are not finite."""
+    names = [
+        f"models[{i}].{name}" if len(models) > 1 else name
+        for i, model in enumerate(models)
+        for name in model.network_.not_finite()
+    ]
+    found = f"NaN or infinity in {', '.join(names)}" if names else "weights so large that results overflow"
+    raise ValueError(f"params_: found {found}, expected finite numbers")
 
 
 def check_same(name, found, expected):

@@ -307,7 +307,7 @@ class Vocabulary(Estimator):
             check_integer("n_distinct", config["n_distinct"], 0)
             splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"])
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise ValueError(f"the stored vocabulary is damaged: {str(error)[:200]!r}") from None
+            raise ValueError(f"arrays: the stored vocabulary is damaged: {str(error)[:200]!r}") from None
         intact = (
             counts.size == len(tokens) <= (vocabulary.max_size or len(tokens))
             and counts.min() >= 0
@@ -315,7 +315,7 @@ class Vocabulary(Estimator):
             and counts.sum(dtype=np.float64) < 2**62
         )
         if not intact:
-            raise ValueError("the stored vocabulary is damaged: its arrays do not fit together")
+            raise ValueError("arrays: the stored vocabulary is damaged: its arrays do not fit together")
         vocabulary._set_learned(tokens, counts, config["n_distinct"], splitter)
         return vocabulary
 

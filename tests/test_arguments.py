@@ -175,10 +175,10 @@ def check_refusal(fitted, subject, owner, value):
     try:
         call(fitted, subject, owner, value)
     except (TypeError, ValueError) as error:
-        name = argument
+        names = argument
         if subject in ("Ragged.from_sequences: sequences", "Ragged.check_below: vocab_size"):
-            name = "x"  # the default of their argument `name`
-        named = re.search(rf"\b{name}\b", str(error)) or (argument in PATHS and str(error).startswith(f"{value}: "))
+            names = f"{argument}|x"  # the default of their argument `name`
+        named = re.search(rf"\b({names})\b", str(error)) or (argument in PATHS and str(error).startswith(f"{value}: "))
         assert named, f"{type(error).__name__}: {error}"
         return True
     except OSError:
