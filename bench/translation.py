@@ -222,7 +222,8 @@ def measure(options):
         "words": [len(vocabulary) for vocabulary in corpus.vocabularies],
         "coverage": [vocabulary.coverage_ for vocabulary in corpus.vocabularies],
         "pairs": len(corpus.training[0]), "tokens": len(corpus.training[1].values) + len(corpus.training[1]),
-        "bleu": "as sacrebleu computes it", "sentences": {name: len(references) for name, (_, references) in corpus.questions.items()},
+        "bleu": "as sacrebleu computes it",
+        "sentences": {name: len(references) for name, (_, references) in corpus.questions.items()},
     }  # fmt: skip
 
 
