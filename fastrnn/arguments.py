@@ -200,6 +200,7 @@ def _add_info(commands):
         commands, "info", "show a model's parameters, vocabulary, weights and last loss", "fastrnn info demo.npz"
     )
     parser.add_argument("model", metavar="MODEL", help="any model file")
+    parser.add_argument("--all", action="store_true", default=False, help="parameters that have their defaults, too")
     return parser
 
 

@@ -42,10 +42,13 @@ class Estimator:
             setattr(self, name, value)
         return self
 
-    def __repr__(self):
+    def changed_params(self):
+        """Return the constructor's parameters that differ from their defaults: {name: value}."""
         defaults = self._parameter_defaults()
-        values = {name: shown(value) for name, value in self.get_params().items()}
-        changed = (f"{name}={value}" for name, value in values.items() if value != shown(defaults[name]))
+        return {n: v for n, v in self.get_params().items() if v is not defaults[n] and shown(v) != shown(defaults[n])}
+
+    def __repr__(self):
+        changed = (f"{name}={shown(value)}" for name, value in self.changed_params().items())
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self):

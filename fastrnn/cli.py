@@ -19,6 +19,7 @@ from .console import (
     CUT_OFF,
     INTERRUPTED,
     OK,
+    TERMINATED,
     best,
     count,
     count_weights,
@@ -31,6 +32,9 @@ from .console import (
     writable,
 )
 from .errors import DeviceError
+from .interruption import Terminated
+from .output_paths import refuse_overwriting
+from .streams import encoded_output
 
 _SENTENCES_AT_ONCE = 256
 
@@ -47,20 +51,26 @@ def main(argv=None):
     -------
     int
         Exit status: 0; 1 if training diverged; 2 after an error, told in one line on standard error; 130
-        after Ctrl-C, and 141 if the reader of standard output has gone.
+        after Ctrl-C, 141 if the reader of standard output has gone, and 143 after SIGTERM.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console may lack some of the letters
-    logger, remarks = logging.getLogger("fastrnn"), logging.StreamHandler()
-    remarks.setFormatter(logging.Formatter("fastrnn: %(message)s"))
+    logger, remarks = logging.getLogger("fastrnn"), _Remarks()
     logger.addHandler(remarks)
+    try:
+        with encoded_output():
+            return _status(argv)
+    finally:
+        logger.removeHandler(remarks)
+
+
+def _status(argv):
     try:
         args = parse(argv, _COMMANDS)
         with _compilation_announced(args):
             status = args.run(args)
         sys.stdout.flush()
         return status
+    except Terminated:
+        return fail("terminated", TERMINATED)
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except (ValueError, TypeError, OSError, MemoryError, ImportError, DeviceError) as error:
@@ -69,8 +79,13 @@ def main(argv=None):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return CUT_OFF
         return fail(f"error: {reason(error)}", ERROR)
-    finally:
-        logger.removeHandler(remarks)
+
+
+class _Remarks(logging.Handler):
+    """Log lines as `remark` tells them."""
+
+    def emit(self, record):
+        remark(f"fastrnn: {self.format(record)}")
 
 
 # The commands. Each takes the parsed arguments and returns the exit status.
@@ -121,7 +136,7 @@ def _info(args):
     facts = {
         "file": [f"{args.model}, format version {VERSION}"],
         "kind": [kind if whole is not model else f"{kind}, of indices: without a vocabulary"],
-        "parameters": [f"{name}={value!r}" for name, value in whole.get_params().items()],
+        "parameters": _parameters(whole, args.all),
     }
     for name in ("vocabulary", "source_vocabulary", "target_vocabulary"):
         if vocabulary := getattr(whole, f"{name}_", None):
@@ -139,10 +154,22 @@ def _info(args):
     return OK
 
 
+def _parameters(model, all_of_them):
+    """Lines of a model's parameters: those that differ from the defaults, and after them the others if asked for."""
+    parameters, changed = model.get_params(), model.changed_params()
+    rest = {name: value for name, value in parameters.items() if name not in changed}
+    shown = changed | rest if all_of_them else changed
+    lines = [f"{name}={value!r}" for name, value in shown.items()]
+    return lines if all_of_them else [*lines, f"and {len(rest)} defaults, which --all lists"]
+
+
 def _plot(args):
     from .pictures import checked_ending, draw
 
     output = None if args.output is None else writable(checked_ending(args.output))
+    if output is not None:
+        models = args.input if args.picture == "losses" else [args.model]
+        refuse_overwriting("--output", output, [("a model to read", path) for path in models])
     for line in draw(args, output):
         print(line)
     if output is not None:

@@ -1,5 +1,6 @@
 """The commands `demo` and `train`, and what all training commands do: learn, save, tell how it goes."""
 
+import signal
 from typing import Any, NamedTuple
 
 from .arguments import DEMO, given_parameters
@@ -18,6 +19,8 @@ from .console import (
     silence,
     writable,
 )  # fmt: skip
+from .interruption import HeldInterrupts, sigterm_interrupts
+from .output_paths import refuse_overwriting, tell_replaced
 
 _DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length": 40}
 _DEMO_HELD_OUT = 0.05
@@ -33,10 +36,12 @@ class HeldOut(NamedTuple):
     described: str
 
 
+@sigterm_interrupts()
 def demo(args):
     from .corpora import python_manual
 
     output = writable(args.output)
+    tell_replaced(output)
     remark("A language model of Python's own manual: about a minute on two cores")
     language_model, status = _learn_texts(DEMO | given_parameters(args), python_manual(), _DEMO_HELD_OUT, output)
     if status != OK:
@@ -56,6 +61,7 @@ Try next:
     return OK
 
 
+@sigterm_interrupts()
 def train(args):
     from .files import read_inputs
 
@@ -71,17 +77,30 @@ def checked_output(args, checkpoint):
     """Where a training command saves the model.
 
     What is wrong with that, with the checkpoint's file, or with the one to go on from, which must be of the kind
-    `checkpoint`, is better known before the texts are read.
+    `checkpoint`, is better known before the texts are read. Model and checkpoint must be files of their own, though a
+    run may keep the checkpoint up to date that it resumes.
     """
     from .storage import read
     from .validation import check_real
 
     check_real("held_out", args.held_out, 0, 1, low_open=False)
-    if getattr(args, "checkpoint", None) is not None:
-        writable(args.checkpoint)
+    inputs = [
+        ("an input", path) for path in (*args.input, *(getattr(args, side, None) for side in ("source", "target")))
+    ]
+    output, to_update = writable(args.output), getattr(args, "checkpoint", None)
+    if to_update is not None:
+        writable(to_update)
+        refuse_overwriting("--checkpoint", to_update, inputs)
+    refuse_overwriting(
+        "--output", output, [*inputs, ("the file of --checkpoint", to_update), ("the file of --resume", args.resume)]
+    )
     if args.resume is not None:
         read(args.resume, checkpoint)
-    return writable(args.output)
+    if not args.quiet:
+        tell_replaced(output)
+        if to_update is not None and args.resume is None:
+            tell_replaced(to_update)
+    return output
 
 
 def learn(whole, data, held_out, output, say, resume=None):
@@ -104,19 +123,33 @@ def learn(whole, data, held_out, output, say, resume=None):
     -------
     int
         Exit status.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM came before anything was learned, or, after which the model is saved, SIGTERM in training,
+        or either of them while it was saved.
     """
     model = whole.model_
     untrained = type(model)(**model.get_params() | _UNTRAINED).fit(*data)
     say(f"{count_weights(untrained):,} weights to learn")
     if resume is None:
         _tell_loss(say, "before training", untrained, held_out)
-    status = _fit(model, data, held_out, resume)
-    model.set_params(verbose=0)
-    if status == DIVERGED and model.n_epochs_ == 0:
-        remark("fastrnn: nothing was learned, so nothing is saved")
-        return status
-    whole.save(output)
-    say(f"Saved {output} after {count(model.n_epochs_, 'epoch')} ({count(model.n_updates_, 'update')}){best(model)}")
+    with HeldInterrupts() as interrupts:  # none comes between the training and the saved model
+        status = _fit(model, data, held_out, resume)
+        n_in_training = len(interrupts.received)
+        if status == OK and model.n_epochs_ < model.max_epochs and model.n_updates_ == 0:
+            interrupts.raise_received()
+        model.set_params(verbose=0)
+        if status == DIVERGED and model.n_epochs_ == 0:
+            remark("fastrnn: nothing was learned, so nothing is saved")
+            return status
+        whole.save(output)
+        say(
+            f"Saved {output} after {count(model.n_epochs_, 'epoch')} ({count(model.n_updates_, 'update')}){best(model)}"
+        )
+    if signal.SIGTERM in interrupts.received or len(interrupts.received) > n_in_training:
+        interrupts.raise_received()
     _tell_loss(say, "after training", model, held_out)
     return status
 
@@ -144,7 +177,7 @@ def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
 
 
 def _fit(model, data, held_out, resume):
-    """Train; returns the exit status. KeyboardInterrupt if it was pressed before anything was learned."""
+    """Train; returns the exit status."""
     from .errors import DivergenceError
 
     asked = model.validation_fraction is None and (model.early_stopping or model.lr_schedule == "plateau")
@@ -153,8 +186,9 @@ def _fit(model, data, held_out, resume):
         model.fit(*data, validation_data=held_out.data if asked and held_out else None, resume=resume)
     except DivergenceError as error:
         return fail(f"error: {reason(error)}", DIVERGED)
-    if model.n_epochs_ < model.max_epochs and model.n_updates_ == 0:
-        raise KeyboardInterrupt
+    except KeyboardInterrupt:  # a second Ctrl-C, while it was about to return
+        if not hasattr(model, "network_"):
+            raise
     return OK
 
 

@@ -7,13 +7,14 @@ from itertools import islice
 from .arguments import given, given_parameters
 from .cli_train import HeldOut, checked_output, learn
 from .console import OK, called_as, count, remark, say, silence
+from .interruption import sigterm_interrupts
 
 _MOST_TRANSLATED = 500  # sources of what is held out, for BLEU
 _LINES_AT_ONCE = 256
-_STRANGERS_NAMED = 5
 _HARMLESS = re.compile(r"[\w ,.?'-]+")  # what every shell takes as it stands between double quotes
 
 
+@sigterm_interrupts()
 def translate_train(args):
     from .text import hold_out_pairs
     from .translator import Translator, indices
@@ -42,21 +43,27 @@ def translate_train(args):
 def translate(args):
     from .model_files import load
     from .translator import Translator, check_same_vocabularies
+    from .unknown_words import UnknownWords
     from .validation import check_choice
 
     if not args.input and not args.text:
         raise ValueError("found nothing to translate, expected an INPUT or --text TEXT")
-    check_choice("unknown", args.unknown, ("error", "token"))
+    check_choice("unknown", args.unknown, ("token", "error"))
     translator, *others = (load(path, "Translator", device=args.device) for path in (args.model, *args.ensemble))
     for path, other in zip(args.ensemble, others, strict=True):
         check_same_vocabularies(translator, other, path)
     options = given(args, inspect.signature(Translator.translate).parameters)
-    options |= {"n_best": options.get("n_best", 1), "unknown": "token", "ensemble": others}
-    strangers, lines, done = {}, _lines(args), 0
+    options |= {"n_best": options.get("n_best", 1), "ensemble": others}
+    del options["unknown"]
+    oov, lines, done = UnknownWords(), _lines(args), 0
     while block := list(islice(lines, _LINES_AT_ONCE)):
-        _note_strangers(translator.source_vocabulary_, block, strangers, args.unknown)
-        texts = [text for _, text in block if text.strip()]
-        found = iter(translator.translate(texts, **options) if texts else ())
+        if args.unknown == "error":
+            _refuse_unknown(translator.source_vocabulary_, block)
+        found = iter(())
+        if texts := [text for _, text in block if text.strip()]:
+            source, unknown = translator.encode_sources(texts, "texts")
+            oov.update(unknown)
+            found = iter(translator.translate_encoded(source, **options))
         for number, (_, text) in enumerate(block, done + 1):
             if not text.strip():
                 print()  # nothing shifts
@@ -64,10 +71,7 @@ def translate(args):
             for translation, score in next(found):
                 print(_row(args, number, score, translation))
         done += len(block)
-    if strangers:
-        named = ", ".join(map(repr, islice(strangers, _STRANGERS_NAMED)))
-        more = ", ..." if len(strangers) > _STRANGERS_NAMED else ""
-        remark(f"fastrnn: {count(len(strangers), 'unknown word')} stood as UNKNOWN_TOKEN: {named}{more}")
+    oov.log()
     return OK
 
 
@@ -101,6 +105,8 @@ def _held_out(vocabularies, kept):
 
 def _tell_bleu(translator, kept):
     """BLEU of greedy translations of the held-out sources, at most `_MOST_TRANSLATED` from all over."""
+    from .bleu import signature
+
     references = {}
     for source, target in kept:
         references.setdefault(source, []).append(target)
@@ -108,9 +114,10 @@ def _tell_bleu(translator, kept):
     if n:
         sources = list(references)
         chosen = [sources[i * len(sources) // n] for i in range(n)]
-        bleu = translator.score(chosen, [references[source] for source in chosen])
-        of = f"{count(n, 'source')}, {count(sum(len(references[s]) for s in chosen), 'reference')}"
-        say(f"Held out, greedy translations: BLEU {100 * bleu:.1f} of 100 ({of})")
+        rows = [references[source] for source in chosen]
+        bleu, measure = translator.score(chosen, rows), signature(rows, translator.lowercase)
+        of = f"{count(n, 'source')}, {count(sum(map(len, rows)), 'reference')}"
+        say(f"Held out, greedy translations: BLEU {bleu:.1f} of 100 ({of}; {measure})")
 
 
 def _example(pairs):
@@ -120,7 +127,7 @@ def _example(pairs):
 
 
 def _lines(args):
-    """Yield (place, text) of every line to translate."""
+    """Yield (position, text) of every line to translate."""
     from .files import read_lines
 
     for number, text in enumerate(args.text, 1):
@@ -130,16 +137,15 @@ def _lines(args):
             yield f"{path} line {number}", line
 
 
-def _note_strangers(vocabulary, block, strangers, unknown):
-    """Add the unknown words of lines to `strangers`, a dict as an ordered set; ValueError if unknown is "error"."""
-    for place, text in block:
+def _refuse_unknown(vocabulary, block):
+    """ValueError if lines have unknown words."""
+    for position, text in block:
         _, found = vocabulary.encode_prompt(text)
-        if found and unknown == "error":
+        if found:
             raise ValueError(
-                f"{place}: found {', '.join(map(repr, found))}, expected words of the vocabulary; --unknown token"
+                f"{position}: found {', '.join(map(repr, found))}, expected words of the vocabulary; --unknown token"
                 " takes them for UNKNOWN_TOKEN"
             )
-        strangers |= dict.fromkeys(found)
 
 
 def _row(args, number, score, translation):

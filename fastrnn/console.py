@@ -5,12 +5,13 @@ import math
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from .output_files import WINDOWS, destination
 
-# Exit statuses besides arguments.ERROR; the last two as shells have them, 128 and the signal.
-OK, DIVERGED, INTERRUPTED, CUT_OFF = 0, 1, 130, 141
+# Exit statuses besides arguments.ERROR; the last three as shells have them, 128 and the signal.
+OK, DIVERGED, INTERRUPTED, CUT_OFF, TERMINATED = 0, 1, 130, 141, 143
 
 
 def say(line):
@@ -23,8 +24,14 @@ def silence(line):
 
 
 def remark(line):
-    """Tell what is no result, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Tell what is no result, on standard error: on a line of its own, also while a progress bar is shown."""
+    bars = nullcontext()
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        bars = tqdm.external_write_mode(sys.stderr)
+    with bars:
+        print(line, file=sys.stderr, flush=True)
 
 
 def fail(message, status):

@@ -52,15 +52,21 @@ def read_texts(path, column=None, encoding="utf-8") -> Iterator[str]:
         return _texts_of([_STDIN], _STDIN, column, encoding)
     path = Path(path)
     if path.is_dir():
-        files = [p for p in path.rglob("*") if p.is_file() and _name(p).endswith(_SUFFIXES)]
+        files = text_files(path)
         if not files:
             raise ValueError(f"{path}: no text files found, expected {', '.join(_SUFFIXES)}")
-        return _texts_of(sorted(files, key=Path.as_posix), path, column, encoding)
+        return _texts_of(files, path, column, encoding)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory")
     if column is not None and not _is_csv(path):
         raise ValueError(f"{path}: column {column!r} was asked for, expected a .csv or .csv.gz file")
     return _texts_of([path], path, column, encoding)
+
+
+def text_files(directory: Path) -> list[Path]:
+    """The files that `read_texts` reads from a directory."""
+    files = [p for p in directory.rglob("*") if p.is_file() and _name(p).endswith(_SUFFIXES)]
+    return sorted(files, key=Path.as_posix)
 
 
 def read_inputs(paths: Iterable, column=None, encoding="utf-8") -> Iterator[str]:

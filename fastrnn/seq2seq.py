@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 
 from .beam_search import beam_search
+from .bleu import bleu
 from .devices import pair_network_class, resolve
 from .estimator import FastRNN
 from .pair_network import Pairs
@@ -118,7 +119,7 @@ class Searching:
         return np.split(found, np.cumsum(counts)[:-1])
 
     def score(self, source, references, *, beam_width=1, **options):
-        """BLEU of what `predict` writes, by NLTK's `corpus_bleu`: in [0, 1], higher is better.
+        """BLEU of what `predict` writes, from 0 to 100, as sacrebleu has it for these tokens: higher is better.
 
         Parameters
         ----------
@@ -354,18 +355,6 @@ class Ensemble(Searching):
 def without_end(tokens):
     """The tokens before SENTENCE_END, if it is there."""
     return tokens[:-1] if len(tokens) and tokens[-1] == END else tokens
-
-
-def bleu(references, hypotheses):
-    """Corpus BLEU by NLTK: lists of references (lists of tokens) and hypotheses (tokens); in [0, 1]."""
-    import warnings
-
-    from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of hypotheses that share no word with their references
-        smoothing = SmoothingFunction().method1  # touches nothing but counts of zero
-        return float(corpus_bleu(references, hypotheses, smoothing_function=smoothing))
 
 
 def _as_references(row, place):

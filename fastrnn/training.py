@@ -8,9 +8,6 @@ Ctrl-C is seen, and when a checkpoint is written.
 import dataclasses
 import logging
 import math
-import signal
-import sys
-import threading
 import time
 from typing import NamedTuple
 
@@ -19,6 +16,8 @@ import numpy as np
 from .checkpoint import generator_from, generator_state
 from .cpu.threads import Team
 from .errors import DivergenceError
+from .interruption import HeldInterrupts
+from .progress import Progress
 from .schedules import after_epoch, before_batch, pause
 from .second_process import compile_meanwhile
 from .validation import check_integer, check_real
@@ -111,14 +110,16 @@ class Training:
         self.task, self.optimizer, self.history, self.rng, self.settings = task, optimizer, history, rng, settings
         self.state = State(first_epoch=len(history.losses), seconds=history.last("seconds"))
         self._good = self._best = None  # snapshots: to go back to, and of early stopping
-        self._epoch_tokens = self._bar = None  # tokens of every batch; the progress bar
+        self._epoch_tokens = None  # of every batch
+        self._progress = Progress(settings.verbose)
         self._carried = []  # states of streams, from a checkpoint
         self._resume_clock()
 
     def run(self, epochs, n_threads, callback=None, checkpoint=None):
         """Train until there are `epochs` more than before the call of fit; with early stopping, fewer.
 
-        Ctrl-C ends it early: what was learned stays, and a line is logged.
+        Ctrl-C ends it early: what was learned stays, and a line is logged. It waits until batches, sums and position
+        agree; a second one does not.
 
         Parameters
         ----------
@@ -139,15 +140,17 @@ class Training:
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
         self._count = 1
         self._resume_clock()
-        with Team(n_threads) as self._team, _Interruption() as interruption:
+        with Team(n_threads) as self._team, HeldInterrupts(at_most=1) as interrupts:
             try:
+                if interrupts.received:  # since before the training, in a block around it
+                    raise KeyboardInterrupt
                 while not self._is_finished():
-                    if self._step(interruption):
+                    if self._step(interrupts):
                         break
             except KeyboardInterrupt:
                 self._tell_interruption()
             finally:
-                self._close_bar()
+                self._progress.close()
                 if self._best is not None:
                     self.task.restore(self._best)
 
@@ -209,7 +212,7 @@ class Training:
         stopped = self.settings.early_stopping and self.state.waited >= self.settings.n_iter_no_change
         return stopped or len(self.history.losses) >= self._target
 
-    def _step(self, interruption):
+    def _step(self, interrupts):
         """Train for a while, and do all that is due then; returns whether to stop."""
         if self._epoch_tokens is None:
             self._begin_epoch()
@@ -219,12 +222,12 @@ class Training:
             if done and self._callback is not None:
                 stop = self._callback()
         finally:  # an error in it, or Ctrl-C, loses nothing
-            if interruption.requested or done or (self._checkpoint is not None and self._checkpoint.is_due()):
-                if self._checkpoint is not None:
+            if self._checkpoint is not None and (interrupts.received or done or self._checkpoint.is_due()):
+                with self._progress.aside():
                     self._checkpoint.try_to_write(*self.saved())
-        if interruption.requested:
+        if interrupts.received:
             self._tell_interruption()
-        return stop or interruption.requested
+        return bool(stop or interrupts.received)
 
     def _begin_epoch(self):
         state = self.state
@@ -237,7 +240,8 @@ class Training:
         else:
             state.rng_at_begin = generator_state(self.rng)
             self._epoch_tokens = self.task.begin_epoch(self.rng, self._team.size)
-        self._bar = _progress(f"epoch {self._epoch()}", self._epoch_tokens, state.batch, self.settings.verbose)
+        tokens = self._epoch_tokens
+        self._progress.begin(f"epoch {self._epoch()}", int(tokens.sum()), int(tokens[: state.batch].sum()))
 
     def _next_stop(self):
         """Do what the schedule has before the next batch; returns the batch before which something is to be done."""
@@ -284,17 +288,16 @@ class Training:
         state.tokens += int(self._epoch_tokens[first : first + len(losses)].sum())
 
     def _show(self, tokens, seconds):
-        if self.state.tokens:
-            loss = f"loss {self.state.loss / self.state.tokens:.3f}"
-            self._bar.set_postfix_str(f"{loss}, {tokens / seconds:,.0f} tokens/s", refresh=False)
-        self._bar.update(tokens)
+        loss = self.state.loss / self.state.tokens if self.state.tokens else None
+        until = ", less if it stops early" if self.settings.early_stopping else ""
+        self._progress.advance(tokens, seconds, loss, self._target - self._epoch(), until)
 
     def _end_epoch(self):
         """The end of an epoch's batches; False if it is to be done again because no batch of it was finite."""
         state, history, self._epoch_tokens = self.state, self.history, None
         state.batch = 0
         if state.tokens == 0:
-            self._close_bar()
+            self._progress.close()
             return False
         if not self.task.is_finite():
             self._set_back("a weight")
@@ -311,7 +314,7 @@ class Training:
         if self.settings.early_stopping and validation is not None:
             self._keep_best(validation)
         after_epoch(self.settings, self.optimizer, history, validation is not None)
-        self._close_bar()
+        self._progress.close()
         return True
 
     def _validation_loss(self):
@@ -320,7 +323,7 @@ class Training:
             self._set_back("the loss of the validation data")
             loss = self.task.validation_loss()
         if loss is not None:
-            self._bar.set_postfix_str(f"loss {self.state.loss / self.state.tokens:.3f}, validation {loss:.3f}")
+            self._progress.tell(f"loss {self.state.loss / self.state.tokens:.3f}, validation {loss:.3f}")
         return loss
 
     def _keep_best(self, loss):
@@ -350,10 +353,12 @@ class Training:
                 f" {rate * 2.0 ** (state.setbacks - 1):g}) or clip_norm"
             )
         optimizer.learning_rate = rate / 2
-        logger.warning(
-            "%s is not finite or absurd: training goes on from the last good weights, the learning rate halved to %g",
-            what, rate / 2,
-        )  # fmt: skip
+        with self._progress.aside():
+            logger.warning(
+                "%s is not finite or absurd: training goes on from the last good weights, the learning rate halved"
+                " to %g",
+                what, rate / 2,
+            )  # fmt: skip
 
     def _states(self):
         """What is carried from batch to batch: the task's, or, before its epoch has begun, those of the checkpoint."""
@@ -363,49 +368,14 @@ class Training:
         return len(self.history.losses) + 1
 
     def _tell_interruption(self):
+        self._progress.close()
         logger.warning(
             "interrupted after %d full epochs and %d updates: the model keeps what it has learned",
             len(self.history.losses), self.optimizer.total_updates,
         )  # fmt: skip
-
-    def _close_bar(self):
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-class _Interruption:
-    """Ctrl-C waits until batches, sums and position agree: then `requested` is seen. A second one comes through."""
-
-    def __enter__(self):
-        self.requested, self._before = False, None
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, *_):
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-
-    def __exit__(self, *_):
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
 
 
 def _fill(array, saved):
     if saved.shape != array.shape or saved.dtype != array.dtype:
         raise ValueError(f"found an array {saved.dtype}{saved.shape}, expected {array.dtype}{array.shape}")
     array[...] = saved
-
-
-def _progress(title, tokens, done, verbose):
-    """A bar over the tokens of an epoch, on standard error, with the loss and tokens a second."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=int(tokens.sum()), initial=int(tokens[:done].sum()), desc=title, disable=not verbose,
-        unit_scale=True, file=sys.stderr,
-        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} tokens{postfix}, {elapsed}",
-    )  # fmt: skip

@@ -1,16 +1,14 @@
 """`Translator`: two vocabularies and a `Seq2Seq` in one, from raw text to text."""
 
-import logging
-
 from . import storage
 from .base import Estimator
+from .bleu import bleu
 from .ragged import Ragged, without_first
-from .seq2seq import Ensemble, Seq2Seq, bleu
+from .seq2seq import Ensemble, Seq2Seq
 from .trainable import check_same, read_vocabulary, restored_if_refused
-from .validation import check_callable, check_choice, check_list, check_path, errors_named
+from .unknown_words import UnknownWords
+from .validation import check_callable, check_choice, check_list, check_path, check_str, errors_named
 from .vocabulary import Vocabulary
-
-logger = logging.getLogger("fastrnn")
 
 _OWN = {"source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True}
 
@@ -105,7 +103,7 @@ class Translator(Estimator):
         return self
 
     def translate(
-        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="error",
+        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="token",
         ensemble=(),
     ):  # fmt: skip
         """Translate texts.
@@ -117,8 +115,9 @@ class Translator(Estimator):
             As in `Seq2Seq.search`, lengths in tokens; a beam_width of 1 is greedy. UNKNOWN_TOKEN is never written.
         n_best : int, optional
             Return so many translations of every text, with their scores.
-        unknown : {"error", "token"}
-            What a word that the vocabulary lacks does: raise ValueError, or stand as UNKNOWN_TOKEN.
+        unknown : {"token", "error"}
+            What a word that the vocabulary lacks does: stand as UNKNOWN_TOKEN, and the logger "fastrnn" tells how many
+            there were; or raise ValueError.
         ensemble : list of Translator
             Others of the same vocabularies, to search together with: the mean of all probabilities decides.
 
@@ -127,27 +126,35 @@ class Translator(Estimator):
         list of str; with `n_best` a list, one a text, of lists of (str, float)
             The float is ln p, nats, divided by length ** length_penalty; the best first.
         """
-        self._check_fitted("model_")
-        check_choice("unknown", unknown, ("error", "token"))
-        source = self._source(_listed(texts, "texts"), "texts", unknown == "error")
-        found = self._together(ensemble).search(
+        source, oov = self.encode_sources(texts, "texts", unknown)
+        oov.log()
+        written = self.translate_encoded(
             source, beam_width=beam_width, n_best=n_best, min_length=min_length, max_length=max_length,
-            length_penalty=length_penalty, exclude=(0, len(self.target_vocabulary_) - 1),
+            length_penalty=length_penalty, ensemble=ensemble,
         )  # fmt: skip
-        written = [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
         return [row[0][0] for row in written] if n_best is None else written
 
-    def score(self, source_texts, references, *, beam_width=1, ensemble=(), **options):
-        """BLEU of the translations, by NLTK's `corpus_bleu` over tokens: in [0, 1], higher is better.
+    def translate_encoded(self, source, *, ensemble=(), **options):
+        """What `translate` returns with `n_best`, of what `encode_sources` returned; `options` as `search` has them."""
+        options["exclude"] = (0, len(self.target_vocabulary_) - 1)
+        found = self._together(ensemble).search(source, **options)
+        return [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
+
+    def score(self, source_texts, references, *, beam_width=1, unknown="token", ensemble=(), **options):
+        """BLEU of the translations, from 0 to 100: higher is better.
+
+        It is what sacrebleu computes of the tokens that the vocabulary makes of the references, with
+        ``tokenize="none"``: comparable between models with the same `level` and `lowercase`, and with what others
+        measured on the same tokens.
 
         Parameters
         ----------
         source_texts : list of str
-        references : list, one a source, of str, or of lists of str where a text has several translations
-        beam_width, ensemble, **options
-            As in `translate`; unknown words of the sources stand as UNKNOWN_TOKEN.
+        references : list, one per source, of str, or of lists of str where a text has several translations
+        beam_width, unknown, ensemble, **options
+            As in `translate`.
         """
-        self._check_fitted("model_")
+        source, oov = self.encode_sources(source_texts, "source_texts", unknown)
         vocabulary = self.target_vocabulary_
         references = [
             [row] if isinstance(row, str) else _listed(row, f"references[{i}]")
@@ -156,8 +163,10 @@ class Translator(Estimator):
         for i, row in enumerate(references):
             _check_texts(row, f"references[{i}]")
         options = {"exclude": (0, len(vocabulary) - 1)} | options
-        source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
         _check_one_each("references", references, source)
+        if [] in references:
+            raise ValueError(f"references: found none for text {references.index([])}, expected at least one")
+        oov.log()
         found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
         return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
@@ -168,8 +177,7 @@ class Translator(Estimator):
 
     def rescore(self, source_texts, candidates):
         """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
-        self._check_fitted("model_")
-        source = self._source(_listed(source_texts, "source_texts"), "source_texts", False)
+        source, _ = self.encode_sources(source_texts, "source_texts")
         encode = self.target_vocabulary_.encode
         rows = [_listed(row, f"candidates[{i}]") for i, row in enumerate(_listed(candidates, "candidates"))]
         for i, row in enumerate(rows):
@@ -213,6 +221,38 @@ class Translator(Estimator):
         (translator.source_vocabulary_, translator.target_vocabulary_), translator.model_ = vocabularies, model
         return translator
 
+    def encode_sources(self, texts, name="texts", unknown="token"):
+        """Indices of source texts.
+
+        Parameters
+        ----------
+        texts : list of str
+        name : str
+            What errors call them.
+        unknown : {"token", "error"}
+            As in `translate`, but nothing is logged.
+
+        Returns
+        -------
+        Ragged, UnknownWords
+        """
+        self._check_fitted("model_")
+        check_str("name", name)
+        check_choice("unknown", unknown, ("token", "error"))
+        texts, vocabulary = _listed(texts, name), self.source_vocabulary_
+        _check_texts(texts, name)
+        encoded, oov = [], UnknownWords()
+        for i, text in enumerate(texts):
+            indices, words = vocabulary.encode_prompt(text)
+            if words and unknown == "error":
+                raise ValueError(
+                    f"{name}: found {', '.join(map(repr, words))} in text {i}, expected words of the vocabulary;"
+                    ' unknown="token" takes them for UNKNOWN_TOKEN'
+                )
+            encoded.append(indices[1:])
+            oov.add(vocabulary, encoded[-1], words)
+        return Ragged.from_sequences(encoded, name), oov
+
     def new_parts(self):
         """Two `Vocabulary` and a `Seq2Seq` with these parameters, checked and not fitted."""
         super().check_parameters()  # under the names that they have here
@@ -242,20 +282,6 @@ class Translator(Estimator):
         for i, other in enumerate(ensemble := check_list("ensemble", ensemble, "Translator")):
             check_same_vocabularies(self, other, f"ensemble[{i}]")
         return Ensemble([self.model_, *(other.model_ for other in ensemble)]) if ensemble else self.model_
-
-    def _source(self, texts, name, strict):
-        """Indices of source texts; ValueError for an unknown word if `strict`."""
-        vocabulary = self.source_vocabulary_
-        _check_texts(texts, name)
-        encoded = [vocabulary.encode_prompt(text) for text in texts]
-        if strict:
-            for i, (_, strangers) in enumerate(encoded):
-                if strangers:
-                    raise ValueError(
-                        f"{name}: found {', '.join(map(repr, strangers))} in text {i}, expected words of the"
-                        ' vocabulary; unknown="token" takes them for UNKNOWN_TOKEN'
-                    )
-        return Ragged.from_sequences([indices[1:] for indices, _ in encoded], name)
 
     def _both(self, source_texts, target_texts):
         self._check_fitted("model_")

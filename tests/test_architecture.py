@@ -23,9 +23,10 @@ ORDER = [
     "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.dropout", "cuda.mathfun", "cuda.block", "cuda.cells.rnn",
     "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack", "cuda.output", "cuda.update",
     "cuda.passes", "cuda.rows", "cuda.choice", "cuda.candidates", "cuda.decode", "cuda.beam", "cuda.network", "devices",
-    "output_files", "storage", "optimizer", "history", "schedules", "checkpoint", "checkpoint_lock", "tasks",
-    "training", "trainable", "decoding", "beam_search", "estimator", "seq2seq", "translator", "compilation",
-    "language_model", "surprisal", "drawing", "plotting", "arguments", "console", "model_files", "pictures",
+    "output_files", "storage", "optimizer", "history", "schedules", "checkpoint", "checkpoint_lock", "interruption",
+    "progress", "tasks", "training", "trainable", "decoding", "beam_search", "estimator", "bleu", "seq2seq",
+    "unknown_words", "translator", "compilation", "language_model", "surprisal", "drawing", "plotting", "arguments",
+    "console", "output_paths", "streams", "model_files", "pictures",
     "cli_train", "cli_translate", "cli",
 ]  # fmt: skip
 

@@ -19,6 +19,7 @@ from fastrnn import LanguageModel, Translator, arguments, cli, cli_train, plotti
 from fastrnn.errors import DivergenceError
 from fastrnn.estimator import FastRNN
 from fastrnn.text import _pieces, hold_out
+from fastrnn.training import Training
 
 ROOT = Path(cli.__file__).resolve().parent.parent
 SMALL = ["--hidden-dim", "8", "--epochs", "3", "--threads", "2", "--seed", "0"]
@@ -209,19 +210,24 @@ def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
 
 
 @posix
-def test_ctrl_c_keeps_what_was_learned(folder):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_keep_what_was_learned(folder, number, status):
     arguments = ["train", "text.txt", "-o", "long.npz", *SMALL, "--epochs", "1000000"]
-    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  in a background job it is ignored
+    in_background = signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN  # where Ctrl-C is ignored
+    heard = lambda: signal.signal(signal.SIGINT, in_background)  # noqa: E731
+    (folder / "long.npz").unlink(missing_ok=True)
     with start(folder, *arguments, preexec_fn=heard) as process:
         seen = b""
         while b"epoch 3" not in seen:
             part = os.read(process.stderr.fileno(), 10_000)
             assert part, seen.decode()
             seen += part
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert b"interrupted after" in err and b"Traceback" not in err and b"Saved long.npz after" in out
+    assert process.returncode == status
+    assert re.search(rb"^fastrnn: interrupted after", err, re.M) and b"Traceback" not in err
+    assert b"Saved long.npz after" in out and (b"after training" in out) == (number == signal.SIGINT)
+    assert err.endswith(b"fastrnn: terminated\n") == (number == signal.SIGTERM)
     assert int(re.search(r"epochs +(\d+)", run(folder, "info", "long.npz")[0])[1]) >= 2
 
 
@@ -239,6 +245,48 @@ def test_ctrl_c_before_anything_was_learned_saves_nothing(tiny, monkeypatch, cap
     assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == (0 if learned else 130)
     assert Path("o.npz").exists() == learned
     assert ("0 epochs (7 updates)" in capsys.readouterr().out) == learned
+
+
+@posix
+@pytest.mark.parametrize(
+    "number, status, said", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("moments", [("save",), ("train", "train", "save"), ("save", "save")])
+def test_a_signal_while_it_saves_destroys_nothing(tiny, monkeypatch, capsys, number, status, said, moments):
+    def signals_at(moment, method):
+        def method_and_signals(*args, **options):
+            for _ in range(moments.count(moment)):
+                signal.raise_signal(number)
+            return method(*args, **options)
+
+        return method_and_signals
+
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(LanguageModel, "save", signals_at("save", LanguageModel.save))
+    end_epoch = signals_at("train", Training._end_epoch)
+    monkeypatch.setattr(Training, "_end_epoch", lambda *args: end_epoch(*args))
+    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "2"]) == status
+    out, err = capsys.readouterr()
+    assert "Saved o.npz after" in out and err.endswith(f"fastrnn: {said}\n")
+    saved, once = (LanguageModel.load(name).model_.params_["V"] for name in ("o.npz", "tiny.npz"))
+    assert np.array_equal(saved, once) == ("train" in moments)  # after one update, or two
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@posix
+def test_sigterm_before_anything_was_learned(tiny, monkeypatch, capsys):
+    monkeypatch.setattr("fastrnn.files.read_inputs", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == 143
+    assert capsys.readouterr() == ("", "fastrnn: terminated\n") and not Path("o.npz").exists()
+
+
+def test_no_line_goes_on_where_the_bar_ends(tiny, capsys):
+    rough = ["--learning-rate", "1e30", "--optimizer", "sgd", "--clip-norm", "none", "--epochs", "4"]
+    with np.errstate(all="ignore"):
+        assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, *rough]) in (0, 1)
+    err = capsys.readouterr().err
+    assert "training goes on from the last good weights" in err and "epoch 1:" in err
+    assert not re.search(r"[^\r\n]fastrnn: ", err)
 
 
 def test_ctrl_c_elsewhere_is_one_line(tiny, monkeypatch, capsys):
@@ -357,8 +405,12 @@ def test_info(folder):
     out, err = run(folder, "info", "m.npz")
     model = LanguageModel.load(folder / "m.npz")
     assert err == ""
-    for name, value in model.get_params().items():
-        assert f"{name}={value!r}\n" in out
+    lines = ["hidden_dim=8", "max_epochs=3", "n_threads=2", "random_state=0"]
+    parameters = [f"{name}={value!r}" for name, value in model.get_params().items()]
+    assert f"\nparameters  {f'{chr(10):<13}'.join(sorted(lines, key=parameters.index))}" in out
+    assert f"\n            and {len(parameters) - 4} defaults, which --all lists\n" in out and "cell=" not in out
+    shown = run(folder, "info", "m.npz", "--all")[0].partition("\nparameters  ")[2].splitlines()[: len(parameters)]
+    assert {line.strip() for line in shown[:4]} == {*lines} and {line.strip() for line in shown} == {*parameters}
     for name, array in model.model_.params_.items():
         assert f"{name} {array.shape} float32\n" in out
     for fact in ("m.npz, format version 1", model.vocabulary_.report().splitlines()[0], "level word"):

@@ -8,6 +8,7 @@ import reference_pairs
 from conftest import CELLS
 
 from fastrnn import Ensemble, NotFittedError, Ragged, Seq2Seq, Translator
+from fastrnn.bleu import bleu
 
 RNG = np.random.default_rng(0)
 SOURCE = [RNG.integers(2, 9, n).tolist() for n in (3, 1, 4, 2, 5, 3)]
@@ -141,15 +142,13 @@ class TestSearching:
             expected = row[0].tokens.tolist()
             assert tokens.tolist() == (expected[:-1] if expected[-1] == 1 else expected)
 
-    def test_bleu_is_nltk_s(self):
-        from nltk.translate.bleu_score import corpus_bleu
-
+    def test_score_is_bleu_of_what_is_found(self):
         source = [[2, 3, 4, 5, 6, 7]] * 3
         found = [tokens.tolist() for tokens in self.model.predict(source, min_length=7, max_length=8)]
-        assert self.model.score(source, found, min_length=7, max_length=8) == pytest.approx(1)
+        assert self.model.score(source, found, min_length=7, max_length=8) == pytest.approx(100)
         references = [[found[0][:5] + [3, 3], [2, 2]], [found[1]], [found[2][1:]]]
-        expected = corpus_bleu(references, found)
-        assert 0 < expected < 1
+        expected = bleu(references, found)
+        assert 1 < expected < 100
         assert self.model.score(source, references, min_length=7, max_length=8) == pytest.approx(expected)
 
     def test_an_ensemble_is_the_mean_of_probabilities(self):
@@ -287,7 +286,7 @@ class TestTranslator:
     def test_from_text_to_text_and_back_from_a_file(self, tmp_path):
         translator = self.make().fit(self.SOURCES, self.TARGETS)
         assert translator.translate(self.SOURCES) == self.TARGETS
-        assert 0.2 < translator.score(self.SOURCES, self.TARGETS) <= 1  # sentences of two words have no 4-grams
+        assert translator.score(self.SOURCES, self.TARGETS) == 0  # as sacrebleu has it: none has four tokens
         best = translator.translate(["a cat ."], n_best=2, beam_width=3)
         assert best[0][0][0] == "un chat." and best[0][0][1] >= best[0][1][1]
         np.testing.assert_allclose(
@@ -303,8 +302,44 @@ class TestTranslator:
     def test_unknown_words(self):
         translator = self.make(max_epochs=1).fit(self.SOURCES, self.TARGETS)
         with pytest.raises(ValueError, match="^texts: found 'cow' in text 1, expected words of the vocabulary"):
-            translator.translate(["a cat", "a cow ."])
-        assert len(translator.translate(["a cow ."], unknown="token")) == 1
+            translator.translate(["a cat", "a cow ."], unknown="error")
+        with pytest.raises(ValueError, match="^source_texts: found 'cow' in text 0, expected words of the vocabulary"):
+            translator.score(["a cow ."], ["un chat."], unknown="error")
+        for wrong in ("drop", None):
+            with pytest.raises(ValueError, match="^unknown: found"):
+                translator.translate(["a cat"], unknown=wrong)
+
+    def test_unknown_words_are_taken_for_the_token_and_counted(self, caplog):
+        translator = self.make(max_epochs=1).fit(self.SOURCES, self.TARGETS)
+        encoded = translator.source_vocabulary_.encode(["two", "UNKNOWN_TOKEN", "here"])
+        [expected] = translator.model_.predict(
+            [encoded], beam_width=5, exclude=(0, len(translator.target_vocabulary_) - 1)
+        )
+        caplog.clear()
+        found = translator.translate(["two cows here", "a cow or a gnu", "a cat ."])
+        assert found[0] == translator.target_vocabulary_.detokenize(expected) and len(found) == 3
+        assert caplog.messages == [
+            "4 of 11 source tokens are unknown, taken for UNKNOWN_TOKEN: 'cows', 'cow', 'or', 'gnu'"
+        ]
+        caplog.clear()
+        translator.score(["a cow .", "a cat ."], ["une vache .", "un chat."])
+        assert caplog.messages == ["1 of 6 source tokens is unknown, taken for UNKNOWN_TOKEN: 'cow'"]
+        caplog.clear()
+        translator.translate(self.SOURCES)
+        assert not caplog.messages
+
+    def test_score_is_bleu_of_the_tokens(self):
+        translator = self.make(max_epochs=1).fit(self.SOURCES, self.TARGETS)
+        source, length = ["a cat .", "two cows here"], {"min_length": 6, "max_length": 7}
+        found = translator.translate(source, beam_width=1, **length)
+        assert translator.score(source, found, **length) == pytest.approx(100)
+        first, second = (text.split() for text in found)
+        references = [[" ".join([*first[:-1], "x"]), "y"], " ".join(second).upper()]
+        expected = bleu([[[*first[:-1], "x"], ["y"]], [second]], [first, second])
+        assert 50 < expected < 100
+        assert translator.score(source, references, **length) == pytest.approx(expected)
+        with pytest.raises(ValueError, match="^references: found none for text 1"):
+            translator.score(source, [["x"], []])
 
     def test_an_ensemble_of_the_same_vocabularies(self):
         first, second = (self.make(max_epochs=10, random_state=seed).fit(self.SOURCES, self.TARGETS) for seed in (0, 1))
@@ -316,7 +351,9 @@ class TestTranslator:
         both = Ensemble([first.model_, second.model_])
         source, target = [first.source_vocabulary_.encode("a cat .")], [first.target_vocabulary_.encode(text)]
         assert score == pytest.approx(both.score_samples(source, target)[0], rel=1e-4)
-        assert 0 <= first.score(self.SOURCES, self.TARGETS, ensemble=(second,)) <= 1
+        [found] = both.predict(source, min_length=6, exclude=(0, len(first.target_vocabulary_) - 1))
+        reference = " ".join(first.target_vocabulary_.decode(found))
+        assert first.score(["a cat ."], [reference], ensemble=(second,), min_length=6) == pytest.approx(100)
 
     def test_ensembles_that_cannot_be(self):
         first = self.make(max_epochs=0).fit(self.SOURCES, self.TARGETS)

@@ -3,7 +3,9 @@
 import copy
 import logging
 import math
+import re
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from test_estimator import raised, same_weights
 
 from fastrnn import DivergenceError, FastRNN, LanguageModel, Ragged, training
 from fastrnn.history import History
+from fastrnn.interruption import HeldInterrupts
 from fastrnn.network import Network
 from fastrnn.optimizer import Optimizer
 from fastrnn.schedules import _at_plateau
@@ -386,6 +389,35 @@ class TestInterruption:
         monkeypatch.setattr(LanguageTask, "train", pressed)
         model = small().fit(*DATA)
         assert "interrupted after 0 full epochs and 0 updates" in caplog.text and np.isfinite(model.params_["V"]).all()
+
+    def test_one_that_a_block_around_it_holds_back_ends_it(self, caplog):
+        with HeldInterrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            model = small().fit(*DATA)
+        assert model.n_updates_ == 0 and len(interrupts.received) == 1
+        assert "interrupted after 0 full epochs and 0 updates" in caplog.text
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+    def test_sigterm_is_left_to_the_program(self, monkeypatch):
+        seen = []
+        monkeypatch.setattr(LanguageTask, "is_finite", lambda _: seen.append(signal.getsignal(signal.SIGTERM)) or True)
+        small().fit(*DATA)
+        assert {*seen} == {signal.SIG_DFL}
+
+    def test_its_line_does_not_go_on_where_the_bar_ends(self, monkeypatch, capsys):
+        handler = logging.StreamHandler(sys.stderr)
+        monkeypatch.setattr(logging.getLogger("fastrnn"), "handlers", [handler])
+        small(verbose=1).fit(*DATA, callback=lambda model: signal.raise_signal(signal.SIGINT))
+        assert re.search(r"^interrupted after 1 full epochs", capsys.readouterr().err, re.M)
+        original = LanguageTask.train
+
+        def pressed(*args):
+            signal.raise_signal(signal.SIGINT)
+            return original(*args)
+
+        monkeypatch.setattr(LanguageTask, "train", pressed)
+        small(verbose=1).fit(*DATA)  # within an epoch
+        assert re.search(r"^interrupted after 0 full epochs", capsys.readouterr().err, re.M)
 
 
 class TestCallback:
