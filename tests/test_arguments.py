@@ -177,7 +177,7 @@ def check_refusal(fitted, subject, owner, value):
     except (TypeError, ValueError) as error:
         name = argument
         if subject in ("Ragged.from_sequences: sequences", "Ragged.check_below: vocab_size"):
-            name = "x"  # the default of their argument `name`
+            name = f"({name}|x)"  # x is the default of their argument `name`
         named = re.search(rf"\b{name}\b", str(error)) or (argument in PATHS and str(error).startswith(f"{value}: "))
         assert named, f"{type(error).__name__}: {error}"
         return True
