@@ -62,7 +62,7 @@ def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
     if not runs:
         raise ValueError("models_or_histories: found none, expected at least one")
     if len(labels) != len(runs):
-        raise ValueError(f"labels: found {len(labels)} for {len(runs)} of models_or_histories, expected one each")
+        raise ValueError(f"labels: found {len(labels)} for {len(runs)} runs of models_or_histories, expected one each")
     curves = [_curves(label, run, by) for label, run in zip(labels, runs, strict=True)]
     ax = new_axes((7.5, 4.2)) if ax is None else check_axes("ax", ax)
     for k, (label, (places, losses, validation)) in enumerate(zip(labels, curves, strict=True)):

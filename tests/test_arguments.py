@@ -129,6 +129,8 @@ ALL = [(f"{name}: {argument}", owner) for name, owner, argument in arguments()]
 def call(fitted, subject, owner, value):
     """Call with a value for the argument, and whatever is right for the others."""
     name, argument = subject.split(": ")
+    if subject == "warmup: cells" and value is None:
+        return None  # it is taken, and compiles all cells: minutes
     if owner is not None and "." not in name and issubclass(owner, Estimator):
         return owner(**{argument: value}).check_parameters()
     if owner is not None and "." in name:
