@@ -192,7 +192,7 @@ class TestTrust:
         else:
             assert self.refused(chosen) and not any(chosen.iterdir())
 
-    @pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+    @pytest.mark.parametrize("mode", [0o777, 0o775, 0o757, 0o1777])
     def test_modes_of_the_folder(self, mode, chosen, monkeypatch):
         monkeypatch.setattr(cache_folder, "_is_own_group", lambda group: False)
         folder, _ = cache_folder.choose_folder()
@@ -214,6 +214,26 @@ class TestTrust:
         found, problem = cache_folder.choose_folder()
         assert found is None or chosen not in found.parents  # None: who became another user owns no folder here
         assert "other users could write there" in problem
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away")
+    def test_a_container_that_does_not_know_root(self, chosen, monkeypatch):
+        """There what belongs to root, such as /home, appears to belong to nobody."""
+        folder, _ = cache_folder.choose_folder()
+        os.chown(chosen, 65534, 65534)
+        assert self.refused(chosen)
+        monkeypatch.setattr(cache_folder, "_unmapped_root", lambda: 65534)
+        assert cache_folder.choose_folder() == (folder, None)
+        os.chown(folder, 65534, 65534)
+        assert self.refused(chosen)
+
+    @pytest.mark.skipif(not Path("/proc/self/uid_map").exists(), reason="not Linux")
+    @pytest.mark.parametrize("lines, expected", [
+        ("0 0 4294967295", False), ("1000 1000 1", True), ("0 1000 1", True), ("0 1000 1\n1 100000 65536", True),
+    ])  # fmt: skip
+    def test_whether_root_is_known(self, lines, expected, monkeypatch):
+        read = Path.read_text
+        monkeypatch.setattr(Path, "read_text", lambda path: lines if path.name == "uid_map" else read(path))
+        assert (cache_folder._unmapped_root() is not None) == expected
 
     def test_links(self, chosen, tmp_path, monkeypatch):
         target = tmp_path / "target"

@@ -107,7 +107,7 @@ def _make(folder):
     """Make a folder, if need be, that nobody else can write to, or raise OSError; returns whether it is new."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     existing.stat()  # a link to itself ends here
-    _check_trusted(existing)
+    _check_trusted(existing, above=existing != folder)
     missing = [path for path in (folder, *folder.parents) if path != existing and existing in path.parents]
     for path in reversed(missing):
         path.mkdir(mode=0o755, exist_ok=True)  # readable, as for kernels that root compiled ahead for all
@@ -117,37 +117,49 @@ def _make(folder):
     return bool(missing)
 
 
-def _check_trusted(path):
+def _check_trusted(path, above=False):
     """Raise PermissionError if another user than root could change what `path` leads to.
 
-    Each folder and symbolic link on the way counts. Systems without user ids are not looked at: there a user's folders
-    are made for that user alone.
+    Each folder and symbolic link on the way counts; `above` says whether this is one on the way. Systems without user
+    ids are not looked at: there a user's folders are made for that user alone.
     """
     if not hasattr(os, "geteuid"):
         return
     info = path.lstat()
-    if not stat.S_ISLNK(info.st_mode):
-        if not written_by_user(info) and not (info.st_uid in _trusted_users() and info.st_mode & stat.S_ISVTX):
-            raise PermissionError(errno.EPERM, "other users could write there", str(path))
-    elif info.st_uid in _trusted_users():
-        _check_trusted(path.parent / os.readlink(path))
-    else:
-        raise PermissionError(errno.EPERM, "it is another user's link", str(path))
+    if stat.S_ISLNK(info.st_mode):
+        if info.st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "it is another user's link", str(path))
+        _check_trusted(path.parent / os.readlink(path), above)
+    elif not written_by_user(info, above):
+        raise PermissionError(errno.EPERM, "other users could write there", str(path))
     if path.parent != path:
-        _check_trusted(path.parent)
+        _check_trusted(path.parent, above=True)
 
 
-def written_by_user(info):
-    """Whether only this user or root can write to the file or folder of that `os.stat_result`."""
+def written_by_user(info, above=False):
+    """Whether only this user or root can write to the file or folder of that `os.stat_result`.
+
+    For a folder `above` others, it is whether only they can replace what it contains.
+    """
     if not hasattr(os, "geteuid"):
         return True
-    if info.st_uid not in _trusted_users() or info.st_mode & stat.S_IWOTH:
+    if info.st_uid not in (0, os.geteuid()) and not (above and info.st_uid == _unmapped_root()):
+        return False
+    if above and info.st_mode & stat.S_ISVTX:  # as in /tmp, everybody owns what he has made
+        return True
+    if info.st_mode & stat.S_IWOTH:
         return False
     return not info.st_mode & stat.S_IWGRP or _is_own_group(info.st_gid)
 
 
-def _trusted_users():
-    return 0, os.geteuid()
+def _unmapped_root():
+    """The user id that root's folders appear to have in a container that does not know root; None elsewhere."""
+    try:
+        lines = Path("/proc/self/uid_map").read_text().splitlines()
+        known = any(int(line.split()[1]) == 0 for line in lines)  # the second number: where a range begins outside
+        return None if known else int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _is_own_group(group_id):
