@@ -67,8 +67,8 @@ KEEP = """
 from types import SimpleNamespace
 from numba.cuda import types
 from fastrnn.cpu.cache_folder import FOLDER
-from fastrnn.cuda import driver
-cache = driver.kernel(lambda a: None)._dispatcher._cache
+from fastrnn.cuda import driver, update
+cache = next(kernel for kernel in vars(update).values() if isinstance(kernel, driver.Kernel))._dispatcher._cache
 cache._impl.rebuild = lambda context, states: states
 codegen = SimpleNamespace(magic_tuple=lambda: ("runtime", (9, 0)))
 context = SimpleNamespace(refresh=lambda: None, codegen=lambda: codegen)
