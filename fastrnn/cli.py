@@ -160,7 +160,8 @@ def _warmup(args):
         say(f"{step.cell:<5} {step.dtype}  {step.task:<11}{step.seconds:6.1f} s  {how}")
     compiled = sum(step.compiled for step in done)
     say(f"{compiled} of {len(done)} compiled, {time.perf_counter() - start:.1f} s in all")
-    say(f"Kept in {FOLDER}" if PROBLEM is None else f"Not kept, every process will compile them again: {PROBLEM}")
+    kept = FOLDER is not None and PROBLEM is None
+    say(f"Kept in {FOLDER}" if kept else f"Not kept: {PROBLEM or 'NUMBA_DISABLE_JIT is set'}")
     return OK
 
 
