@@ -81,7 +81,7 @@ def _progress(total, verbose):
 
     return tqdm(
         total=total, disable=not verbose, file=sys.stderr,
-        bar_format="{desc}: {n_fmt} of {total_fmt} done|{bar:20}| {elapsed}",
+        bar_format="{desc}{n_fmt} of {total_fmt} done|{bar:20}| {elapsed}",
     )  # fmt: skip
 
 
