@@ -179,17 +179,18 @@ def _plot(args):
 
 def _warmup(args):
     from .compilation import warmup
-    from .cpu.jit import CACHE_FOLDER
+    from .cpu.cache_folder import FOLDER, PROBLEM
 
-    start, done = time.perf_counter(), []
+    start = time.perf_counter()
     names = {name: value for name, value in (("cells", args.cell), ("dtypes", args.dtype)) if value}
-    for step in warmup(**names, device=args.device, matmul_precision=args.matmul_precision):
-        done.append(step)
+    done = warmup(**names, device=args.device, matmul_precision=args.matmul_precision, verbose=1)
+    for step in done:
         how = "compiled" if step.compiled else "ready"
         say(f"{step.cell:<5} {step.dtype}  {step.task:<11}{step.seconds:6.1f} s  {how}")
     compiled = sum(step.compiled for step in done)
     say(f"{compiled} of {len(done)} compiled, {time.perf_counter() - start:.1f} s in all")
-    say(f"Kept in {CACHE_FOLDER}" if CACHE_FOLDER else "No folder can be written: every process will compile anew")
+    kept = FOLDER is not None and PROBLEM is None
+    say(f"Kept in {FOLDER}" if kept else f"Not kept: {PROBLEM or 'NUMBA_DISABLE_JIT is set'}")
     return OK
 
 
@@ -226,9 +227,11 @@ def _scored(language_model, sentences, total):
 
 def _compilation_announced(args):
     """A context that says what takes so long, should a kernel not be on disk yet."""
+    from .cpu.cache_folder import PROBLEM
     from .cpu.jit import compilations
 
-    words = "Compiling the kernels, for some ten seconds; later runs find them on disk"
+    later = "" if PROBLEM else "; later runs find them on disk"
+    words = f"Compiling the kernels, for some ten seconds{later}"
     return compilations(None if args.run is _warmup or getattr(args, "quiet", False) else partial(remark, words))
 
 

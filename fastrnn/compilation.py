@@ -1,5 +1,6 @@
 """Compiling ahead: everything that training, scoring, predicting, generating and translating will need."""
 
+import sys
 import time
 from itertools import product
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from .estimator import FastRNN
 from .optimizer import OPTIMIZERS
 from .seq2seq import Ensemble, Seq2Seq
 from .trainable import DTYPES
-from .validation import check_choice, check_dtype, check_list
+from .validation import check_choice, check_dtype, check_list, check_verbose
 
 
 class Warmed(NamedTuple):
@@ -32,12 +33,12 @@ class Warmed(NamedTuple):
     compiled: bool
 
 
-def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="float32"):
+def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="float32", verbose=0):
     """Compile the kernels ahead, so that nothing later has to wait for them: for images and continuous integration.
 
-    They are kept in the folder that Numba's ``NUMBA_CACHE_DIR`` names, or else beside the package, and serve
-    every process that runs the same version on the same kind of processor; numbers of threads, sizes and
-    options of training make no difference.
+    They are kept in the folder that Numba's ``NUMBA_CACHE_DIR`` names, or else in the user's cache folder, and
+    serve every process that runs the same version on the same kind of processor; numbers of threads, sizes and
+    options of training make no difference. The folder must be one that no other user, but root, can write to.
 
     Parameters
     ----------
@@ -49,12 +50,15 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
         For which the kernels are; those for a GPU are compiled on a machine that has it.
     matmul_precision : {"float32", "tf32", "bfloat16"}
         Of the models that will use them; with another dtype than float32 only "float32".
+    verbose : int
+        1 shows a progress bar on standard error.
 
     Returns
     -------
     list of Warmed
         A named tuple for each cell, dtype and task: how long it took, and whether it was compiled.
     """
+    check_verbose("verbose", verbose)
     cells = check_list("cells", tuple(CELLS) if cells is None else cells, "names")
     cells = [check_choice("cells", cell, tuple(CELLS)) for cell in cells]
     dtypes = [check_dtype("dtypes", dtype, DTYPES) for dtype in check_list("dtypes", dtypes, "names")]
@@ -62,7 +66,22 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
     for dtype in dtypes:
         product_precision(matmul_precision, dtype, resolve(device))
     listen, shared = listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}
-    return [_timed(cell, dtype, task, shared, listen) for cell, dtype in product(cells, dtypes) for task in _TASKS]
+    steps, done = list(product(cells, dtypes, _TASKS)), []
+    with _progress(len(steps), verbose) as bar:
+        for step in steps:
+            bar.set_description(" ".join(step))
+            done.append(_timed(*step, shared, listen))
+            bar.update()
+    return done
+
+
+def _progress(total, verbose):
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total, disable=not verbose, file=sys.stderr,
+        bar_format="{desc}{n_fmt} of {total_fmt} done|{bar:20}| {elapsed}",
+    )  # fmt: skip
 
 
 def _timed(cell, dtype, task, shared, listen):

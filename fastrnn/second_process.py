@@ -12,8 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .cpu import cache_folder
 from .cpu.gemm import product_version
-from .cpu.jit import CACHE_FOLDER, ENABLED
+from .cpu.jit import ENABLED
 from .cpu.output import output_layer
 from .cpu.panels import rounded_product_version
 from .cpu.stack import run_backward
@@ -28,7 +29,10 @@ work(*task)"""
 
 def compile_meanwhile(cell, dtype, matmul_precision="float32"):
     """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
-    if not ENABLED or CACHE_FOLDER is None or available_cores() == 1 or not _is_python(sys.executable):
+    folder = cache_folder.FOLDER
+    if not ENABLED or folder is None or available_cores() == 1 or not _is_python(sys.executable):
+        return None
+    if not os.access(folder, os.W_OK):  # what it compiled would not come here
         return None
     missing = [version for version in versions(cell, dtype, matmul_precision) if not version.load()]
     if not missing:
@@ -36,7 +40,7 @@ def compile_meanwhile(cell, dtype, matmul_precision="float32"):
     request = json.dumps([[str(folder) for folder in sys.path], [cell, dtype, matmul_precision]])
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", CODE, request], env=os.environ | {"NUMBA_CACHE_DIR": str(CACHE_FOLDER.parent)},
+            [sys.executable, "-c", CODE, request], env=os.environ | {"NUMBA_CACHE_DIR": str(folder.parent)},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C is not meant for it
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import os
+import subprocess
 import sys
 import threading
 
@@ -101,6 +102,19 @@ def _poison(array):
 def examples(compiled, plain=3):
     """Settings of a Hypothesis test: how many examples with compiled kernels, and as plain Python."""
     return settings(max_examples=compiled if COMPILED else plain)
+
+
+def run_python(script, *path, **environment):
+    """Run a script in a process of its own; its standard output."""
+    inherited = {name: value for name, value in os.environ.items() if name not in environment}
+    inherited |= {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    chosen = {name: str(value) for name, value in environment.items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], env=inherited | chosen, cwd=path[0], capture_output=True,
+        text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def random_batch(vocab_size, lengths, seed=0):

@@ -63,6 +63,34 @@ def told(process):
     return out
 
 
+KEEP = """
+from types import SimpleNamespace
+from numba.cuda import types
+from fastrnn.cpu.cache_folder import FOLDER
+from fastrnn.cuda import driver, update
+cache = next(kernel for kernel in vars(update).values() if isinstance(kernel, driver.Kernel))._dispatcher._cache
+cache._impl.rebuild = lambda context, states: states
+codegen = SimpleNamespace(magic_tuple=lambda: ("runtime", (9, 0)))
+context = SimpleNamespace(refresh=lambda: None, codegen=lambda: codegen)
+compiled = SimpleNamespace(codegen=codegen, _reduce_states=lambda: {"types": (types.float32[::1],)})
+kinds, others = (types.float32[::1],), (types.float64[::1],)
+cache.save_overload(kinds, compiled)
+(file,) = FOLDER.glob("cuda-*.kernel")
+print(cache.load_overload(kinds, context) == compiled._reduce_states(), cache.load_overload(others, context))
+file.write_bytes(file.read_bytes()[:-1])
+print(cache.load_overload(kinds, context), file.exists())
+import shutil; shutil.rmtree(FOLDER)
+cache.save_overload(kinds, compiled)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+def test_kernels_are_kept_as_those_of_the_cpu_are(tmp_path):
+    """In files that are checked, and written if they can be; no GPU compiles them, which numba-cuda would need."""
+    process = start(["-c", KEEP], NUMBA_ENABLE_CUDASIM="0", NUMBA_DISABLE_JIT="0", NUMBA_CACHE_DIR=str(tmp_path))
+    assert told(process).split() == ["True", "None", "None", "False"]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 @pytest.mark.parametrize("dtype, cells", [("float32", ["rnn", "lstm", "gru"]), ("float64", ["lstm"])])
 def test_nothing_spills(dtype, cells, tmp_path):

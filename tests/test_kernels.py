@@ -1,12 +1,10 @@
-"""The kernels' own contracts: products, mathematics, packing, teams of threads, and the cache of compiled code."""
+"""The kernels' own contracts: products, mathematics, packing, teams of threads, and how they are compiled."""
 
 import importlib.util
 import json
 import os
 import platform
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,14 +14,14 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 import pytest
-from conftest import COMPILED, examples
+from conftest import COMPILED, examples, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import second_process
+from fastrnn.cpu import cache_folder, mathfun, threads
 from fastrnn.cpu import jit as jit_module
-from fastrnn.cpu import mathfun, threads
 from fastrnn.cpu.gemm import TILE_ROWS, product
 from fastrnn.cpu.output import output_layer
 from fastrnn.cpu.recurrence import pack, token_count
@@ -363,118 +361,6 @@ class TestTeam:
         assert 1 <= available_cores() <= os.cpu_count()
 
 
-def copy_package(folder):
-    """A copy of the package that may be edited."""
-    return shutil.copytree(PACKAGE, folder / "fastrnn", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def run_python(script, *path, **environment):
-    """Run a script in a process of its own; its standard output."""
-    inherited = {name: value for name, value in os.environ.items() if name not in environment}
-    inherited |= {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
-    chosen = {name: str(value) for name, value in environment.items() if value is not None}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], env=inherited | chosen, cwd=path[0], capture_output=True,
-        text=True, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-class TestSourceHash:
-    def test_every_kernel_source_counts(self, tmp_path):
-        package = copy_package(tmp_path)
-        hashes = [jit_module.source_hash(package)]
-        assert hashes[0] == jit_module.source_hash()
-        for path in sorted([*package.glob("cells/*.py"), *package.glob("cpu/*.py")]):
-            path.write_text(path.read_text() + "\n# edited\n")
-            hashes.append(jit_module.source_hash(package))
-        (package / "cells" / "new.py").write_text("")
-        hashes.append(jit_module.source_hash(package))
-        (package / "cells" / "new.py").rename(package / "cells" / "newer.py")
-        hashes.append(jit_module.source_hash(package))
-        assert len(set(hashes)) == len(hashes) > 12
-
-    def test_other_sources_do_not(self, tmp_path):
-        package = copy_package(tmp_path)
-        before = jit_module.source_hash(package)
-        (package / "estimator.py").write_text("")
-        assert jit_module.source_hash(package) == before
-
-
-class TestCache:
-    SCRIPT = """
-from fastrnn import FastRNN
-from fastrnn.cpu import jit, passes
-import fastrnn, numpy as np
-model = FastRNN("rnn", 2, 3, max_epochs=0, random_state=0, bias=False, n_threads=1).fit([[0]], [[1]])
-loss = model.loss([[0, 1, 2]], [[1, 2, 0]])
-stats = passes.score_pass.stats
-print(fastrnn.__file__, jit.CACHE_FOLDER, repr(loss), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()),
-      sep="|")
-"""
-
-    @pytest.mark.compiled
-    def test_kernels_are_kept_and_an_edited_source_never_runs_an_old_one(self, tmp_path):
-        package = copy_package(tmp_path)
-
-        def run():
-            output = run_python(self.SCRIPT, tmp_path, NUMBA_CACHE_DIR=None)
-            file, folder, loss, hits, misses = output.strip().split("|")
-            assert Path(file) == package / "__init__.py" and Path(folder).parent == package / "__pycache__"
-            files = {p: p.stat().st_mtime_ns for p in package.rglob("*") if p.suffix in (".nbi", ".nbc")}
-            assert files and all(Path(folder) in path.parents for path in files)  # older folders are gone
-            return Path(folder), float(loss), int(hits), int(misses), files
-
-        folder, loss, hits, misses, files = run()
-        assert (hits, misses) == (0, 1)
-        again = run()
-        assert again == (folder, loss, 1, 0, files)
-
-        # The cached kernel stands in cpu/passes.py, which is not edited: Numba alone would not notice.
-        source = package / "cells" / "rnn.py"
-        text = source.read_text()
-        assert text.count("h[j] = tanh(a[j])") == 1
-        source.write_text(text.replace("h[j] = tanh(a[j])", "h[j] = tanh(a[j]) * a.dtype.type(0)"))
-        new_folder, new_loss, hits, misses, _ = run()
-        assert (hits, misses) == (0, 1) and new_folder != folder
-        assert new_loss == pytest.approx(np.log(3), rel=1e-6) and abs(loss - new_loss) > 1e-3
-
-    def test_folders_are_tried_in_turn(self, tmp_path, monkeypatch):
-        name = f"fastrnn-{jit_module.source_hash()}"
-        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "chosen"))
-        assert jit_module.cache_folder() == tmp_path / "chosen" / name
-        (tmp_path / "file").write_text("")
-        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file"))
-        assert jit_module.cache_folder() is None  # what the user says, or nothing
-        monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-        monkeypatch.setattr(jit_module, "PACKAGE", tmp_path / "file")
-        monkeypatch.setattr(jit_module, "_user_cache", lambda: tmp_path / "user")
-        assert jit_module.cache_folder() == tmp_path / "user" / name
-        monkeypatch.setattr(jit_module, "_user_cache", lambda: tmp_path / "file")
-        monkeypatch.setattr(jit_module.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
-        assert jit_module.cache_folder() == tmp_path / "temporary" / name
-
-    def test_folders_of_older_sources_are_removed_from_the_package_only(self, tmp_path, monkeypatch):
-        old, other = tmp_path / "__pycache__" / "fastrnn-0123", tmp_path / "__pycache__" / "module.pyc"
-        old.mkdir(parents=True)
-        other.write_text("")
-        elsewhere = tmp_path / "user" / "fastrnn-0123"
-        elsewhere.mkdir(parents=True)
-        monkeypatch.setattr(jit_module, "PACKAGE", tmp_path)
-        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "user"))
-        jit_module.cache_folder()
-        assert elsewhere.exists() and old.exists()  # another installation may be using it
-        monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-        assert jit_module.cache_folder().parent == tmp_path / "__pycache__"
-        assert not old.exists() and other.exists()
-
-    def test_the_user_s_own_kernels_are_cached_where_they_were(self):
-        before = numba.config.CACHE_DIR
-        jit_module.jit(check_product)
-        assert numba.config.CACHE_DIR == before
-
-
 WARM = """
 from fastrnn import Ensemble, FastRNN, Seq2Seq, warmup
 from fastrnn.cpu.jit import compilations
@@ -587,7 +473,7 @@ def test_a_second_process_that_fails_or_hangs(tmp_path, code):
 
 
 def test_no_second_process(monkeypatch, tmp_path):
-    """Without a second core, a cache, an interpreter that can be started."""
+    """Without a second core, a cache that can be written, an interpreter that can be started."""
 
     def refuse(*arguments, **options):
         raise OSError("no process")
@@ -595,13 +481,16 @@ def test_no_second_process(monkeypatch, tmp_path):
     started = []
     monkeypatch.setattr(second_process, "versions", lambda *wanted: [SimpleNamespace(load=lambda: False)])
     monkeypatch.setattr(second_process.subprocess, "Popen", lambda *arguments, **options: started.append(1))
-    for name, value in (("ENABLED", False), ("CACHE_FOLDER", None), ("available_cores", lambda: 1)):
-        with monkeypatch.context() as patch:
-            patch.setattr(second_process, name, value)
-            assert second_process.compile_meanwhile("rnn", "float32") is None
     monkeypatch.setattr(second_process, "ENABLED", True)
-    monkeypatch.setattr(second_process, "CACHE_FOLDER", tmp_path)
+    monkeypatch.setattr(cache_folder, "FOLDER", tmp_path)
     monkeypatch.setattr(second_process, "available_cores", lambda: 2)
+    for module, name, value in (
+        (second_process, "ENABLED", False), (second_process, "available_cores", lambda: 1),
+        (cache_folder, "FOLDER", None), (os, "access", lambda path, mode: False),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            assert second_process.compile_meanwhile("rnn", "float32") is None
     for executable in ("", None, "/usr/bin/uwsgi"):
         monkeypatch.setattr(sys, "executable", executable)
         assert second_process.compile_meanwhile("rnn", "float32") is None

@@ -20,11 +20,15 @@ def _host_features():
     return get_host_cpu_features()  # without what NUMBA_ENABLE_AVX=0 forbids
 
 
+def cpu_features():
+    """Features of the CPU that Numba compiles for, as LLVM writes them."""
+    chosen = numba.config.CPU_FEATURES
+    return chosen if chosen is not None else _host_features()
+
+
 def has_features(*wanted, features=None):
-    """Whether this machine has all these features, as LLVM writes them; or whether `features` has."""
-    if features is None:
-        chosen = numba.config.CPU_FEATURES
-        features = chosen if chosen is not None else _host_features()
+    """Whether the CPU that Numba compiles for, or one with `features`, has all these features, as LLVM writes them."""
+    features = cpu_features() if features is None else features
     return set(wanted) <= set(features.split(","))
 
 

@@ -13,7 +13,8 @@ from llvmlite import ir  # noqa: F401
 from numba import config, cuda, types  # noqa: F401
 
 from ..cpu import jit
-from ..cpu.jit import CACHE_FOLDER, source_hash
+from ..cpu.cache import KernelFiles
+from ..cpu.cache_folder import FOLDER, source_hash
 from ..errors import DeviceError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -48,9 +49,8 @@ USUAL_SHARED = 48 * 1024
 OLDEST = (7, 0)  # compute capability: Volta
 OLDEST_TF32 = (8, 0)  # Ampere
 INSTALL = 'pip install "numba-cuda[cu12]" or "numba-cuda[cu13]", whichever CUDA the driver is of'
-# What kernels are made of besides `cpu`, and where they are kept: like those of `cpu.jit`, they are never stale.
-ROOMS = ("cuda", "cuda/cells")
-FOLDER = None if SIMULATED or CACHE_FOLDER is None else str(CACHE_FOLDER / f"cuda-{source_hash(rooms=ROOMS)}")
+# What kernels are made of besides `cpu`; in the names of their files, so that these are never stale.
+SOURCES = f"cuda-{source_hash(subpackages=('cuda', 'cuda/cells'))}"
 # Grids that a kernel keeps ready; a new one costs as much as a launch.
 MOST_LAUNCHERS = 4096
 
@@ -60,7 +60,7 @@ class Kernel:
 
     def __init__(self, function):
         self.py_func = function
-        self._dispatcher = _cached(function) if FOLDER else cuda.jit(function)
+        self._dispatcher = cuda.jit(function) if SIMULATED or FOLDER is None else _cached(function)
         self._launchers, self._allowed = {}, set()
 
     def __call__(self, blocks, threads, *arguments, shared=0):
@@ -111,13 +111,21 @@ class Kernel:
 
 
 def _cached(function):
-    """`cuda.jit` with Numba's cache in our folder."""
+    """`cuda.jit` with the cache of numba-cuda, but in our folder, and in files as those of the CPU's kernels."""
+    from numba.cuda.serialize import dumps, loads
+
     user_folder = config.CACHE_DIR
     try:
-        config.CACHE_DIR = FOLDER
-        return cuda.jit(function, cache=True)
+        config.CACHE_DIR = str(FOLDER)
+        kernel = cuda.jit(function, cache=True)
+    except RuntimeError:  # the folder can be read only
+        return cuda.jit(function)
     finally:
         config.CACHE_DIR = user_folder
+    cache, name = kernel._cache, f"{SOURCES}-{function.__module__}.{function.__qualname__}"
+    cache._cache_file = KernelFiles(name, FOLDER, dumps, loads)
+    cache._impl.locator.ensure_cache_path = lambda: None  # it would end the run if the folder has gone
+    return kernel
 
 
 def compilations():
