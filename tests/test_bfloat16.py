@@ -30,6 +30,10 @@ X, Y = [[0, 2, 1, 3], [2, 0]], [[2, 1, 3, 1], [0, 1]]
 f4 = np.float32
 
 
+# What compiles for minutes, and adds nothing to the tests of products and gradients but the way to them.
+needs_instruction = pytest.mark.skipif(bfloat16.problem() is not None, reason=str(bfloat16.problem()))
+
+
 @pytest.fixture(autouse=True)
 def on_any_cpu(monkeypatch):
     """Where the CPU has no such instruction, the kernels do what it does."""
@@ -347,6 +351,7 @@ def gradients(precision, cell, shape, H=9, k=None, threads=2, lengths=(9, 7, 7, 
     return model, model.gradients(*random_batch(11, lengths, 0))
 
 
+@needs_instruction
 class TestLayers:
     @pytest.mark.parametrize("k", [None, 2])
     @pytest.mark.parametrize("shape", SHAPES)
@@ -391,6 +396,7 @@ class TestLayers:
             assert difference > 1e-5 or name == "c", name
 
 
+@needs_instruction
 class TestTraining:
     def test_learns_as_float32_does(self):
         x, y = random_batch(12, [8] * 40, 0)
@@ -428,6 +434,7 @@ class TestTraining:
         assert model.generate(1, random_state=0)
 
 
+@needs_instruction
 def test_predictions_and_what_is_drawn_are_not_rounded():
     model = make_model("lstm", 70, 9, 0, dtype="float32")
     x, _ = random_batch(70, [9] * 12, 0)
@@ -450,6 +457,7 @@ def searched(request):
     return Seq2Seq("lstm", **parameters, init_scale=0.7, n_threads=2).fit(source, target), source
 
 
+@needs_instruction
 class TestSearch:
     @pytest.mark.parametrize("many", [1, 2])
     def test_finds_what_float32_finds(self, searched, many):
@@ -467,6 +475,7 @@ class TestSearch:
         assert np.mean(same) > 0.8
 
 
+@needs_instruction
 @pytest.mark.parametrize("first", [(9, "bfloat16"), (4, "bfloat16"), (9, "float32")])
 def test_an_ensemble_of_several_sizes_and_precisions(first):
     rng, models = np.random.default_rng(0), []

@@ -29,14 +29,13 @@ def problem():
 def two(x0, x1):
     """Two float32 as bfloat16 in a uint32: scalars, and outside of kernels arrays of one shape."""
     low, high = (_rounded(np.asarray(x, np.float32)) for x in (x0, x1))
-    return low >> np.uint32(16) | high & UPPER
+    return (low >> np.uint64(16) & np.uint64(LOWER) | high & np.uint64(UPPER)).astype(np.uint32)
 
 
 def _rounded(x):
-    """Bits whose upper half is x in bfloat16."""
-    bits = x.view(np.uint32)
-    with np.errstate(over="ignore"):  # of NaN only
-        return np.where(np.isnan(x), bits | np.uint32(QUIET), bits + np.uint32(HALF))
+    """Bits whose upper half of 32 is x in bfloat16: in 64, so that none is lost with a warning."""
+    bits = x.view(np.uint32).astype(np.uint64)
+    return np.where(np.isnan(x), bits | np.uint64(QUIET), bits + np.uint64(HALF))
 
 
 def number(twos, which):

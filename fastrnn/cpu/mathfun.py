@@ -108,8 +108,8 @@ def _tanh64(x):
 def exp(x):
     """e**x of a scalar: never 0, of float32 at least e**-87; infinite of float32 above 88.3, of float64 above 709."""
     if not isinstance(x, f4):
-        return _exp64(x)
-    return f4(math.inf if x > 88.3 else math.exp(max(float(x), -87.0)))
+        return type(x)(_exp64(float(x)))
+    return f4(math.inf if x > 88.3 else math.exp(-87.0 if x < -87 else float(x)))
 
 
 def tanh(x):
