@@ -43,6 +43,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "compiled: needs compiled kernels, so NUMBA_DISABLE_JIT=1 skips it")
+    config.addinivalue_line("markers", "every_cpu: .ci/cpus.py repeats it with code for CPUs that can do less")
 
 
 def pytest_collection_modifyitems(items):

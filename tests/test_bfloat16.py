@@ -18,18 +18,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, devices, second_process, warmup
-from fastrnn.cpu import bfloat16, output, panels
+from fastrnn.cpu import bfloat16, output, output_bfloat16, panels
 from fastrnn.cpu.bfloat16 import split, two
 from fastrnn.cpu.gemm import PANEL, product
 from fastrnn.cpu.vector import has_features
-
-pytestmark = pytest.mark.skipif(bfloat16.problem() is not None, reason=str(bfloat16.problem()))
 
 CELLS = ["lstm"] if COMPILED else ALL_CELLS  # what depends on the cell is shown without compiling it once more
 ROUNDING = 2.0**-8  # of a factor, relative
 SMALL = {"hidden_dim": 8, "max_epochs": 2, "batch_size": 2, "random_state": 0}
 X, Y = [[0, 2, 1, 3], [2, 0]], [[2, 1, 3, 1], [0, 1]]
 f4 = np.float32
+
+
+# What compiles for minutes, and adds nothing to the tests of products and gradients but the way to them.
+needs_instruction = pytest.mark.skipif(bfloat16.problem() is not None, reason=str(bfloat16.problem()))
+
+
+@pytest.fixture(autouse=True)
+def on_any_cpu(monkeypatch):
+    """Where the CPU has no such instruction, the kernels do what it does."""
+    monkeypatch.setattr(devices, "bfloat16_problem", lambda: None)
 
 
 def rounded(x):
@@ -56,6 +64,48 @@ class TestNumbers:
     def test_exact_and_not_finite_ones_stay(self):
         x = np.array([0, 1, -2.5, 255, 2**-126, np.inf, -np.inf, np.nan], np.float32)
         np.testing.assert_array_equal(split(two(x, x)), [x, x])
+
+    @pytest.mark.every_cpu
+    def test_in_kernels(self):
+        rng = np.random.default_rng(0)
+        x = np.append(rng.standard_normal(10_000) * 10 ** rng.uniform(-30, 30, 10_000), [0, np.inf, -np.inf]).astype(f4)
+        found = np.empty(len(x), np.uint32)
+        bfloat16.join_rows(x, -x, found)
+        np.testing.assert_array_equal(found, joined(x, -x))
+        np.testing.assert_array_equal(found, two(x, -x))
+
+    @pytest.mark.every_cpu
+    def test_nan_of_any_bits_stays(self):
+        nan = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001], np.uint32).view(f4)  # a GPU's is the second
+        found = np.empty(len(nan), np.uint32)
+        bfloat16.join_rows(nan, nan, found)
+        assert np.isnan(split(found)).all() and np.isnan(split(two(nan, nan))).all()
+
+
+@numba.njit
+def pairs_of_exponentials(z, length, words, c, c0, reference, total, e, e0, e_words):
+    output_bfloat16.exponentials_in_pairs(z, length, words, c, c0, reference, total, e, e0, e_words)
+
+
+@pytest.mark.every_cpu
+@pytest.mark.parametrize("words", [1, 4, 7])
+@pytest.mark.parametrize("biased", [True, False])
+def test_pairs_of_exponentials(words, biased):
+    rng, length = np.random.default_rng(0), 24
+    z, c, reference = (
+        rng.uniform(-size, size, n).astype(f4) for size, n in ((40, words * length), (1, 9), (2, length))
+    )
+    c = c if biased else c[:0]
+    exact = np.exp(z.reshape(words, length).astype(float) + (c[2 : 2 + words, None] if biased else 0) - reference)
+    total, even = np.ones(length, f4), words + words % 2
+    e, e_words = np.zeros(5 + even * length // 2, np.uint32), np.zeros(even * length // 2, np.uint32)
+    pairs_of_exponentials(z, length, words, c, 2, reference, total, e, 5, e_words)
+    np.testing.assert_allclose(total, 1 + exact.sum(0), rtol=1e-5)
+    of_tokens = np.stack(split(e[5:].reshape(even, -1)), 2).reshape(even, length)
+    of_words = np.stack(split(e_words.reshape(-1, length)), 1).reshape(even, length)
+    np.testing.assert_allclose(of_tokens[:words], exact, rtol=ROUNDING)
+    np.testing.assert_array_equal(of_words[:words], of_tokens[:words])
+    assert not of_words[words:].any() and not e[:5].any()
 
 
 def joined(first, second):
@@ -101,6 +151,7 @@ def close(found, expected, size):
 
 
 class TestProducts:
+    @pytest.mark.every_cpu
     @examples(300, plain=40)
     @given(
         m=st.integers(1, 20), n=st.integers(1, 150), depth=st.integers(1, 40), transposed=st.booleans(),
@@ -203,6 +254,7 @@ class TestGradients:
         assert model.gradients(x, y)[0] != loss
         assert distance(model.gradients(x, y)[1], exact) > ROUNDING / 30
 
+    @pytest.mark.every_cpu
     @pytest.mark.parametrize("order", [1, -1])
     @pytest.mark.parametrize("threads", [1, 2])
     def test_logits_that_lie_far_apart(self, threads, order):
@@ -299,6 +351,7 @@ def gradients(precision, cell, shape, H=9, k=None, threads=2, lengths=(9, 7, 7, 
     return model, model.gradients(*random_batch(11, lengths, 0))
 
 
+@needs_instruction
 class TestLayers:
     @pytest.mark.parametrize("k", [None, 2])
     @pytest.mark.parametrize("shape", SHAPES)
@@ -343,6 +396,7 @@ class TestLayers:
             assert difference > 1e-5 or name == "c", name
 
 
+@needs_instruction
 class TestTraining:
     def test_learns_as_float32_does(self):
         x, y = random_batch(12, [8] * 40, 0)
@@ -380,6 +434,7 @@ class TestTraining:
         assert model.generate(1, random_state=0)
 
 
+@needs_instruction
 def test_predictions_and_what_is_drawn_are_not_rounded():
     model = make_model("lstm", 70, 9, 0, dtype="float32")
     x, _ = random_batch(70, [9] * 12, 0)
@@ -402,6 +457,7 @@ def searched(request):
     return Seq2Seq("lstm", **parameters, init_scale=0.7, n_threads=2).fit(source, target), source
 
 
+@needs_instruction
 class TestSearch:
     @pytest.mark.parametrize("many", [1, 2])
     def test_finds_what_float32_finds(self, searched, many):
@@ -419,6 +475,7 @@ class TestSearch:
         assert np.mean(same) > 0.8
 
 
+@needs_instruction
 @pytest.mark.parametrize("first", [(9, "bfloat16"), (4, "bfloat16"), (9, "float32")])
 def test_an_ensemble_of_several_sizes_and_precisions(first):
     rng, models = np.random.default_rng(0), []

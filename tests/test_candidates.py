@@ -54,6 +54,7 @@ def test_candidates_are_the_largest(dtype, room, order):
         assert log_sum == pytest.approx(log_sum_exp(z), rel={"float32": 1e-6, "float64": 1e-13}[dtype], abs=1e-6)
 
 
+@pytest.mark.every_cpu
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_bias_counts_and_what_is_not_allowed_does_in_the_sum(dtype):
     rng = np.random.default_rng(0)

@@ -57,7 +57,7 @@ def test_gradients_are_the_oracle_s(cell, dtype, case):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("k", [None, 3])
+@pytest.mark.parametrize("k", [pytest.param(None, marks=pytest.mark.every_cpu), 3])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_several_blocks_of_tokens_and_words(cell, dtype, k):
@@ -90,6 +90,26 @@ def test_logits_that_lie_far_apart(dtype, threads, order):
         np.exp(reference.log_softmax(z)) for xs in x for z in reference.forward("rnn", weights(model), xs)[1]
     ]
     np.testing.assert_allclose(np.concatenate(model.predict_proba(x)), probabilities, rtol=1e-3, atol=1e-30)
+
+
+@pytest.mark.every_cpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_through_saturated_units(cell, dtype):
+    """One step, each word at another place between the ends of tanh and of the gates: there nothing passes back."""
+    C, H = 41, 6
+    model = make_model(cell, C, H, 0, dtype=dtype)
+    model.params_["layer0.U"][:] = np.linspace(-40, 40, C)
+    x, y = random_batch(C, [1] * C, 0)
+    x = np.arange(C)[:, None]
+    loss, found = model.gradients(x, y)
+    expected_loss, expected = reference.gradients(cell, weights(model), x, y)
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    largest_dh = np.abs(model.params_["V"]).max() / C
+    rtol, digits = {"float32": (1e-5, 2e-7), "float64": (1e-12, 4e-16)}[dtype]  # of 1 - y**2, where y is almost 1
+    np.testing.assert_allclose(found["layer0.U"], expected["layer0.U"], rtol=rtol, atol=digits * largest_dh)
+    if cell == "rnn":
+        assert not found["layer0.U"][:, np.abs(np.linspace(-40, 40, C)) > 20].any()
 
 
 def check_against_oracle(cell, dtype, C, H, lengths, bias, k, threads, seed):

@@ -1,4 +1,4 @@
-"""The kernels' own contracts: products, mathematics, packing, teams of threads, and how they are compiled."""
+"""The kernels' own contracts: products, packing, teams of threads, and how they are compiled."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import second_process
-from fastrnn.cpu import cache_folder, mathfun, threads
+from fastrnn.cpu import cache_folder, threads
 from fastrnn.cpu import jit as jit_module
 from fastrnn.cpu.gemm import TILE_ROWS, product
 from fastrnn.cpu.output import output_layer
@@ -73,6 +73,7 @@ class TestProduct:
     def test_any_shape_and_stride(self, dtype, m, n, depth, transposed, add, gaps, seed):
         check_product(dtype, m, n, depth, transposed, add, gaps, seed)
 
+    @pytest.mark.every_cpu
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_every_tail(self, dtype):
         """All numbers of rows and columns around one and two tiles."""
@@ -106,127 +107,6 @@ class TestVectors:
         assert host_vectors() == host_vectors(llvm.get_host_cpu_features().flatten())
         monkeypatch.setattr(numba.config, "CPU_FEATURES", "+avx2,+fma")
         assert host_vectors() == (32, 2)
-
-
-@numba.njit
-def apply_exp(x, y):
-    for i in range(len(x)):
-        y[i] = mathfun.exp(x[i])
-
-
-@numba.njit
-def apply_tanh(x, y):
-    for i in range(len(x)):
-        y[i] = mathfun.tanh(x[i])
-
-
-@numba.njit
-def apply_sigmoid(x, y):
-    for i in range(len(x)):
-        y[i] = mathfun.sigmoid(x[i])
-
-
-@numba.njit
-def apply_slopes(x, y, z):
-    for i in range(len(x)):
-        y[i] = mathfun.tanh_slope(x[i])
-        z[i] = mathfun.sigmoid_slope(x[i])
-
-
-@numba.njit
-def apply_exponentials(z, length, n, words, c, c0, reference, total):
-    mathfun.exponentials(z, 3, length, n, words, c, c0, reference, total)
-
-
-def mapped(function, x, dtype):
-    x = np.asarray(x, dtype)
-    y = np.empty_like(x)
-    function(x, y)
-    return y
-
-
-class TestMathematics:
-    RELATIVE = {"float32": 3e-7, "float64": 1e-15}
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_exp(self, dtype):
-        low, high = {"float32": (-86.9, 87.9), "float64": (-700, 708)}[dtype]
-        x = np.concatenate([np.linspace(low, high, 20_001), np.linspace(-1, 1, 20_001)]).astype(dtype)
-        np.testing.assert_allclose(mapped(apply_exp, x, dtype), np.exp(x.astype(float)), rtol=self.RELATIVE[dtype])
-        assert mapped(apply_exp, [0], dtype)[0] == 1
-        far = mapped(apply_exp, [-1e4, -1e30, -np.inf], dtype)
-        assert (far >= 0).all() and (far < 2e-38).all()
-        with np.errstate(over="ignore"):
-            assert (mapped(apply_exp, [1e4, np.inf], dtype) > 1e38).all()
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_tanh(self, dtype):
-        x = np.concatenate([np.linspace(-12, 12, 20_001), np.linspace(-0.01, 0.01, 20_001), [1e-20, -1e-6, 1e30]])
-        x = x.astype(dtype)
-        y = mapped(apply_tanh, x, dtype)
-        np.testing.assert_allclose(y, np.tanh(x.astype(float)), rtol=self.RELATIVE[dtype])
-        assert np.abs(y).max() <= 1
-        np.testing.assert_allclose(mapped(apply_tanh, [np.inf, -np.inf], dtype), [1, -1], rtol=self.RELATIVE[dtype])
-        assert mapped(apply_tanh, [0], dtype)[0] == 0
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_sigmoid(self, dtype):
-        x = np.linspace(-80, 80, 40_001).astype(dtype)
-        y = mapped(apply_sigmoid, x, dtype)
-        np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(float))), rtol=2 * self.RELATIVE[dtype])
-        assert mapped(apply_sigmoid, [0], dtype)[0] == 0.5
-        far = mapped(apply_sigmoid, [np.inf, 1e30, -1e30, -np.inf], dtype)
-        np.testing.assert_allclose(far, [1, 1, 0, 0], atol=1e-38)
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize("function", [apply_exp, apply_tanh, apply_sigmoid])
-    def test_nan_stays(self, function, dtype):
-        y = mapped(function, [0.5, np.nan, -0.5] * 11, dtype)  # in a vector, and in the loop's tail
-        assert np.isnan(y).tolist() == [False, True, False] * 11
-
-    @pytest.mark.parametrize("biased", [True, False])
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_exponentials_of_a_block(self, dtype, biased):
-        rng = np.random.default_rng(0)
-        for n in (1, 7, 8, 9, 16, 17, 24, 25, 40, 120):
-            length, words = -(-n // 8) * 8, 5
-            z = rng.normal(0, 20, 3 + words * length + 3).astype(dtype)
-            c, reference = rng.normal(0, 1, words + 2).astype(dtype), rng.normal(0, 1, length).astype(dtype)
-            total, c = rng.uniform(0, 1, length).astype(dtype), c if biased else c[:0]
-            block = z[3:-3].reshape(words, length).astype(float)
-            shifted = block + (c[2:, None].astype(float) if biased else 0) - reference
-            expected, before, around = np.exp(shifted)[:, :n], total.astype(float)[:n], z[[0, 1, 2, -3, -2, -1]].copy()
-            apply_exponentials(z, length, n, words, c, 2, reference, total)
-            found = z[3:-3].reshape(words, length)[:, :n]
-            rtol = {"float32": 2e-5, "float64": 1e-13}[dtype]  # of the sum z + c - reference, up to 80 in size
-            np.testing.assert_allclose(found, expected, rtol=rtol)
-            np.testing.assert_allclose(total[:n], before + expected.sum(0), rtol=rtol)
-            np.testing.assert_array_equal(z[[0, 1, 2, -3, -2, -1]], around)
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_exponential_is_exact_to_its_last_digits(self, dtype):
-        low, high = {"float32": (-85.9, 87.9), "float64": (-700, 700)}[dtype]
-        z = np.concatenate([np.zeros(3), np.linspace(low, high, 4000), np.linspace(-1, 1, 4000)]).astype(dtype)
-        expected, zero = np.exp(z[3:].astype(float)), np.zeros(8000, dtype)
-        apply_exponentials(z, 8000, 8000, 1, zero[:0], 0, zero, zero.copy())
-        np.testing.assert_allclose(z[3:], expected, rtol=self.RELATIVE[dtype])
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_exponentials_of_nan_infinity_and_far_numbers(self, dtype):
-        z = np.array([0, 0, 0, np.nan, 1, -np.inf, np.inf, -1e30, 1e30, 0, np.nan], dtype)
-        zero, total = np.zeros(8, dtype), np.zeros(8, dtype)
-        apply_exponentials(z, 8, 8, 1, zero[:0], 0, zero, total)
-        assert np.isnan(z[3:]).tolist() == np.isnan(total).tolist() == [True] + [False] * 6 + [True]
-        assert z[5] < 1e-37 and z[7] < 1e-37 and z[6] > 1e37 and z[8] > 1e37 and z[9] == 1
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_slopes(self, dtype):
-        y = np.linspace(-1, 1, 101).astype(dtype)
-        tanh_slope, sigmoid_slope = np.empty_like(y), np.empty_like(y)
-        apply_slopes(y, tanh_slope, sigmoid_slope)
-        epsilon = 2 * np.finfo(dtype).eps
-        np.testing.assert_allclose(tanh_slope, 1 - y.astype(float) ** 2, atol=epsilon)
-        np.testing.assert_allclose(sigmoid_slope, y * (1 - y.astype(float)), atol=epsilon)
 
 
 class TestPacking:

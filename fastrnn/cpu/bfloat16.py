@@ -15,6 +15,7 @@ from .jit import jit, overload
 from .vector import has_features
 
 HALF = 0x8000  # rounds to nearest, of equals away from zero
+QUIET = 0x400000  # set in a NaN, whose other bits may all be in the half that goes, or be carried out of the number
 LOWER, UPPER = np.uint32(0x0000FFFF), np.uint32(0xFFFF0000)  # where the first number of two is, and the second
 
 
@@ -27,8 +28,14 @@ def problem():
 
 def two(x0, x1):
     """Two float32 as bfloat16 in a uint32: scalars, and outside of kernels arrays of one shape."""
-    low, high = (np.asarray(x, np.float32).view(np.uint32).astype(np.uint64) + np.uint64(HALF) for x in (x0, x1))
+    low, high = (_rounded(np.asarray(x, np.float32)) for x in (x0, x1))
     return (low >> np.uint64(16) & np.uint64(LOWER) | high & np.uint64(UPPER)).astype(np.uint32)
+
+
+def _rounded(x):
+    """Bits whose upper half of 32 is x in bfloat16: in 64, so that none is lost with a warning."""
+    bits = x.view(np.uint32).astype(np.uint64)
+    return np.where(np.isnan(x), bits | np.uint64(QUIET), bits + np.uint64(HALF))
 
 
 def number(twos, which):
@@ -45,7 +52,13 @@ def split(twos):
 def _two(typingctx, x0, x1):
     def codegen(context, builder, signature, args):
         number = ir.IntType(32)
-        low, high = (builder.add(builder.bitcast(x, number), number(HALF)) for x in args)
+
+        def rounded(x):
+            bits = builder.bitcast(x, number)
+            nan = builder.fcmp_unordered("uno", x, x)
+            return builder.select(nan, builder.or_(bits, number(QUIET)), builder.add(bits, number(HALF)))
+
+        low, high = map(rounded, args)
         return builder.or_(builder.lshr(low, number(16)), builder.and_(high, number(int(UPPER))))
 
     return types.uint32(types.float32, types.float32), codegen

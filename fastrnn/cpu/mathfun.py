@@ -13,39 +13,48 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import STRICT_ORDER, overload
-from .vector import Vectors, constant, lanes_of
+from .jit import STRICT_ORDER, jit, overload
+from .vector import ROUNDER, Vectors, constant, lanes_of, whole_and_power
 
 f4 = np.float32
-i32 = ir.IntType(32)
 
 
 @intrinsic
-def _floor(typingctx, x):
-    """x rounded down, a float32."""  # NumPy's takes Numba long to resolve
+def _whole_and_power(typingctx, shifted):
+    """`vector.whole_and_power` of a float32."""
 
     def codegen(context, builder, signature, args):
-        return builder.call(builder.module.declare_intrinsic("llvm.floor", [args[0].type]), args)
+        return context.make_tuple(builder, signature.return_type, whole_and_power(builder, args[0]))
+
+    return types.UniTuple(shifted, 2)(shifted), codegen
+
+
+@intrinsic
+def _size(typingctx, x):
+    """|x|, a float32."""  # NumPy's takes Numba long to resolve
+
+    def codegen(context, builder, signature, args):
+        return builder.call(builder.module.declare_intrinsic("llvm.fabs", [args[0].type]), args)
 
     return x(x), codegen
 
 
 @intrinsic
-def _power_of_two(typingctx, n):
-    """2**n as a float32, for a whole number n within the exponents of float32: its bits put together."""
+def _with_sign(typingctx, size, x):
+    """`size` with the sign of x, float32s."""
 
     def codegen(context, builder, signature, args):
-        exponent = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(i32, 23)), args[0].type)
+        kind = args[0].type
+        copysign = builder.module.declare_intrinsic("llvm.copysign", [kind], ir.FunctionType(kind, [kind, kind]))
+        return builder.call(copysign, args)
 
-    return n(n), codegen
+    return x(size, x), codegen
 
 
-def _exp32(x):
-    """Exponential, relative error below 2e-7: e^x = 2^n e^r with |r| <= ln(2)/2 (Cephes' polynomial). NaN stays NaN."""
-    x = f4(-87.0) if x < f4(-87.0) else x
-    x = f4(88.0) if x > f4(88.0) else x
-    n = _floor(x * f4(1.44269504) + f4(0.5))
+@jit(fastmath=STRICT_ORDER)
+def _reduced(x):
+    """(r, t, 2^n) with x = n ln 2 + r, |r| <= ln(2)/2 and e^r = 1 + r + t, t Cephes' polynomial: e^x = 2^n e^r."""
+    n, power = _whole_and_power(x * f4(1.44269504) + f4(ROUNDER))
     r = x - n * f4(0.693359375)
     r = r + n * f4(2.12194440e-4)
     p = f4(1.9875691500e-4) * r + f4(1.3981999507e-3)
@@ -53,26 +62,29 @@ def _exp32(x):
     p = p * r + f4(4.1665795894e-2)
     p = p * r + f4(1.6666665459e-1)
     p = p * r + f4(5.0000001201e-1)
-    p = p * (r * r) + (r + f4(1.0))
-    return p * _power_of_two(n)
+    return r, p * (r * r), power
+
+
+def _exp32(x):
+    """Exponential, relative error below 2e-7; NaN stays NaN."""
+    x = f4(-87.0) if x < f4(-87.0) else x
+    x = f4(89.0) if x > f4(89.0) else x
+    r, t, power = _reduced(x)
+    return (t + (r + f4(1.0))) * power
 
 
 def _tanh32(x):
-    """Hyperbolic tangent, relative error below 3e-7, near 0 too: x P(x^2) / Q(x^2) (Eigen's coefficients)."""
-    bound = f4(7.90531110763549805)
-    x = bound if x > bound else x
-    x = -bound if x < -bound else x
-    s = x * x
-    p = f4(-2.76076847742355e-16) * s + f4(2.00018790482477e-13)
-    p = p * s + f4(-8.60467152213735e-11)
-    p = p * s + f4(5.12229709037114e-08)
-    p = p * s + f4(1.48572235717979e-05)
-    p = p * s + f4(6.37261928875436e-04)
-    p = p * s + f4(4.89352455891786e-03)
-    q = f4(1.19825839466702e-06) * s + f4(1.18534705686654e-04)
-    q = q * s + f4(2.26843463243900e-03)
-    q = q * s + f4(4.89352518554385e-03)
-    return x * p / q
+    """Hyperbolic tangent, relative error below 3e-7, near 0 too; 1 where no float32 below is nearer. NaN stays NaN.
+
+    With m = e^2|x| - 1 it is m / (m + 2), or 1 - 2 / (m + 2), which is nearer where it is nearly 1.
+    """
+    size = _size(x)
+    size = f4(10.0) if size > f4(10.0) else size
+    r, t, power = _reduced(size + size)
+    m = (t + r) * power + (power - f4(1.0))
+    small = size < f4(0.5)
+    q = (m if small else f4(2.0)) / (m + f4(2.0))
+    return _with_sign(q if small else f4(1.0) - q, x)
 
 
 def _sigmoid32(x):
@@ -80,8 +92,7 @@ def _sigmoid32(x):
 
 
 def _exp64(x):
-    x = -745.0 if x < -745.0 else x
-    return math.exp(709.0 if x > 709.0 else x)
+    return math.inf if x > 709.0 else math.exp(-745.0 if x < -745.0 else x)
 
 
 def _sigmoid64(x):
@@ -95,8 +106,10 @@ def _tanh64(x):
 # What the kernels call. The bodies run under NUMBA_DISABLE_JIT=1 only; compiled code takes the function of
 # its dtype.
 def exp(x):
-    """e**x of a scalar; of float32, of at most 88."""
-    return type(x)(_exp64(min(float(x), 88.0) if isinstance(x, f4) else float(x)))
+    """e**x of a scalar: never 0, of float32 at least e**-87; infinite of float32 above 88.3, of float64 above 709."""
+    if not isinstance(x, f4):
+        return type(x)(_exp64(float(x)))
+    return f4(math.inf if x > 88.3 else math.exp(-87.0 if x < -87 else float(x)))
 
 
 def tanh(x):

@@ -13,6 +13,11 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 
 I64, I32 = ir.IntType(64), ir.IntType(32)
+# Flags of an instruction whose operands must not be reordered. Numba gives those of the whole function, `reassoc` among
+# them, to every instruction that has none.
+IN_ORDER = ("contract", "nsz")
+# Adding it to a float32 rounds that to a whole number n, and leaves n + 127, the exponent of 2**n, in the lowest bits.
+ROUNDER = float(3 * 2**22 + 127)
 
 
 @functools.cache  # every use of a network asks
@@ -129,22 +134,16 @@ class Vectors:
     def exp(self, x):
         """e**x of float32 lanes, relative error below 2e-7, in thirteen operations. NaN stays NaN.
 
-        e^x = 2^n e^r with |r| <= ln(2)/2 and e^r a polynomial (minimax, fitted for this). Adding a number as
-        large as 2^23 rounds x / ln 2 to the integer n and leaves n + 127 in the lowest bits; shifted, they are
-        the float 2^n.
+        e^x = 2^n e^r with |r| <= ln(2)/2 and e^r a polynomial (minimax, fitted for this).
         """
-        builder, bits = self.builder, ir.VectorType(I32, self.lanes)
         x = self.clamp(x, -86.0, 88.0)
-        large = self.number(float(3 * 2**22 + 127))
-        shifted = self.fma(x, self.number(1.44269504), large)
-        n = builder.fsub(shifted, large)
+        n, power = whole_and_power(self.builder, self.fma(x, self.number(1.44269504), self.number(ROUNDER)))
         r = self.fma(n, self.number(-0.693359375), x)
         r = self.fma(n, self.number(2.12194440e-4), r)
         p = self.number(0.008312520571053028)
         for coefficient in (0.04189015552401543, 0.16667114198207855, 0.499992311000824, 1.0, 1.0):
             p = self.fma(p, r, self.number(coefficient))
-        power = builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [23] * self.lanes))
-        return builder.fmul(p, builder.bitcast(power, self.type))
+        return self.builder.fmul(p, power)
 
     def prefetch(self, base, offset):
         """Ask for the cache line at `base` + `offset` elements."""
@@ -153,16 +152,29 @@ class Vectors:
 
 
 class BFloat16Vectors(Vectors):
-    """Vectors of float32 to which products of bfloat16 are added: of `operand`, of two in an int32 (bfloat16.py)."""
+    """Vectors of float32 to which products of bfloat16 are added: of `operand`, of two in an int32 (bfloat16.py).
+
+    A CPU without the instruction does it in float32, slowly: tests need that, models are not in bfloat16 there.
+    """
 
     def __init__(self, builder, lanes):
         super().__init__(builder, ir.FloatType(), 4, lanes)
         self.operand = Vectors(builder, I32, 4, lanes)
 
     def fma(self, a, b, c):
+        if not has_features("+avx512bf16", "+avx512vl"):
+            for a_half, b_half in zip(self._halves(a), self._halves(b), strict=True):
+                c = super().fma(a_half, b_half, c)
+            return c
         kind = ir.VectorType(_BFloat16(), 2 * self.lanes) if llvm.llvm_version_info[0] > 15 else a.type
         a, b = (self.builder.bitcast(x, kind) for x in (a, b))
         return self._call(f"llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}", self.type, c, a, b)
+
+    def _halves(self, pair):
+        """The first numbers and the second numbers of every pair, as float32."""
+        low = self.builder.shl(pair, self.operand.number(16))
+        high = self.builder.and_(pair, self.operand.number(0xFFFF0000))
+        return (self.builder.bitcast(half, self.type) for half in (low, high))
 
 
 class _BFloat16(ir.Type):
@@ -176,6 +188,20 @@ class _BFloat16(ir.Type):
 
     def __hash__(self):
         return hash(_BFloat16)
+
+
+def whole_and_power(builder, shifted):
+    """n and 2**n, where `shifted` is n + ROUNDER: a float32, or a vector of them. 2**-127 is 0, 2**128 infinite."""
+    kind = shifted.type
+    count = kind.count if isinstance(kind, ir.VectorType) else None
+    bits = I32 if count is None else ir.VectorType(I32, count)
+
+    def number(kind, value):
+        return ir.Constant(kind, value if count is None else [value] * count)
+
+    n = builder.fsub(shifted, number(kind, ROUNDER), flags=IN_ORDER)
+    power = builder.shl(builder.bitcast(shifted, bits), number(bits, 23))
+    return n, builder.bitcast(power, kind)
 
 
 def opaque(builder, value):
