@@ -286,7 +286,9 @@ PARAMETERS = {
     "tie_weights": ("--tie-weights", "on", "the embedding serves as output weights too"),
     "dropout": ("--dropout", float, "share dropped between layers and before the output, in training"),
     "chunk_len": ("--chunk-len", int, "train long sequences in chunks of so many steps (default: whole)"),
-    "init_scale": ("--init-scale", float, "initial weights are uniform in ± this (default: by the array)"),
+    "peepholes": ("--no-peepholes", "off", "an LSTM whose gates do not see its cells, as other libraries have it"),
+    "init": ("--init", str, "how weights start"),
+    "init_scale": ("--init-scale", float, "initial weights are uniform in ± this (default: as --init says)"),
     "max_epochs": ("--epochs", int, "passes over the text"),
     "batch_size": ("--batch-size", int, "sentences between two updates"),
     "optimizer": ("--optimizer", str, "rule of the updates"),
@@ -364,6 +366,7 @@ def _translator_told():
 def _parameters_told(kind):
     from .cells import CELLS
     from .devices import DEVICES, MATMUL_PRECISIONS
+    from .network import INITS
     from .optimizer import OPTIMIZERS
     from .schedules import SCHEDULES
     from .text import LEVELS, SENTENCE_SPLITS
@@ -371,7 +374,7 @@ def _parameters_told(kind):
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
-        "sentence_split": SENTENCE_SPLITS, "device": DEVICES,
+        "sentence_split": SENTENCE_SPLITS, "device": DEVICES, "init": INITS,
         "matmul_precision": MATMUL_PRECISIONS,
     }  # fmt: skip
     return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}

@@ -20,13 +20,15 @@ class FastRNN(Trainable):
     Parameters
     ----------
     cell : {"gru", "lstm", "rnn"}
-        Gated recurrent unit, LSTM with peepholes, or the tanh network of the tutorial.
+        Gated recurrent unit, LSTM, or the tanh network of the tutorial.
     hidden_dim : int
         Units H of the recurrent layer.
     vocab_size : int, optional
         Number of indices C; by default one more than the largest in the data first fitted.
     bias : bool
         With the biases b and c, or without.
+    peepholes : bool
+        With peepholes if the cell can have them, which of the three the LSTM can, or without: by them its gates see c.
     bptt_truncate : int, optional
         k of truncated back-propagation through time: the error of output t reaches steps t ... t-k. None:
         all steps.
@@ -81,8 +83,12 @@ class FastRNN(Trainable):
     chunk_len : int, optional
         For long sequences: train in chunks of so many steps; the state is carried from chunk to chunk, the gradient
         is not, and every chunk is followed by an update. Fewer sequences than batch_size are cut into as many streams.
+    init : {"default", "tutorial"}
+        Bounds within which initial matrices are uniform: 1/sqrt(inputs); biases and peepholes start at zero. What
+        indices name, U or an embedding, starts in ±1/sqrt(C) with "tutorial" and in ±1 with "default", since
+        only one of the C inputs is not zero.
     init_scale : float, optional
-        Initial weights are uniform in ± this (Sutskever et al. 2014: 0.08); by default they depend on the array.
+        Instead of `init`'s bounds: everything is uniform in ± this (Sutskever et al. 2014: 0.08).
     dtype : {"float32", "float64"}
     device : {"cpu", "cuda", "auto"}
         What trains and runs the network: the CPU, an NVIDIA GPU, or that if there is one. A fitted model moves over at
@@ -107,7 +113,7 @@ class FastRNN(Trainable):
     Attributes
     ----------
     params_ : mapping of str to array
-        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; LSTM), "V" (C, H),
+        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; peepholes of the LSTM), "V" (C, H),
         "c" (C,): views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
         (LSTM: i, f, o, g).
     loss_curve_ : list of float
@@ -138,6 +144,7 @@ class FastRNN(Trainable):
         vocab_size=None,
         *,
         bias=True,
+        peepholes=True,
         bptt_truncate=None,
         optimizer="adam",
         learning_rate=None,
@@ -152,6 +159,7 @@ class FastRNN(Trainable):
         embedding_dim=None,
         tie_weights=False,
         chunk_len=None,
+        init="default",
         init_scale=None,
         patience=2,
         lr_decay_start=5,
@@ -174,6 +182,7 @@ class FastRNN(Trainable):
         self.hidden_dim = hidden_dim
         self.vocab_size = vocab_size
         self.bias = bias
+        self.peepholes = peepholes
         self.bptt_truncate = bptt_truncate
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -188,6 +197,7 @@ class FastRNN(Trainable):
         self.embedding_dim = embedding_dim
         self.tie_weights = tie_weights
         self.chunk_len = chunk_len
+        self.init = init
         self.init_scale = init_scale
         self.patience = patience
         self.lr_decay_start = lr_decay_start
@@ -510,7 +520,7 @@ class FastRNN(Trainable):
     def _make_network(self, size):
         return network_class(resolve(self.device))(
             self.cell, size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
-            bool(self.tie_weights),
+            bool(self.tie_weights), peepholes=bool(self.peepholes),
         )  # fmt: skip
 
     def _check_indices(self, data, size):

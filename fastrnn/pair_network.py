@@ -58,15 +58,16 @@ class PairNetwork:
     ----------
     source_size, target_size : int
         Words of each side.
-    cell, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights
+    cell, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, peepholes
         As in `Network`, for both sides; the encoder has no V with which to tie its embedding.
     """
 
     device = "cpu"
     _network_class = Network
 
-    def __init__(self, cell, source_size, target_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights):
-        deep = {"num_layers": num_layers, "embedding_dim": embedding_dim}
+    def __init__(self, cell, source_size, target_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights,
+                 peepholes=True):  # fmt: skip
+        deep = {"num_layers": num_layers, "embedding_dim": embedding_dim, "peepholes": peepholes}
         make = self._network_class
         self.encoder = make(cell, source_size, hidden_dim, bias, dtype, **deep, output=False)
         self.decoder = make(cell, target_size, hidden_dim, bias, dtype, **deep, tie_weights=tie_weights)
@@ -100,10 +101,10 @@ class PairNetwork:
         """Parameters of the estimators with which it was made: {name: value}."""
         return self.decoder.built()
 
-    def initialise(self, rng, scale=None):
+    def initialise(self, rng, init="default", scale=None):
         """As `Network.initialise`, the encoder first."""
         for network in self.networks:
-            network.initialise(rng, scale)
+            network.initialise(rng, init, scale)
 
     def is_finite(self):
         """Whether no parameter is NaN or infinite."""

@@ -296,7 +296,7 @@ class Seq2Seq(Searching, Trainable):
     def _make_network(self, size):
         return pair_network_class(resolve(self.device))(
             self.cell, *size, self.hidden_dim, bool(self.bias), self.dtype, self.num_layers, self.embedding_dim,
-            bool(self.tie_weights),
+            bool(self.tie_weights), peepholes=bool(self.peepholes),
         )  # fmt: skip
 
     def _task(self, source, target, validation):

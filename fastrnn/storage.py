@@ -11,6 +11,8 @@ import numpy as np
 
 FORMAT = "fastrnn model"
 VERSION = 1
+# Parameters that files of the same version may lack because they are older, and the values that were the only ones.
+NOT_IN_OLDER_FILES = {"init": "default", "peepholes": True}
 # What the readers of archives, arrays and JSON raise on bytes that make no sense.
 DAMAGES = (
     ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, MemoryError,

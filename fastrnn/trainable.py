@@ -14,6 +14,7 @@ from .checkpoint import Checkpoint, fingerprint, read
 from .cpu.threads import available_cores
 from .devices import moved, product_precision, resolve
 from .history import History
+from .network import INITS
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
 from .training import Settings, Training
@@ -129,7 +130,7 @@ class Trainable(Estimator):
     def _from_file(cls, path, header, arrays, device):
         resolve(device)
         try:
-            model = cls(**header["parameters"]).set_params(device=device)
+            model = cls(**storage.NOT_IN_OLDER_FILES | header["parameters"]).set_params(device=device)
             model.check_parameters()
             model._initialise(header["vocab_size"])
             names = {f"params/{name}" for name in model.params_}
@@ -156,7 +157,7 @@ class Trainable(Estimator):
         """Fresh weights, optimiser and history."""
         self.rng_ = as_generator(self.random_state)
         self.network_ = self._make_network(size)
-        self.network_.initialise(self.rng_, self.init_scale)
+        self.network_.initialise(self.rng_, self.init, self.init_scale)
         self.optimizer_ = self._new_optimizer()
         self.history_, self._split_seed = History(), None
 
@@ -174,7 +175,11 @@ class Trainable(Estimator):
                 f"tie_weights: found embedding_dim {self.embedding_dim} and hidden_dim {self.hidden_dim}, expected them"
                 " to be equal"
             )
+        check_bool("peepholes", self.peepholes)
+        check_choice("init", self.init, INITS)
         check_real("init_scale", self.init_scale, 0, none=True)
+        if self.init_scale is not None and self.init != "default":
+            raise ValueError(f"init_scale: found {self.init_scale!r}, expected None with init={self.init!r}")
         try:
             name = self.dtype if self.dtype is None else np.dtype(self.dtype).name  # NumPy takes None for float64
         except TypeError:
