@@ -277,7 +277,7 @@ def number_or_none(text):
     return None if text.lower() == "none" else float(text) or None
 
 
-# Parameter of LanguageModel or Translator: option, type ("on" and "off" are switches), help.
+# Parameter of LanguageModel or Translator: option, type ("on", "off" and, with --no- too, "either" are switches), help.
 PARAMETERS = {
     "cell": ("--cell", str, "recurrent cell"),
     "hidden_dim": ("--hidden-dim", int, "units of the recurrent layer"),
@@ -302,8 +302,8 @@ PARAMETERS = {
     "lr_decay_start": ("--lr-decay-start", int, "epochs before the schedule half-epochs begins to halve"),
     "early_stopping": (
         "--early-stopping",
-        "on",
-        "stop when the loss of what is held out no longer falls; the best weights count",
+        "either",
+        "stop when the loss of what is held out no longer falls; the best weights count (default: if anything is)",
     ),
     "n_iter_no_change": ("--n-iter-no-change", int, "epochs without improvement before that"),
     "tol": ("--tol", float, "nats by which a loss must fall to be an improvement"),
@@ -344,7 +344,9 @@ _OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
 def _add_parameters(parser, names):
     for name in names:
         option, kind, text = PARAMETERS[name]
-        if kind in ("on", "off"):
+        if kind == "either":
+            parser.add_argument(option, dest=name, action=argparse.BooleanOptionalAction).help = text
+        elif kind in ("on", "off"):
             parser.add_argument(option, dest=name, action=f"store_{kind == 'on'}".lower(), help=text)
         else:
             metavar = {int: "N", str: "NAME"}.get(kind, "X")

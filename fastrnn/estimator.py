@@ -53,12 +53,14 @@ class FastRNN(Trainable):
         Epochs, of the schedules "halve", "plateau" and "half-epochs".
     validation_fraction : float in (0, 1), optional
         Share of the sequences that `fit` holds out, drawn by the random state, and measures after every epoch.
-        By default none, and 0.1 for early stopping; validation data given to `fit` stand instead of it.
-    early_stopping : bool
+        By default 0.05 for early stopping, else none; validation data given to `fit` stand instead of it.
+    early_stopping : bool or "auto"
         Stop when the validation loss has not improved for `n_iter_no_change` epochs. The weights of the epoch with
-        the lowest validation loss are put back.
+        the lowest validation loss are put back. "auto": if `fit` is given validation data, a validation_fraction is
+        asked for, or there are 1,000 sequences at least; fewer are all trained on, for `max_epochs`.
     n_iter_no_change : int
-        Epochs without improvement.
+        Epochs without improvement. It should be more than the `patience` of "plateau", whose halving else comes too
+        late.
     tol : float
         An improvement is one by more than this, in nats; for early stopping and "plateau".
     weight_noise : float
@@ -113,8 +115,8 @@ class FastRNN(Trainable):
     Attributes
     ----------
     params_ : mapping of str to array
-        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; peepholes of the LSTM), "V" (C, H),
-        "c" (C,): views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
+        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; peepholes), "V" (C, H), "c" (C,):
+        views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
         (LSTM: i, f, o, g).
     loss_curve_ : list of float
         Mean cross-entropy a token of every epoch, nats, of each batch before its update.
@@ -161,11 +163,11 @@ class FastRNN(Trainable):
         chunk_len=None,
         init="default",
         init_scale=None,
-        patience=2,
+        patience=1,
         lr_decay_start=5,
         validation_fraction=None,
-        early_stopping=False,
-        n_iter_no_change=3,
+        early_stopping="auto",
+        n_iter_no_change=2,
         tol=1e-4,
         weight_noise=0.0,
         checkpoint=None,
@@ -255,7 +257,7 @@ class FastRNN(Trainable):
     def partial_fit(self, x, y):
         """Train one epoch more on x and y, from where the model is; like `fit` the first time.
 
-        Nothing is held out of the data, and no checkpoint is written.
+        Nothing is held out of the data, nothing stops early, and no checkpoint is written.
         """
         return self._partial_fit(x, y)
 

@@ -20,8 +20,10 @@ from .schedules import SCHEDULES
 from .training import Settings, Training
 
 DTYPES = ("float32", "float64")
-# What is held out for early stopping unless something else is asked for, as scikit-learn's MLPClassifier has it.
-VALIDATION_FRACTION = 0.1
+# What is held out for early stopping unless something else is asked for; and for a checkpoint older than this value.
+VALIDATION_FRACTION, _EARLIER_FRACTION = 0.05, 0.1
+# Sequences from which on early_stopping="auto" holds some out: fewer are too few to measure by.
+AUTO_SEQUENCES = 1000
 # Parameters of the machine, which no file holds.
 _OF_MACHINE = ("device", "matmul_precision")
 # Parameters that a run may change when it goes on from a checkpoint.
@@ -93,7 +95,8 @@ class Trainable(Estimator):
         check_integer("patience", self.patience, 1)
         check_integer("lr_decay_start", self.lr_decay_start, 0)
         check_real("validation_fraction", self.validation_fraction, 0, 1, none=True)
-        check_bool("early_stopping", self.early_stopping)
+        if not isinstance(self.early_stopping, (bool, np.bool_)) and not self._stops_by_itself():
+            raise TypeError(f"early_stopping: found {self.early_stopping!r}, expected True, False or 'auto'")
         check_integer("n_iter_no_change", self.n_iter_no_change, 1)
         check_real("tol", self.tol, 0, low_open=False)
         check_real("weight_noise", self.weight_noise, 0, low_open=False)
@@ -223,7 +226,7 @@ class Trainable(Estimator):
         x, y = self._check_data(x, y)
         given = self._check_fit_arguments(validation_data, callback)
         size = self._check_indices((x, y, *(given or ())), self._size() if self._is_warm(resume) else None)
-        fraction = None if given else self.validation_fraction or (VALIDATION_FRACTION if self.early_stopping else None)
+        fraction = None if given else self._held_out_fraction(len(x))
         if fraction is not None:
             _number_held_out(len(x), fraction)
         identity = saved = None
@@ -231,6 +234,8 @@ class Trainable(Estimator):
             identity = self._identity(size, (x, y, *(given or (None, None))))
         if resume is not None:
             saved = read(resume, identity)
+            if fraction is not None:
+                fraction = saved[0].get("held_out", self.validation_fraction or _EARLIER_FRACTION)
         before = vars(self).copy()
         if self._is_warm(resume):
             self._go_on_warm()
@@ -240,7 +245,7 @@ class Trainable(Estimator):
         try:
             training = self._training(x, y, given, fraction, saved)
             if identity is not None:
-                identity["split_seed"] = self._split_seed
+                identity["split_seed"], identity["held_out"] = self._split_seed, fraction
                 checkpoint = Checkpoint(self.checkpoint or resume, self.checkpoint_minutes, identity)
                 checkpoint.write(*training.saved())
         except (KeyError, TypeError, ValueError, OSError) as error:  # what was fitted before stays
@@ -256,14 +261,27 @@ class Trainable(Estimator):
     def _partial_fit(self, x, y):
         """What `partial_fit` does; returns self."""
         self.check_parameters()
-        if self.early_stopping:
-            raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
+        if self.early_stopping and not self._stops_by_itself():
+            raise ValueError(
+                "early_stopping: found True, expected False or 'auto' in partial_fit, which trains one epoch"
+            )
         x, y = self._check_data(x, y)
         size = self._check_indices((x, y), self._size())
         if not hasattr(self, "network_"):
             self._initialise(size)
         self._training(x, y, None).run(1, self._threads())
         return self
+
+    def _stops_by_itself(self):
+        """Whether early stopping depends on what there is to measure by."""
+        return isinstance(self.early_stopping, str) and self.early_stopping == "auto"
+
+    def _held_out_fraction(self, count):
+        """Share of `count` sequences that `fit` holds out if it is given no validation data, None for none."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        wanted = count >= AUTO_SEQUENCES if self._stops_by_itself() else self.early_stopping
+        return VALIDATION_FRACTION if wanted else None
 
     def _check_fit_arguments(self, validation_data, callback):
         """The arguments that every `fit` has, checked; returns the validation data as a pair of `Ragged`, or None."""

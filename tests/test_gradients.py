@@ -5,17 +5,7 @@ import copy
 import numpy as np
 import pytest
 import reference
-from conftest import (
-    CELLS,
-    COMPILED,
-    DTYPES,
-    KINDS,
-    assert_arrays_close,
-    examples,
-    make_model,
-    random_batch,
-    weights,
-)
+from conftest import CELLS, COMPILED, DTYPES, KINDS, assert_arrays_close, examples, make_model, random_batch, weights
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -45,7 +35,8 @@ def cases(draw):
     lengths[0] = longest
     return {
         "C": C, "H": H, "lengths": lengths.tolist(), "bias": draw(st.booleans()),
-        "peepholes": draw(st.booleans()), "k": draw(st.sampled_from(TRUNCATIONS)), "threads": draw(st.sampled_from([1, 2])), "seed": seed,
+        "peepholes": draw(st.booleans()), "k": draw(st.sampled_from(TRUNCATIONS)),
+        "threads": draw(st.sampled_from([1, 2])), "seed": seed,
     }  # fmt: skip
 
 

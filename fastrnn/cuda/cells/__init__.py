@@ -9,8 +9,8 @@ NAME                 of the cell
 forward(rows, p)     builds the step forward; p is `block.columns_product`
 backward(rows, p)    builds the step back; p is `block.units_product`
 PRODUCTS             the gradient of W: (name in States, first gate, gates) of each product with columns of da
-DIAGONALS            that of each row of the cell's own parameters, if it can have any: the last part of the state "prev" or
-                     "state" times da of the gate with the row's number, summed over tokens
+DIAGONALS            that of each row of the cell's own parameters, if it can have any: the last part of the state
+                     "prev" or "state" times da of the gate with the row's number, summed over tokens
 ===================  ==================================================================================================
 
 What steps are given, of n sequences; all arrays are C-contiguous and of the model's dtype:
