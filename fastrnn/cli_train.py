@@ -118,7 +118,7 @@ def learn(whole, data, held_out, output, say, resume=None):
     say(f"{count_weights(untrained):,} weights to learn")
     validation = _validation(model, held_out)
     if model.early_stopping and (validation is not None or model._held_out_fraction(len(data[0]))):
-        say("Early stopping: the weights kept are those of the best epoch on held-out text; --no-early-stopping if not")
+        say("Early stopping: the weights kept are those of the best epoch on held-out text")
     if resume is None:
         _tell_loss(say, "before training", untrained, held_out)
     status = _fit(model, data, validation, resume)
