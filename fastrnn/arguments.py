@@ -278,7 +278,7 @@ def number_or_none(text):
     return None if text.lower() == "none" else float(text) or None
 
 
-# Parameter of LanguageModel or Translator: option, type ("on" and "off" are switches), help.
+# Parameter of LanguageModel or Translator: option, type ("on", "off" and, with --no- too, "either" are switches), help.
 PARAMETERS = {
     "cell": ("--cell", str, "recurrent cell"),
     "hidden_dim": ("--hidden-dim", int, "units of the recurrent layer"),
@@ -287,7 +287,9 @@ PARAMETERS = {
     "tie_weights": ("--tie-weights", "on", "the embedding serves as output weights too"),
     "dropout": ("--dropout", float, "share dropped between layers and before the output, in training"),
     "chunk_len": ("--chunk-len", int, "train long sequences in chunks of so many steps (default: whole)"),
-    "init_scale": ("--init-scale", float, "initial weights are uniform in ± this (default: by the array)"),
+    "peepholes": ("--no-peepholes", "off", "an LSTM whose gates do not see its cells, as other libraries have it"),
+    "init": ("--init", str, "how weights start"),
+    "init_scale": ("--init-scale", float, "initial weights are uniform in ± this (default: as --init says)"),
     "max_epochs": ("--epochs", int, "passes over the text"),
     "batch_size": ("--batch-size", int, "sentences between two updates"),
     "optimizer": ("--optimizer", str, "rule of the updates"),
@@ -301,8 +303,8 @@ PARAMETERS = {
     "lr_decay_start": ("--lr-decay-start", int, "epochs before the schedule half-epochs begins to halve"),
     "early_stopping": (
         "--early-stopping",
-        "on",
-        "stop when the loss of what is held out no longer falls; the best weights count",
+        "either",
+        "stop when the loss of what is held out no longer falls; the best weights count (default: if anything is)",
     ),
     "n_iter_no_change": ("--n-iter-no-change", int, "epochs without improvement before that"),
     "tol": ("--tol", float, "nats by which a loss must fall to be an improvement"),
@@ -343,7 +345,9 @@ _OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
 def _add_parameters(parser, names):
     for name in names:
         option, kind, text = PARAMETERS[name]
-        if kind in ("on", "off"):
+        if kind == "either":
+            parser.add_argument(option, dest=name, action=argparse.BooleanOptionalAction).help = text
+        elif kind in ("on", "off"):
             parser.add_argument(option, dest=name, action=f"store_{kind == 'on'}".lower(), help=text)
         else:
             metavar = {int: "N", str: "NAME"}.get(kind, "X")
@@ -365,6 +369,7 @@ def _translator_told():
 def _parameters_told(kind):
     from .cells import CELLS
     from .devices import DEVICES, MATMUL_PRECISIONS
+    from .network import INITS
     from .optimizer import OPTIMIZERS
     from .schedules import SCHEDULES
     from .text import LEVELS, SENTENCE_SPLITS
@@ -372,7 +377,7 @@ def _parameters_told(kind):
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
-        "sentence_split": SENTENCE_SPLITS, "device": DEVICES,
+        "sentence_split": SENTENCE_SPLITS, "device": DEVICES, "init": INITS,
         "matmul_precision": MATMUL_PRECISIONS,
     }  # fmt: skip
     return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}

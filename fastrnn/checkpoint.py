@@ -79,6 +79,7 @@ def read(path, identity):
     found, expected = header.get("parameters"), identity["parameters"]
     if not isinstance(found, dict):
         raise ValueError(f"{path}: damaged: no parameters")
+    found = storage.NOT_IN_OLDER_FILES | found
     for name in expected | found:
         if found.get(name) != expected.get(name):
             raise ValueError(

@@ -65,7 +65,7 @@ Try next:
 def train(args):
     from .files import read_inputs
 
-    output, parameters = checked_output(args, "FastRNN checkpoint"), given_parameters(args)
+    output, parameters = checked_output(args, "FastRNN checkpoint"), training_parameters(args)
     texts = read_inputs(args.input, args.column, args.encoding)
     _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
@@ -103,6 +103,14 @@ def checked_output(args, checkpoint):
     return output
 
 
+def training_parameters(args):
+    """The parameters that were asked for. Where nothing is to be held out, early stopping must be asked for, too."""
+    parameters = given_parameters(args)
+    if args.held_out == 0 and "validation_fraction" not in parameters:
+        return {"early_stopping": False} | parameters
+    return parameters
+
+
 def learn(whole, data, held_out, output, say, resume=None):
     """Train `whole.model_`, save `whole`, and tell how it goes.
 
@@ -133,10 +141,13 @@ def learn(whole, data, held_out, output, say, resume=None):
     model = whole.model_
     untrained = type(model)(**model.get_params() | _UNTRAINED).fit(*data)
     say(f"{count_weights(untrained):,} weights to learn")
+    validation = _validation(model, held_out)
+    if model.early_stopping and (validation is not None or model._held_out_fraction(len(data[0]))):
+        say("Early stopping: the weights kept are those of the best epoch on held-out text")
     if resume is None:
         _tell_loss(say, "before training", untrained, held_out)
     with HeldInterrupts() as interrupts:  # none comes between the training and the saved model
-        status = _fit(model, data, held_out, resume)
+        status = _fit(model, data, validation, resume)
         n_in_training = len(interrupts.received)
         if status == OK and model.n_epochs_ < model.max_epochs and model.n_updates_ == 0:
             interrupts.raise_received()
@@ -176,14 +187,19 @@ def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
     return language_model, learn(language_model, data, held_out, output, tell, resume)
 
 
-def _fit(model, data, held_out, resume):
+def _validation(model, held_out):
+    """What `fit` is to measure after every epoch: what is held out, where that is of use; None for nothing."""
+    used = model.validation_fraction is None and (model.early_stopping or model.lr_schedule == "plateau")
+    return held_out.data if used and held_out else None
+
+
+def _fit(model, data, validation, resume):
     """Train; returns the exit status."""
     from .errors import DivergenceError
 
-    asked = model.validation_fraction is None and (model.early_stopping or model.lr_schedule == "plateau")
     try:
         # after Ctrl-C it keeps what was learned, and returns
-        model.fit(*data, validation_data=held_out.data if asked and held_out else None, resume=resume)
+        model.fit(*data, validation_data=validation, resume=resume)
     except DivergenceError as error:
         return fail(f"error: {reason(error)}", DIVERGED)
     except KeyboardInterrupt:  # a second Ctrl-C, while it was about to return

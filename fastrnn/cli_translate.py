@@ -4,8 +4,8 @@ import inspect
 import re
 from itertools import islice
 
-from .arguments import given, given_parameters
-from .cli_train import HeldOut, checked_output, learn
+from .arguments import given
+from .cli_train import HeldOut, checked_output, learn, training_parameters
 from .console import OK, called_as, count, remark, say, silence
 from .interruption import sigterm_interrupts
 
@@ -19,7 +19,7 @@ def translate_train(args):
     from .text import hold_out_pairs
     from .translator import Translator, indices
 
-    output, parameters = checked_output(args, "Seq2Seq checkpoint"), given_parameters(args)
+    output, parameters = checked_output(args, "Seq2Seq checkpoint"), training_parameters(args)
     tell = silence if args.quiet else say
     translator = Translator(**parameters, verbose=int(not args.quiet))
     vocabularies, model = translator.new_parts()  # their checks come before the reading

@@ -18,13 +18,15 @@ class FastRNN(Trainable):
     Parameters
     ----------
     cell : {"gru", "lstm", "rnn"}
-        Gated recurrent unit, LSTM with peepholes, or the tanh network of the tutorial.
+        Gated recurrent unit, LSTM, or the tanh network of the tutorial.
     hidden_dim : int
         Units H of the recurrent layer.
     vocab_size : int, optional
         Number of indices C; by default one more than the largest in the data first fitted.
     bias : bool
         With the biases b and c, or without.
+    peepholes : bool
+        With peepholes if the cell can have them, which of the three the LSTM can, or without: by them its gates see c.
     bptt_truncate : int, optional
         k of truncated back-propagation through time: the error of output t reaches steps t ... t-k. None:
         all steps.
@@ -49,12 +51,14 @@ class FastRNN(Trainable):
         Epochs, of the schedules "halve", "plateau" and "half-epochs".
     validation_fraction : float in (0, 1), optional
         Share of the sequences that `fit` holds out, drawn by the random state, and measures after every epoch.
-        By default none, and 0.1 for early stopping; validation data given to `fit` stand instead of it.
-    early_stopping : bool
+        By default 0.05 for early stopping, else none; validation data given to `fit` stand instead of it.
+    early_stopping : bool or "auto"
         Stop when the validation loss has not improved for `n_iter_no_change` epochs. The weights of the epoch with
-        the lowest validation loss are put back.
+        the lowest validation loss are put back. "auto": if `fit` is given validation data, a validation_fraction is
+        asked for, or there are 1,000 sequences at least; fewer are all trained on, for `max_epochs`.
     n_iter_no_change : int
-        Epochs without improvement.
+        Epochs without improvement. It should be more than the `patience` of "plateau", whose halving else comes too
+        late.
     tol : float
         An improvement is one by more than this, in nats; for early stopping and "plateau".
     weight_noise : float
@@ -80,8 +84,12 @@ class FastRNN(Trainable):
     chunk_len : int, optional
         For long sequences: train in chunks of so many steps; the state is carried from chunk to chunk, the gradient
         is not, and every chunk is followed by an update. Fewer sequences than batch_size are cut into as many streams.
+    init : {"default", "tutorial"}
+        Bounds within which initial matrices are uniform: 1/sqrt(inputs); biases and peepholes start at zero. What
+        indices name, U or an embedding, starts in ±1/sqrt(C) with "tutorial" and in ±1 with "default", since
+        only one of the C inputs is not zero.
     init_scale : float, optional
-        Initial weights are uniform in ± this (Sutskever et al. 2014: 0.08); by default they depend on the array.
+        Instead of `init`'s bounds: everything is uniform in ± this (Sutskever et al. 2014: 0.08).
     dtype : {"float32", "float64"}
     device : {"cpu", "cuda", "auto"}
         What trains and runs the network: the CPU, an NVIDIA GPU, or that if there is one. A fitted model moves over at
@@ -106,8 +114,8 @@ class FastRNN(Trainable):
     Attributes
     ----------
     params_ : mapping of str to array
-        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; LSTM), "V" (C, H),
-        "c" (C,): views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
+        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; peepholes), "V" (C, H), "c" (C,):
+        views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
         (LSTM: i, f, o, g).
     loss_curve_ : list of float
         Mean cross-entropy a token of every epoch, nats, of each batch before its update.
@@ -143,6 +151,7 @@ class FastRNN(Trainable):
         vocab_size=None,
         *,
         bias=True,
+        peepholes=True,
         bptt_truncate=None,
         optimizer="adam",
         learning_rate=None,
@@ -157,12 +166,13 @@ class FastRNN(Trainable):
         embedding_dim=None,
         tie_weights=False,
         chunk_len=None,
+        init="default",
         init_scale=None,
-        patience=2,
+        patience=1,
         lr_decay_start=5,
         validation_fraction=None,
-        early_stopping=False,
-        n_iter_no_change=3,
+        early_stopping="auto",
+        n_iter_no_change=2,
         tol=1e-4,
         weight_noise=0.0,
         checkpoint=None,
@@ -179,6 +189,7 @@ class FastRNN(Trainable):
         self.hidden_dim = hidden_dim
         self.vocab_size = vocab_size
         self.bias = bias
+        self.peepholes = peepholes
         self.bptt_truncate = bptt_truncate
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -193,6 +204,7 @@ class FastRNN(Trainable):
         self.embedding_dim = embedding_dim
         self.tie_weights = tie_weights
         self.chunk_len = chunk_len
+        self.init = init
         self.init_scale = init_scale
         self.patience = patience
         self.lr_decay_start = lr_decay_start
@@ -250,7 +262,7 @@ class FastRNN(Trainable):
     def partial_fit(self, x, y):
         """Train one epoch more on x and y, from where the model is; like `fit` the first time.
 
-        Nothing is held out of the data, and no checkpoint is written.
+        Nothing is held out of the data, nothing stops early, and no checkpoint is written.
         """
         return self._partial_fit(x, y)
 
@@ -526,7 +538,7 @@ class FastRNN(Trainable):
         checked = self._checked
         return network_class(device or resolve(checked.device))(
             checked.cell, size, checked.hidden_dim, checked.bias, checked.dtype, checked.num_layers,
-            checked.embedding_dim, checked.tie_weights, **options,
+            checked.embedding_dim, checked.tie_weights, peepholes=checked.peepholes, **options,
         )  # fmt: skip
 
     @staticmethod

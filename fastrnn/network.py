@@ -23,6 +23,9 @@ from .ragged import minibatches
 SCORE_SEQUENCES = 64
 SCORE_STEPS = 128
 
+# How weights start: see `Network.initialise`.
+INITS = ("default", "tutorial")
+
 
 def unallocated(shape, dtype):
     """Zeros of any shape that take no memory: a network of them has shapes, but cannot be written to."""
@@ -50,6 +53,8 @@ class Network:
         The embedding is V; E must be H.
     output : bool
         With the output layer, or without: an encoder.
+    peepholes : bool
+        With the peepholes of a cell that can have them, or without.
     weights : pair of arrays, optional
         Taken as they are, not copied: all parameters but U in one flat array, and U (None if it is V). They may be
         read-only, as a process has them that maps a file into memory: they are copied before they are written to.
@@ -64,12 +69,14 @@ class Network:
     _passes = passes
 
     def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
-                 output=True, weights=None, zeros=np.zeros):  # fmt: skip
-        self._arguments = (cell, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output)
+                 output=True, peepholes=True, weights=None, zeros=np.zeros):  # fmt: skip
+        self._arguments = (
+            cell, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output, peepholes
+        )  # fmt: skip
         self.cell_class = CELLS[cell]
         self.vocab_size, self.hidden_dim, self.bias, self.dtype = (vocab_size, hidden_dim, bias, np.dtype(dtype))
-        self.num_layers, self.embedding_dim, self.tie_weights, self.output = (
-            num_layers, embedding_dim, tie_weights, output
+        self.num_layers, self.embedding_dim, self.tie_weights, self.output, self.peepholes = (
+            num_layers, embedding_dim, tie_weights, output, peepholes
         )  # fmt: skip
         if weights is None:
             width = embedding_dim or self.cell_class.GATES * hidden_dim
@@ -88,6 +95,7 @@ class Network:
         return {
             "cell": self.cell_class.NAME, "hidden_dim": self.hidden_dim, "bias": self.bias, "dtype": self.dtype.name,
             "num_layers": self.num_layers, "embedding_dim": self.embedding_dim, "tie_weights": self.tie_weights,
+            "peepholes": self.peepholes,
         }  # fmt: skip
 
     def __getstate__(self):  # views do not survive a copy: rebuild them
@@ -141,7 +149,7 @@ class Network:
         """Where all parameters but U stand in one flat array: ({name: (start, shape)}, size of the array)."""
         L, H, G = self.num_layers, self.hidden_dim, self.cell_class.GATES
         C = self.vocab_size if self.output else 0
-        own = {name: (L, *shape) for name, shape in self.cell_class.own_shapes(H).items()}
+        own = {name: (L, *shape) for name, shape in self.cell_class.own_shapes(H, self.peepholes).items()}
         shapes = {"V": (C, H), "c": (C if self.bias else 0,)}
         shapes |= {"W": (L, H, G * H), "b": (L, G * H if self.bias else 0)} | own
         shapes["inputs"] = ((self.embedding_dim or 0) + (L - 1) * H, G * H)
@@ -161,21 +169,22 @@ class Network:
     def _view(dense, start, shape):
         return dense[start : start + math.prod(shape)].reshape(shape)
 
-    def initialise(self, rng, scale=None):
-        """U and an embedding uniform in ±1, all other matrices in ±sqrt(1/inputs), everything else zero.
+    def initialise(self, rng, init="default", scale=None):
+        """Draw the initial weights: every matrix uniform in ±1/sqrt(inputs), everything else zero.
 
-        The tutorial's rule is 1/sqrt(inputs). Of a one-hot x one input alone is not zero, so the bound of U is 1:
-        it makes words about as different at the gates as PyTorch's normal embedding does through its W_ih. With `scale`
-        everything is uniform in ±scale (Sutskever et al. 2014: 0.08).
+        To U and an embedding, which read a one-hot x, "tutorial" counts all C inputs, as the WildML tutorial does;
+        "default" counts the one that is not zero. Their bound of 1 makes words about as different at the gates as
+        PyTorch's normal embedding does through its W_ih. With `scale` everything is uniform in ±scale (Sutskever et
+        al. 2014: 0.08), whatever `init` is.
         """
         self.own().model.dense[:] = 0
         if scale is not None:
             for array in self.params.values():
                 array[:] = rng.uniform(-scale, scale, array.shape)
             return
-        narrow = self.hidden_dim**-0.5
+        narrow, wide = self.hidden_dim**-0.5, 1.0 if init == "default" else self.vocab_size**-0.5
         if not self.tie_weights:
-            self.U[:] = rng.uniform(-1, 1, self.U.shape)
+            self.U[:] = rng.uniform(-wide, wide, self.U.shape)
         for array in (self.model.cell.W, self.model.V):
             array[:] = rng.uniform(-narrow, narrow, array.shape)
         for layer in range(self.num_layers):

@@ -58,7 +58,7 @@ class PairNetwork:
     ----------
     source_size, target_size : int
         Words of each side.
-    cell, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, zeros
+    cell, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, peepholes, zeros
         As in `Network`, for both sides; the encoder has no V with which to tie its embedding.
     """
 
@@ -66,8 +66,8 @@ class PairNetwork:
     _network_class = Network
 
     def __init__(self, cell, source_size, target_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights,
-                 zeros=np.zeros):  # fmt: skip
-        deep = {"num_layers": num_layers, "embedding_dim": embedding_dim, "zeros": zeros}
+                 peepholes=True, zeros=np.zeros):  # fmt: skip
+        deep = {"num_layers": num_layers, "embedding_dim": embedding_dim, "peepholes": peepholes, "zeros": zeros}
         make = self._network_class
         self.encoder = make(cell, source_size, hidden_dim, bias, dtype, **deep, output=False)
         self.decoder = make(cell, target_size, hidden_dim, bias, dtype, **deep, tie_weights=tie_weights)
@@ -115,10 +115,10 @@ class PairNetwork:
         """Parameters of the estimators with which it was made: {name: value}."""
         return self.decoder.built()
 
-    def initialise(self, rng, scale=None):
+    def initialise(self, rng, init="default", scale=None):
         """As `Network.initialise`, the encoder first."""
         for network in self.networks:
-            network.initialise(rng, scale)
+            network.initialise(rng, init, scale)
 
     def is_finite(self):
         """Whether no parameter is NaN or infinite."""

@@ -302,7 +302,7 @@ class Seq2Seq(Searching, Trainable):
         checked = self._checked
         return pair_network_class(device or resolve(checked.device))(
             checked.cell, *size, checked.hidden_dim, checked.bias, checked.dtype, checked.num_layers,
-            checked.embedding_dim, checked.tie_weights, **options,
+            checked.embedding_dim, checked.tie_weights, peepholes=checked.peepholes, **options,
         )  # fmt: skip
 
     @staticmethod

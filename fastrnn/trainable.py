@@ -15,7 +15,7 @@ from .checkpoint_lock import reserved
 from .cpu.threads import available_cores
 from .devices import DEVICES, MATMUL_PRECISIONS, moved, product_precision, resolve
 from .history import History
-from .network import unallocated
+from .network import INITS, unallocated
 from .optimizer import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES
 from .training import Settings, Training
@@ -34,12 +34,15 @@ from .validation import (
     errors_named,
     integer,
     real,
+    shown,
 )
 from .vocabulary import Vocabulary
 
 DTYPES = ("float32", "float64")
-# What is held out for early stopping unless something else is asked for, as scikit-learn's MLPClassifier has it.
-VALIDATION_FRACTION = 0.1
+# What is held out for early stopping unless something else is asked for; and for a checkpoint older than this value.
+VALIDATION_FRACTION, _EARLIER_FRACTION = 0.05, 0.1
+# Sequences from which on early_stopping="auto" holds some out: fewer are too few to measure by.
+AUTO_SEQUENCES = 1000
 # Parameters of the machine, which no file holds.
 _OF_MACHINE = ("device", "matmul_precision")
 # Parameters that a run may change when it goes on from a checkpoint.
@@ -47,6 +50,14 @@ _FREE = (
     "max_epochs", "device", "matmul_precision", "n_threads", "random_state", "verbose", "vocab_size", "warm_start",
     "checkpoint", "checkpoint_minutes",
 )  # fmt: skip
+
+
+def _check_early_stopping(name, value):
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, str) and value == "auto":
+        return value
+    raise TypeError(f"{name}: found {shown(value)}, expected True, False or 'auto'")
 
 
 class Trainable(Estimator):
@@ -61,6 +72,8 @@ class Trainable(Estimator):
         "dropout": real(0, 1, low_open=False),
         "embedding_dim": integer(1, none=True),
         "tie_weights": check_bool,
+        "peepholes": check_bool,
+        "init": choice(INITS),
         "init_scale": real(0, LARGEST_FLOAT32, none=True),
         "dtype": partial(check_dtype, choices=DTYPES),
         "device": choice(DEVICES),
@@ -80,7 +93,7 @@ class Trainable(Estimator):
         "patience": integer(1),
         "lr_decay_start": integer(0),
         "validation_fraction": real(0, 1, none=True),
-        "early_stopping": check_bool,
+        "early_stopping": _check_early_stopping,
         "n_iter_no_change": integer(1),
         "tol": real(0, low_open=False),
         "weight_noise": real(0, LARGEST_FLOAT32 / 100, low_open=False),
@@ -98,6 +111,8 @@ class Trainable(Estimator):
                 f"tie_weights: found embedding_dim {checked.embedding_dim} and hidden_dim {checked.hidden_dim},"
                 " expected them to be equal"
             )
+        if checked.init_scale is not None and checked.init != "default":
+            raise ValueError(f"init_scale: found {checked.init_scale!r}, expected None with init={checked.init!r}")
         product_precision(checked.matmul_precision, checked.dtype, resolve(checked.device))
 
     @property
@@ -196,7 +211,7 @@ class Trainable(Estimator):
         resolve(device)
         with storage.damage_named(path):
             _check_stored(header)
-            model = cls(**header["parameters"]).set_params(device=device)
+            model = cls(**storage.NOT_IN_OLDER_FILES | header["parameters"]).set_params(device=device)
             model.check_parameters()
             size = cls._stored_size(header["vocab_size"])
             if model.num_layers > len(arrays):
@@ -239,7 +254,7 @@ class Trainable(Estimator):
                 f" expected a network that memory can hold ({error})"
             ) from None
         self.rng_, self.network_ = rng, network
-        self.network_.initialise(self.rng_, self._checked.init_scale)
+        self.network_.initialise(self.rng_, self._checked.init, self._checked.init_scale)
         self.optimizer_ = self._new_optimizer()
         self.history_, self._split_seed = History(), None
 
@@ -276,8 +291,7 @@ class Trainable(Estimator):
         x, y = self._check_data(x, y)
         given = self._check_fit_arguments(validation_data, callback)
         size = self._check_indices((x, y, *(given or ())), self._size() if self._is_warm(resume) else None)
-        default = VALIDATION_FRACTION if checked.early_stopping else None
-        fraction = None if given else checked.validation_fraction or default
+        fraction = None if given else self._held_out_fraction(len(x))
         if fraction is not None:
             _number_held_out(len(x), fraction)
         identity = None
@@ -287,6 +301,8 @@ class Trainable(Estimator):
         resumed = resume is not None and os.path.realpath(path) == os.path.realpath(resume)
         with nullcontext() if path is None else reserved(path, resumed) as path:
             saved = None if resume is None else read(resume, identity)
+            if saved is not None and fraction is not None:
+                fraction = saved[0].get("held_out", checked.validation_fraction or _EARLIER_FRACTION)
             checkpoint = None if path is None else Checkpoint(path, checked.checkpoint_minutes, identity)
             training = self._begin(size, (x, y, given), fraction, resume, saved, checkpoint)
             training.run(
@@ -305,7 +321,7 @@ class Trainable(Estimator):
             with nullcontext() if saved is None else storage.damage_named(resume):
                 training = self._training(*data, fraction, saved)
             if checkpoint is not None:
-                checkpoint.identity["split_seed"] = self._split_seed
+                checkpoint.identity["split_seed"], checkpoint.identity["held_out"] = self._split_seed, fraction
                 checkpoint.write(*training.saved())
         except Exception:  # what was fitted before stays
             _put_back(self, before)
@@ -315,14 +331,24 @@ class Trainable(Estimator):
     def _partial_fit(self, x, y):
         """What `partial_fit` does; returns self."""
         self.check_parameters()
-        if self._checked.early_stopping:
-            raise ValueError("early_stopping: found True, expected False in partial_fit, which trains one epoch")
+        if self._checked.early_stopping is True:
+            raise ValueError(
+                "early_stopping: found True, expected False or 'auto' in partial_fit, which trains one epoch"
+            )
         x, y = self._check_data(x, y)
         size = self._check_indices((x, y), self._size())
         if not hasattr(self, "network_"):
             self._initialise(size)
         self._training(x, y, None).run(1, self._threads())
         return self
+
+    def _held_out_fraction(self, count):
+        """Share of `count` sequences that `fit` holds out if it is given no validation data, None for none."""
+        checked = self._checked
+        if checked.validation_fraction is not None:
+            return checked.validation_fraction
+        wanted = count >= AUTO_SEQUENCES if checked.early_stopping == "auto" else checked.early_stopping
+        return VALIDATION_FRACTION if wanted else None
 
     def _check_fit_arguments(self, validation_data, callback):
         """The arguments that every `fit` has, checked; returns the validation data as a pair of `Ragged`, or None."""

@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     evaluate_every: int
     patience: int
     lr_decay_start: int
-    early_stopping: bool
+    early_stopping: bool | str  # "auto" is as True, where there is a validation loss
     n_iter_no_change: int
     tol: float
     weight_noise: float

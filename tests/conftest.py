@@ -32,6 +32,7 @@ import numba  # noqa: E402
 from fastrnn import FastRNN  # noqa: E402
 
 CELLS = ["rnn", "lstm", "gru"]
+KINDS = [*((cell, True) for cell in CELLS), ("lstm", False)]  # cells, and whether they have their peepholes
 DTYPES = ["float32", "float64"]
 COMPILED = not numba.config.DISABLE_JIT
 
@@ -130,8 +131,8 @@ def make_model(cell="gru", vocab_size=7, hidden_dim=5, seed=0, scale=1.5, **para
     model = FastRNN(cell, hidden_dim, vocab_size, **{"max_epochs": 0, "n_threads": 1, "random_state": 0} | parameters)
     model.fit([[0]], [[0]])
     rng = np.random.default_rng(seed)
-    deep = {name: getattr(model, name) for name in ("num_layers", "embedding_dim", "tie_weights")}
-    for name, array in init_params(cell, vocab_size, hidden_dim, model.bias, rng, scale, **deep).items():
+    same = {name: getattr(model, name) for name in ("num_layers", "embedding_dim", "tie_weights", "peepholes")}
+    for name, array in init_params(cell, vocab_size, hidden_dim, model.bias, rng, scale, **same).items():
         model.params_[name] = array
     return model
 

@@ -14,7 +14,7 @@ logistic function, ⊙ is elementwise.
                             (G·H, H) in the layers above
     "layer0.W"   (G·H, H)   previous state to gates
     "layer0.b"   (G·H,)     gate bias; absent without bias
-    "layer0.p"   (3, H)     peepholes p_i, p_f, p_o; LSTM only
+    "layer0.p"   (3, H)     peepholes p_i, p_f, p_o; LSTM only, absent without peepholes
     "V"          (C, H)     state to words; absent with tied weights: then "embedding" is V too
     "c"          (C,)       output bias; absent without bias
 
@@ -56,8 +56,9 @@ def in_float64(params):
 
 
 def init_params(
-    cell, vocab_size, hidden_dim, bias, rng, scale=1.5, num_layers=1, embedding_dim=None, tie_weights=False
-):
+    cell, vocab_size, hidden_dim, bias, rng, scale=1.5, num_layers=1, embedding_dim=None, tie_weights=False,
+    peepholes=True,
+):  # fmt: skip
     """Draw parameters for tests: larger than a real start, so that the cells are far from linear.
 
     What a vector of n entries is multiplied by is uniform in ±scale/√n, all else is uniform in ±scale.
@@ -73,7 +74,7 @@ def init_params(
     if not tie_weights:
         params["V"] = rng.uniform(-narrow, narrow, (vocab_size, hidden_dim))
     for layer in range(num_layers):
-        if cell == "lstm":
+        if cell == "lstm" and peepholes:
             params[f"layer{layer}.p"] = rng.uniform(-scale, scale, (3, hidden_dim))
         if bias:
             params[f"layer{layer}.b"] = rng.uniform(-scale, scale, gates)
@@ -155,9 +156,14 @@ def rnn_backward(params, record, error, grads):
     return dx, {"h": params["W"].T @ da}
 
 
+def peepholes(params):
+    """Return p_i, p_f and p_o; a gate without a peephole sees nothing of c, as if they were 0."""
+    return params["p"] if "p" in params else (0.0, 0.0, 0.0)
+
+
 def lstm_forward(params, x, previous):
     """The LSTM with peepholes (Graves 2013): the output gate looks at the new c."""
-    p_i, p_f, p_o = params["p"]
+    p_i, p_f, p_o = peepholes(params)
     a = input_to_gates(params, x) + params["W"] @ previous["h"]
     a_i, a_f, a_o, a_g = np.split(a, 4)
     i = sigmoid(a_i + p_i * previous["c"])
@@ -170,7 +176,7 @@ def lstm_forward(params, x, previous):
 
 
 def lstm_backward(params, record, error, grads):
-    p_i, p_f, p_o = params["p"]
+    p_i, p_f, p_o = peepholes(params)
     i, f, o, g, c = (record[name] for name in "ifogc")
     h_previous, c_previous = record["previous"]["h"], record["previous"]["c"]
 
@@ -182,7 +188,8 @@ def lstm_backward(params, record, error, grads):
     da = np.concatenate([da_i, da_f, da_o, da_g])
 
     grads["W"] += np.outer(da, h_previous)
-    grads["p"] += np.stack([da_i * c_previous, da_f * c_previous, da_o * c])
+    if "p" in grads:
+        grads["p"] += np.stack([da_i * c_previous, da_f * c_previous, da_o * c])
     dx = input_to_gates_backward(params, record["x"], da, grads)
     return dx, {"h": params["W"].T @ da, "c": dc * f + da_i * p_i + da_f * p_f}
 

@@ -14,7 +14,7 @@ from conftest import random_batch
 from test_estimator import raised
 
 import fastrnn
-from fastrnn import FastRNN, LanguageModel, storage, training
+from fastrnn import FastRNN, LanguageModel, storage, trainable, training
 from fastrnn.checkpoint import Checkpoint, fingerprint, generator_from, generator_state
 from fastrnn.network import Network
 from fastrnn.ragged import Ragged
@@ -153,6 +153,22 @@ def test_given_validation_data(tmp_path, monkeypatch):
     assert "other data" in raised(ValueError, other.fit, *DATA, resume=path)
 
 
+def test_of_a_version_that_had_fewer_parameters_and_held_out_more(tmp_path, monkeypatch):
+    path, data = tmp_path / "run.ckpt", random_batch(9, [3] * 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainable, "VALIDATION_FRACTION", 0.1)
+        whole = FastRNN(**SMALL, early_stopping=True).fit(*data)
+        FastRNN(**SMALL | {"max_epochs": 1}, early_stopping=True, checkpoint=path).fit(*data)
+    header, arrays = storage.read(path, "FastRNN checkpoint")
+    assert header.pop("held_out") == 0.1
+    del header["parameters"]["init"], header["parameters"]["peepholes"]
+    storage.write(path, header, arrays)
+    assert everything(FastRNN(**SMALL, early_stopping=True).fit(*data, resume=path)) == everything(whole)
+    for change in ({"init": "tutorial"}, {"peepholes": False}):
+        (name, value), model = *change.items(), FastRNN(**SMALL, early_stopping=True, **change)
+        assert f"expected {name}={value!r}" in raised(ValueError, model.fit, *data, resume=path)
+
+
 def test_ctrl_c_writes_a_last_checkpoint(tmp_path, monkeypatch):
     path, original = tmp_path / "run.ckpt", LanguageTask.train
 
@@ -257,6 +273,7 @@ class TestRefused:
     @pytest.mark.parametrize("change", [
         {"hidden_dim": 5}, {"cell": "rnn"}, {"optimizer": "sgd"}, {"learning_rate": 0.1}, {"batch_size": 3},
         {"dtype": "float64"}, {"vocab_size": 10}, {"early_stopping": False}, {"weight_noise": 0.5},
+        {"peepholes": False}, {"init": "tutorial"},
         {"lr_schedule": "halve"},
     ])  # fmt: skip
     def test_another_model(self, written, change):

@@ -143,7 +143,7 @@ def test_options_reach_the_parameters(tiny):
     more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
     more += " --patience 4 --lr-decay-start 6 --early-stopping --n-iter-no-change 7 --tol 0.5 --validation-fraction 0.3"
     more += " --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
-    more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1"
+    more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1 --no-peepholes"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
     command += [*arguments.split(), *more.split()]
     assert cli.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
@@ -155,6 +155,7 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
     expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
     expected |= {"warm_start": False, "num_layers": 2, "embedding_dim": 4, "tie_weights": True, "dropout": 0.25}
+    expected |= {"peepholes": False, "init": "default"}
     expected |= {"chunk_len": 9, "init_scale": 0.1, "device": "cpu", "matmul_precision": "float32"}
     assert parameters == expected
 
@@ -197,10 +198,11 @@ def run_and_fail(folder, command):
 
 def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     Path("more.txt").write_text("\n".join(["A cat sees.", "A dog hears!", "The mouse sees the cat."] * 10))
-    options = "--held-out 0.2 --sentence-split line --epochs 60 --early-stopping --n-iter-no-change 2 --tol 0.01"
+    options = "--held-out 0.2 --sentence-split line --epochs 60 --n-iter-no-change 2 --tol 0.01"
     command = ["train", "more.txt", "-o", "o.npz", *TINY, *options.split(), "--learning-rate", "0.2"]
     assert cli.main(command) == 0
     out, err = capsys.readouterr()
+    assert out.count("Early stopping: the weights kept are those of the best epoch on held-out text") == 1
     model = LanguageModel.load("o.npz").model_
     losses = model.validation_losses_
     assert 2 < len(losses) == model.n_epochs_ < 60 and f"validation {losses[-1]:.3f}" in err
@@ -208,12 +210,27 @@ def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     assert after == pytest.approx(min(losses), abs=1e-3)  # the weights that are saved are the best ones
     assert cli.main(["info", "o.npz"]) == 0
     assert re.search(rf"validation  {min(losses):.4f} nats a token", capsys.readouterr().out)
+    assert cli.main([*command, "--no-early-stopping", "--epochs", str(len(losses) + 2)]) == 0
+    model = LanguageModel.load("o.npz").model_
+    assert model.n_epochs_ == len(losses) + 2 and model.validation_losses_ == []
+    assert "Early stopping" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options, early_stopping", [
+    ("--held-out 0", False), ("--held-out 0 --early-stopping", True),
+    ("--held-out 0 --validation-fraction 0.5", "auto"), ("--held-out 0.5", "auto"), ("--no-early-stopping", False),
+])  # fmt: skip
+def test_nothing_is_held_out_unasked(tiny, options, early_stopping):
+    Path("two.txt").write_text("A cat sees.\nA dog hears!\n\nA mouse.")
+    command = ["train", "two.txt", "-o", "o.npz", "--sentence-split", "line", *TINY]
+    assert cli.main([*command, "--quiet", *options.split()]) == 0
+    assert LanguageModel.load("o.npz").early_stopping == early_stopping
 
 
 @posix
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_keep_what_was_learned(folder, number, status):
-    arguments = ["train", "text.txt", "-o", "long.npz", *SMALL, "--epochs", "1000000"]
+    arguments = ["train", "text.txt", "-o", "long.npz", *SMALL, "--epochs", "1000000", "--no-early-stopping"]
     in_background = signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN  # where Ctrl-C is ignored
     heard = lambda: signal.signal(signal.SIGINT, in_background)  # noqa: E731
     (folder / "long.npz").unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from fastrnn.network import Network
 
 TUTORIAL = dict(
     cell="rnn", hidden_dim=100, bptt_truncate=4, optimizer="sgd", learning_rate=0.005, batch_size=1, clip_norm=None,
-    bias=False,
+    bias=False, init="tutorial",
 )  # fmt: skip
 
 
@@ -63,12 +63,33 @@ class TestTutorial:
         for name in ["layer0.b", "layer0.p", "c"]:
             assert not model.params_[name].any()
 
+    @pytest.mark.parametrize("deep, name", [({}, "layer0.U"), ({"embedding_dim": 30}, "embedding")])
+    def test_the_tutorial_counts_all_words_as_inputs(self, deep, name):
+        parameters = dict(cell="gru", hidden_dim=25, vocab_size=400, max_epochs=0, random_state=0) | deep
+        default, model = (FastRNN(init=init, **parameters).fit([[0]], [[0]]) for init in ("default", "tutorial"))
+        assert 0.99 * 400**-0.5 < abs(model.params_[name]).max() <= 400**-0.5
+        for other, array in default.params_.items():  # the same draws, to other bounds
+            factor = 400**-0.5 if other == name else 1
+            np.testing.assert_allclose(model.params_[other], factor * array, rtol=1e-6, err_msg=other)
+
+    @pytest.mark.compiled
+    def test_the_tutorial_s_first_loss(self):
+        x, y = successor_sentences(100, 8000)
+        model = FastRNN(vocab_size=8000, max_epochs=0, random_state=0, **TUTORIAL).fit(x, y)
+        assert f"{model.loss(x, y):.3f}" == "8.987"
+        wider = FastRNN(vocab_size=8000, max_epochs=0, random_state=0, **TUTORIAL | {"init": "default"}).fit(x, y)
+        assert wider.loss(x, y) > 8.99
+
+    def test_one_bound_for_all_stands_instead_of_the_rule(self):
+        message = raised(ValueError, FastRNN(init="tutorial", init_scale=0.1).fit, [[0]], [[0]])
+        assert message == "init_scale: found 0.1, expected None with init='tutorial'"
+
     @pytest.mark.compiled
     def test_ten_epochs_lower_the_loss_each_time(self):
         x, y = successor_sentences(100, 8000)
         model = FastRNN(vocab_size=8000, random_state=10, max_epochs=0, **TUTORIAL).fit(x, y)
         losses = [model.loss(x, y)]
-        assert losses[0] == pytest.approx(np.log(8000), abs=0.06)
+        assert losses[0] == pytest.approx(np.log(8000), abs=5e-4)
         for _ in range(10):
             losses.append(model.partial_fit(x, y).loss(x, y))
         assert (np.diff(losses) < 0).all()
@@ -304,7 +325,9 @@ class TestParameters:
         *[({"cell": value}, ValueError) for value in ("GRU", "transformer", None, 3)],
         *[({"hidden_dim": value}, error) for value, error in ((0, ValueError), (2.5, TypeError), (True, TypeError))],
         *[({"vocab_size": value}, error) for value, error in ((0, ValueError), ("8000", TypeError))],
-        *[({"bias": value}, TypeError) for value in ("yes", 1, None)],
+        *[({name: value}, TypeError) for name in ("bias", "peepholes") for value in ("yes", 1, None)],
+        *[({"init": value}, ValueError) for value in ("ones", None, 0.1)],
+        *[({"early_stopping": value}, TypeError) for value in ("yes", None)],
         *[({"bptt_truncate": value}, error) for value, error in ((-1, ValueError), (4.0, TypeError))],
         *[({"optimizer": value}, ValueError) for value in ("adamw", None)],
         *[({"learning_rate": value}, ValueError) for value in (0, -1, float("nan"), float("inf"))],
@@ -513,11 +536,13 @@ class TestWeights:
         ("lstm", True, ["layer0.U", "layer0.W", "layer0.b", "layer0.p", "V", "c"]),
         ("lstm", False, ["layer0.U", "layer0.W", "layer0.p", "V"]),
     ])  # fmt: skip
-    def test_names_and_shapes(self, cell, bias, names):
-        params = make_model(cell, 7, 5, bias=bias).params_
+    @pytest.mark.parametrize("peepholes", [True, False])
+    def test_names_and_shapes(self, cell, bias, names, peepholes):
+        params = make_model(cell, 7, 5, bias=bias, peepholes=peepholes).params_
+        names = [name for name in names if peepholes or name != "layer0.p"]
         assert list(params) == names and len(params) == len(names)
         rng = np.random.default_rng(0)
-        expected = reference.init_params(cell, 7, 5, bias, rng)
+        expected = reference.init_params(cell, 7, 5, bias, rng, peepholes=peepholes)
         assert {n: a.shape for n, a in params.items()} == {n: a.shape for n, a in expected.items()}
         assert "V: float32[7, 5]" in repr(params).replace("'", "")
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, DTYPES, assert_arrays_close, examples, make_model, random_batch, weights
+from conftest import CELLS, COMPILED, DTYPES, KINDS, assert_arrays_close, examples, make_model, random_batch, weights
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ def sizes(edges, most):
 
 @st.composite
 def cases(draw):
-    """C, H, lengths, bias, k, threads and a seed. The oracle's work, squares of lengths, is kept small."""
+    """C, H, lengths, bias, peepholes, k, threads and a seed. The oracle's work, squares of lengths, is kept small."""
     if not COMPILED:
         C, H, count, longest = (draw(st.integers(1, most)) for most in (9, 4, 4, 4))
     else:
@@ -35,12 +35,13 @@ def cases(draw):
     lengths[0] = longest
     return {
         "C": C, "H": H, "lengths": lengths.tolist(), "bias": draw(st.booleans()),
-        "k": draw(st.sampled_from(TRUNCATIONS)), "threads": draw(st.sampled_from([1, 2])), "seed": seed,
+        "peepholes": draw(st.booleans()), "k": draw(st.sampled_from(TRUNCATIONS)),
+        "threads": draw(st.sampled_from([1, 2])), "seed": seed,
     }  # fmt: skip
 
 
-def case(C, H, lengths, bias=True, k=None, threads=2, seed=0):
-    return dict(C=C, H=H, lengths=lengths, bias=bias, k=k, threads=threads, seed=seed)
+def case(C, H, lengths, bias=True, peepholes=True, k=None, threads=2, seed=0):
+    return dict(C=C, H=H, lengths=lengths, bias=bias, peepholes=peepholes, k=k, threads=threads, seed=seed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -51,6 +52,8 @@ def case(C, H, lengths, bias=True, k=None, threads=2, seed=0):
 @example(case=case(5, 3, [4, 1, 2], k=1))
 @example(case=case(1, 1, [3, 1], threads=1))
 @example(case=case(4, 2, [2], bias=False, threads=1))
+@example(case=case(5, 3, [4, 1, 2], peepholes=False))
+@example(case=case(5, 3, [4, 1, 2], peepholes=False, bias=False, k=1))
 @example(case=case(4, 2, [4, 2], bias=False, k=0, threads=1))
 def test_gradients_are_the_oracle_s(cell, dtype, case):
     check_against_oracle(cell, dtype, **case)
@@ -63,6 +66,7 @@ def test_gradients_are_the_oracle_s(cell, dtype, case):
 def test_gradients_of_several_blocks_of_tokens_and_words(cell, dtype, k):
     check_against_oracle(cell, dtype, **case(193, 49, [20] * 3 + [9] * 8 + [2] * 20 + [1], k=k))
     check_against_oracle(cell, dtype, **case(97, 17, [18], k=k, bias=False))
+    check_against_oracle(cell, dtype, **case(97, 49, [20] * 3 + [9] * 8 + [2] * 20, k=k, peepholes=False))
 
 
 @pytest.mark.compiled
@@ -112,8 +116,10 @@ def test_gradients_through_saturated_units(cell, dtype):
         assert not found["layer0.U"][:, np.abs(np.linspace(-40, 40, C)) > 20].any()
 
 
-def check_against_oracle(cell, dtype, C, H, lengths, bias, k, threads, seed):
-    model = make_model(cell, C, H, seed, bias=bias, dtype=dtype, bptt_truncate=k, n_threads=threads)
+def check_against_oracle(cell, dtype, C, H, lengths, bias, peepholes, k, threads, seed):
+    model = make_model(
+        cell, C, H, seed, bias=bias, peepholes=peepholes, dtype=dtype, bptt_truncate=k, n_threads=threads
+    )
     x, y = random_batch(C, lengths, seed)
     before = weights(model)
     expected_loss, expected = reference.gradients(cell, before, x, y, k)
@@ -138,18 +144,18 @@ def check_against_oracle(cell, dtype, C, H, lengths, bias, k, threads, seed):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_are_finite_differences_of_the_loss(cell, bias):
-    model = make_model(cell, 6, 4, bias=bias, dtype="float64")
+@pytest.mark.parametrize("cell, peepholes", KINDS)
+def test_gradients_are_finite_differences_of_the_loss(cell, peepholes, bias):
+    model = make_model(cell, 6, 4, bias=bias, peepholes=peepholes, dtype="float64")
     x, y = random_batch(6, [5, 3, 1])
     _, gradients = model.gradients(x, y)
     compare_with_differences(gradients, model.params_, lambda params: model.loss(x, y))
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])
-@pytest.mark.parametrize("cell", CELLS)
-def test_truncated_gradients_are_finite_differences_of_windows(cell, k):
-    model = make_model(cell, 5, 3, dtype="float64", bptt_truncate=k)
+@pytest.mark.parametrize("cell, peepholes", KINDS)
+def test_truncated_gradients_are_finite_differences_of_windows(cell, peepholes, k):
+    model = make_model(cell, 5, 3, peepholes=peepholes, dtype="float64", bptt_truncate=k)
     x, y = random_batch(5, [6, 4])
     _, gradients = model.gradients(x, y)
     params, frozen = weights(model), weights(model)
@@ -342,12 +348,12 @@ OPTIMIZERS = [("sgd", 0.0, 0.1), ("sgd", 0.9, 0.1), ("rmsprop", 0.0, 0.01), ("ad
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("optimizer, momentum, rate", OPTIMIZERS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_steps_of_every_optimizer(cell, optimizer, momentum, rate, threads):
+@pytest.mark.parametrize("cell, peepholes", KINDS)
+def test_steps_of_every_optimizer(cell, peepholes, optimizer, momentum, rate, threads):
     C, H = (60, 18) if COMPILED else (9, 3)  # enough elements for two members' shares
     model = make_model(
-        cell, C, H, dtype="float64", optimizer=optimizer, momentum=momentum, learning_rate=rate, clip_norm=None,
-        batch_size=8, n_threads=threads,
+        cell, C, H, peepholes=peepholes, dtype="float64", optimizer=optimizer, momentum=momentum, learning_rate=rate,
+        clip_norm=None, batch_size=8, n_threads=threads,
     )  # fmt: skip
     params, formula = weights(model), Formula(optimizer, rate, momentum)
     first_words = [np.array([2, 3, 2, 5]), np.array([4])]

@@ -15,12 +15,13 @@ SHAPES = {
     "one layer": {},
     "two layers": {"num_layers": 2},
     "embedding": {"embedding_dim": 3},
+    "two layers without peepholes": {"num_layers": 2, "peepholes": False},
     "two tied layers": {"num_layers": 2, "embedding_dim": 5, "tie_weights": True},
 }
 
 
 def make_network(cell, sizes=(8, 9), hidden_dim=5, seed=0, bias=True, dtype="float64", scale=1.5, **shape):
-    shape = {"num_layers": 1, "embedding_dim": None, "tie_weights": False} | shape
+    shape = {"num_layers": 1, "embedding_dim": None, "tie_weights": False, "peepholes": True} | shape
     network = PairNetwork(cell, *sizes, hidden_dim, bias, dtype, **shape)
     rng, tied = np.random.default_rng(seed), shape.pop("tie_weights")
     params = reference_pairs.init_pair_params(cell, *sizes, hidden_dim, bias, rng, scale=scale, **shape)

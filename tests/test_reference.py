@@ -413,9 +413,13 @@ def test_tanh_with_one_unit_worked_by_hand():
         np.testing.assert_allclose(grads["V"], [[dV], [-dV]], rtol=1e-13)
 
 
-def test_lstm_with_zero_peepholes_is_the_plain_lstm():
-    params = make_params("lstm")
-    params["layer0.p"][:] = 0
+@pytest.mark.parametrize("absent", [True, False])
+def test_lstm_with_zero_peepholes_or_without_is_the_plain_lstm(absent):
+    params = make_params("lstm", peepholes=not absent)
+    if absent:
+        assert "layer0.p" not in params
+    else:
+        params["layer0.p"][:] = 0
     # Every gate is one row of one matrix applied to the one-hot word, the state and a 1.
     table = np.hstack([params["layer0.U"], params["layer0.W"], params["layer0.b"][:, np.newaxis]])
     h, c = [0.0, 0.0], [0.0, 0.0]

@@ -35,9 +35,21 @@ def losses_given(monkeypatch, losses):
     monkeypatch.setattr(LanguageTask, "validation_loss", lambda task: next(given, None))
 
 
+def sizes_of_tasks(monkeypatch):
+    """A list to which every run adds how many sequences it trains on, and how many are held out."""
+    sizes, original = [], LanguageTask.__init__
+
+    def remember(task, network, x, y, validation, **options):
+        sizes.append((len(x), 0 if validation is None else len(validation[0])))
+        original(task, network, x, y, validation, **options)
+
+    monkeypatch.setattr(LanguageTask, "__init__", remember)
+    return sizes
+
+
 class TestValidation:
     def test_losses_of_given_data_are_those_after_each_epoch(self):
-        model = small().fit(*DATA, validation_data=HELD_OUT)
+        model = small(early_stopping=False).fit(*DATA, validation_data=HELD_OUT)
         expected = [small(max_epochs=epochs).fit(*DATA).loss(*HELD_OUT) for epochs in (1, 2, 3)]
         assert model.validation_losses_ == expected
         assert same_weights(model, small().fit(*DATA))  # measuring changes nothing
@@ -65,23 +77,27 @@ class TestValidation:
         model.set_params(warm_start=True).fit(x, x)
         assert [row[0] for row in seen["validation"][0].to_list()] == held_out
 
-    def test_nothing_is_held_out_by_default_and_a_tenth_for_early_stopping(self, monkeypatch):
-        sizes = []
-        original = LanguageTask.__init__
-
-        def remember(task, network, x, y, validation, **options):
-            sizes.append((len(x), 0 if validation is None else len(validation[0])))
-            original(task, network, x, y, validation, **options)
-
-        monkeypatch.setattr(LanguageTask, "__init__", remember)
-        x = [[1, 2]] * 30
+    def test_what_is_held_out(self, monkeypatch):
+        sizes = sizes_of_tasks(monkeypatch)
+        x = [[1, 2]] * 40
         small(max_epochs=1).fit(x, x)
         small(max_epochs=1, early_stopping=True).fit(x, x)
         small(max_epochs=1, early_stopping=True, validation_fraction=0.5).fit(x, x)
         small(max_epochs=1, early_stopping=True, validation_fraction=0.5).fit(x, x, validation_data=HELD_OUT)
         small(max_epochs=1, validation_fraction=0.99).fit(x, x)
         small(max_epochs=1, validation_fraction=1e-6).fit(x, x)
-        assert sizes == [(30, 0), (27, 3), (15, 15), (30, 3), (1, 29), (29, 1)]
+        assert sizes == [(40, 0), (38, 2), (20, 20), (40, 3), (1, 39), (39, 1)]
+
+    def test_by_default_a_twentieth_if_there_are_enough_sequences(self, monkeypatch):
+        sizes = sizes_of_tasks(monkeypatch)
+        x = [[1, 2]] * 1000
+        small(max_epochs=0).fit(x, x)
+        small(max_epochs=0).fit(x[1:], x[1:])
+        small(max_epochs=0).fit(x, x, validation_data=HELD_OUT)
+        small(max_epochs=0, early_stopping=False).fit(x, x)
+        small(max_epochs=0, validation_fraction=0.1).fit(x, x)
+        small().partial_fit(x, x)
+        assert sizes == [(950, 50), (999, 0), (1000, 3), (1000, 0), (900, 100), (1000, 0)]
 
     @pytest.mark.parametrize("data, error, message", [
         (3, TypeError, "validation_data: found a int, expected a pair"),
@@ -111,13 +127,23 @@ class TestEarlyStopping:
         model = small(max_epochs=9, early_stopping=True, n_iter_no_change=2).fit(*DATA, validation_data=HELD_OUT)
         assert model.validation_losses_ == [3.0, 2.5, 2.6, 2.7] and model.n_epochs_ == 4
         assert model.history_.best_epoch == 2
-        assert same_weights(model, small(max_epochs=2).fit(*DATA))
+        assert same_weights(model, small(max_epochs=2, early_stopping=False).fit(*DATA))
+
+    def test_by_default_where_there_is_a_validation_loss(self, monkeypatch):
+        losses_given(monkeypatch, [3.0, 2.5, *[2.6] * 20])
+        model = small(max_epochs=20).fit(*DATA, validation_data=HELD_OUT)
+        losses_given(monkeypatch, [3.0, 2.5, *[2.6] * 20])
+        every = small(max_epochs=20, early_stopping=False).fit(*DATA, validation_data=HELD_OUT)
+        monkeypatch.undo()
+        assert model.n_epochs_ == 4 and same_weights(model, small(max_epochs=2).fit(*DATA))
+        assert every.n_epochs_ == 20 and every.history_.best_epoch is None
+        assert small(max_epochs=20).fit(*DATA).n_epochs_ == 20  # nothing to measure by
 
     def test_less_than_tol_is_no_improvement_but_better_weights(self, monkeypatch):
         losses_given(monkeypatch, [3.0, 2.95, 2.91, 2.80])
         early = dict(max_epochs=9, early_stopping=True, n_iter_no_change=2, tol=0.1)
         model = small(**early).fit(*DATA, validation_data=HELD_OUT)
-        assert model.n_epochs_ == 3 and same_weights(model, small(max_epochs=3).fit(*DATA))
+        assert model.n_epochs_ == 3 and same_weights(model, small(max_epochs=3, early_stopping=False).fit(*DATA))
 
     def test_it_may_not_come_to_it(self):
         model = small(early_stopping=True, n_iter_no_change=50, max_epochs=2).fit(*DATA)
@@ -132,7 +158,9 @@ class TestEarlyStopping:
 class TestSchedules:
     def test_plateau_by_the_validation_loss(self, monkeypatch):
         losses_given(monkeypatch, [3.0, 2.0, 2.1, 2.0, 2.2, 1.9, 1.95, 1.95])
-        model = small(max_epochs=8, lr_schedule="plateau", learning_rate=0.08)
+        model = small(
+            max_epochs=8, lr_schedule="plateau", learning_rate=0.08, patience=2, early_stopping=False
+        )  # fmt: skip
         model.fit(*DATA, validation_data=HELD_OUT)
         rates = [0.08, 0.08, 0.08, 0.08, 0.04, 0.04, 0.04, 0.04]
         assert model.history_.learning_rates == rates and model.learning_rate_ == 0.02
@@ -211,7 +239,7 @@ class TestWeightNoise:
 
 class TestHistory:
     def test_by_epoch(self):
-        model = small().fit(*DATA, validation_data=HELD_OUT)
+        model = small(early_stopping=False).fit(*DATA, validation_data=HELD_OUT)
         history = model.history_
         assert history.tokens == [44, 88, 132] and history.learning_rates == [0.005] * 3
         assert all(np.diff(history.seconds) > 0) and history.seconds[0] > 0
@@ -463,7 +491,8 @@ class TestWarmStart:
         model = small(warm_start=True).fit(*DATA).set_params(learning_rate=0.5)
         assert model.fit(*DATA).learning_rate_ == 0.5 and model.n_updates_ == 36
 
-    @pytest.mark.parametrize("change", [{"cell": "rnn"}, {"hidden_dim": 5}, {"bias": False}, {"dtype": "float64"}])
+    @pytest.mark.parametrize("change", [{"cell": "rnn"}, {"hidden_dim": 5}, {"bias": False}, {"dtype": "float64"},
+                                        {"peepholes": False}])  # fmt: skip
     def test_another_network_is_refused(self, change):
         model = small(warm_start=True).fit(*DATA)
         before, name = copy.deepcopy(model), next(iter(change))

@@ -47,7 +47,7 @@ class GRU(NamedTuple):
     AUX = 1  # A: q
 
     @staticmethod
-    def own_shapes(hidden_dim):
+    def own_shapes(hidden_dim, peepholes):
         """Shapes of the parameters besides W and b."""
         return {}
 

@@ -19,10 +19,11 @@ parameter    shape      what
 ===========  =========  =======================================================
 W            (H, 4H)    previous state to gates, in the order i, f, o, g
 b            (4H,)      bias, (0,) without
-p            (3, H)     peepholes p_i, p_f, p_o: diagonal matrices, so vectors
+p            (3, H)     peepholes p_i, p_f, p_o: diagonal matrices, so vectors;
+                        (0, H) without them
 ===========  =========  =======================================================
 
-The state is [h, c]; aux keeps tanh(c).
+The state is [h, c]; aux keeps tanh(c). Peepholes have loops of their own, so that the same kernels do without them.
 """
 
 from typing import NamedTuple
@@ -37,7 +38,7 @@ from .interface import implement
 
 
 class LSTM(NamedTuple):
-    """Parameters of the LSTM with peepholes."""
+    """Parameters of the LSTM, with or without peepholes."""
 
     W: np.ndarray
     b: np.ndarray
@@ -51,9 +52,9 @@ class LSTM(NamedTuple):
     AUX = 1  # A: tanh(c)
 
     @staticmethod
-    def own_shapes(hidden_dim):
+    def own_shapes(hidden_dim, peepholes):
         """Shapes of the parameters besides W and b."""
-        return {"p": (3, hidden_dim)}
+        return {"p": (3 if peepholes else 0, hidden_dim)}
 
 
 @jit
@@ -64,21 +65,28 @@ def layer(cell, index):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = aux.shape
-    p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
+    p, peepholes = flat(cell.p), len(cell.p) > 0
+    p_i, p_f, p_o = p[:H], p[H : 2 * H], p[2 * H :]
     panel_product(flat(prev), 0, 2 * H, cell.W, H, 0, H, 0, 4 * H, flat(gates), 0, 4 * H, n, True)
     for row in range(n):
         i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
-        c_prev, h, c, tanh_c = prev[row, H:], state[row, :H], state[row, H:], aux[row]
-        for j in range(H):
-            i[j] = sigmoid(i[j] + p_i[j] * c_prev[j])
-        for j in range(H):
-            f[j] = sigmoid(f[j] + p_f[j] * c_prev[j])
+        i_and_f, c_prev, h, c, tanh_c = gates[row, : 2 * H], prev[row, H:], state[row, :H], state[row, H:], aux[row]
+        if peepholes:
+            for j in range(H):
+                i[j] += p_i[j] * c_prev[j]
+            for j in range(H):
+                f[j] += p_f[j] * c_prev[j]
+        for j in range(2 * H):
+            i_and_f[j] = sigmoid(i_and_f[j])
         for j in range(H):
             g[j] = tanh(g[j])
         for j in range(H):
             c[j] = f[j] * c_prev[j] + i[j] * g[j]
+        if peepholes:
+            for j in range(H):
+                o[j] += p_o[j] * c[j]
         for j in range(H):
-            o[j] = sigmoid(o[j] + p_o[j] * c[j])
+            o[j] = sigmoid(o[j])
         for j in range(H):
             tanh_c[j] = tanh(c[j])
         for j in range(H):
@@ -88,7 +96,8 @@ def forward(cell, prev, gates, aux, state):
 @jit
 def backward(cell, WT, prev, gates, aux, state, dstate, da):
     n, H = aux.shape
-    p_i, p_f, p_o = cell.p[0], cell.p[1], cell.p[2]
+    p, peepholes = flat(cell.p), len(cell.p) > 0
+    p_i, p_f, p_o = p[:H], p[H : 2 * H], p[2 * H :]
     for row in range(n):
         i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
         d_i, d_f, d_o, d_g = (da[row, :H], da[row, H : 2 * H], da[row, 2 * H : 3 * H], da[row, 3 * H :])
@@ -96,7 +105,10 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         for j in range(H):
             d_o[j] = dh[j] * tanh_c[j] * sigmoid_slope(o[j])
         for j in range(H):
-            dc[j] += dh[j] * o[j] * tanh_slope(tanh_c[j]) + d_o[j] * p_o[j]
+            dc[j] += dh[j] * o[j] * tanh_slope(tanh_c[j])
+        if peepholes:
+            for j in range(H):
+                dc[j] += d_o[j] * p_o[j]
         for j in range(H):
             d_i[j] = dc[j] * g[j] * sigmoid_slope(i[j])
         for j in range(H):
@@ -104,7 +116,10 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         for j in range(H):
             d_g[j] = dc[j] * i[j] * tanh_slope(g[j])
         for j in range(H):
-            dc[j] = dc[j] * f[j] + d_i[j] * p_i[j] + d_f[j] * p_f[j]
+            dc[j] *= f[j]
+        if peepholes:
+            for j in range(H):
+                dc[j] += d_i[j] * p_i[j] + d_f[j] * p_f[j]
     panel_product(flat(da), 0, 4 * H, WT, 4 * H, 0, 4 * H, 0, H, flat(dstate), 0, 2 * H, n, False)
 
 
@@ -113,7 +128,7 @@ def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = aux.shape
     token_sum(flat(prev), 0, 2 * H, flat(da), first, 4 * H, n, flat(gradient.W), first, 4 * H, H, last - first, scratch)
     dp = flat(gradient.p)  # p's elements stand in the order of the first three gates' columns
-    last = min(last, 3 * H)
+    last = min(last, len(dp))
     for column in range(first, last):
         dp[column] = 0
     for row in range(n):

@@ -39,7 +39,7 @@ class RNN(NamedTuple):
     AUX = 0  # A
 
     @staticmethod
-    def own_shapes(hidden_dim):
+    def own_shapes(hidden_dim, peepholes):
         """Shapes of the parameters besides W and b."""
         return {}
 

@@ -112,7 +112,7 @@ def weights_gradients(cell, gradient, batch, states, errors, scratch):
                 below, max(layer - 1, 0) * tokens * H, width, da, layer * tokens * columns, columns, batch.count,
                 gradient.inputs, place(layer, E, H) * columns, columns, width, columns, scratch, tf32=states.tf32,
             )  # fmt: skip
-    if twin.DIAGONALS:
+    if twin.DIAGONALS and gradient.cell[2].shape[1] > 0:
         after = sum(1 << row for row, name in enumerate(twin.DIAGONALS) if name == "state")
         _diagonals(
             (-(-H // NEIGHBOURS), len(twin.DIAGONALS), L), THREADS, batch.count, after, states.prev, states.state,

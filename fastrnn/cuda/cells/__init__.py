@@ -9,8 +9,8 @@ NAME                 of the cell
 forward(rows, p)     builds the step forward; p is `block.columns_product`
 backward(rows, p)    builds the step back; p is `block.units_product`
 PRODUCTS             the gradient of W: (name in States, first gate, gates) of each product with columns of da
-DIAGONALS            that of each row of the cell's own parameters, if it has any: the last part of the state "prev" or
-                     "state" times da of the gate with the row's number, summed over tokens
+DIAGONALS            that of each row of the cell's own parameters, if it can have any: the last part of the state
+                     "prev" or "state" times da of the gate with the row's number, summed over tokens
 ===================  ==================================================================================================
 
 What steps are given, of n sequences; all arrays are C-contiguous and of the model's dtype:
@@ -19,7 +19,7 @@ What steps are given, of n sequences; all arrays are C-contiguous and of the mod
 array        shape            what
 ===========  ===============  =========================================================================================
 W            (L, H, G*H)      previous state to gates
-own          (L, rows, H)     the cell's own parameters; anything if it has none
+own          (L, rows, H)     the cell's own parameters, no rows where they are switched off; anything if it has none
 tile         flat             shared memory, see `block`: forward finds h of the state before the step there
 entering     tuple            of `block.columns_product`
 prev         (L, N, S*H)      state before the step, in rows row ... row+n-1 of `layer`, as in the next three

@@ -1,4 +1,4 @@
-"""Long short-term memory with peepholes on the GPU; the equations are in `fastrnn.cells.lstm`."""
+"""Long short-term memory, with peepholes or without, on the GPU; the equations are in `fastrnn.cells.lstm`."""
 
 import math
 
@@ -17,7 +17,7 @@ def forward(rows, product):
 
     @device_function
     def step(W, own, layer, tile, entering, prev, gates, aux, state, row, n):
-        H = W.shape[1]
+        H, peepholes = W.shape[1], own.shape[1] > 0
         product(W, layer, tile, 0, 0, 4 * H, entering, gates, row, n)
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         token = at(row + r)
@@ -25,11 +25,15 @@ def forward(rows, product):
             a = rows * H + r * 4 * H
             for j in range(lane, H, lanes):
                 c_prev = prev[layer, token, at(H + j)]
-                i = sigmoid(tile[at(a + j)] + own[layer, 0, at(j)] * c_prev)
-                f = sigmoid(tile[at(a + H + j)] + own[layer, 1, at(j)] * c_prev)
-                g = math.tanh(tile[at(a + 3 * H + j)])
+                a_i, a_f, a_o = tile[at(a + j)], tile[at(a + H + j)], tile[at(a + 2 * H + j)]
+                if peepholes:
+                    a_i += own[layer, 0, at(j)] * c_prev
+                    a_f += own[layer, 1, at(j)] * c_prev
+                i, f, g = sigmoid(a_i), sigmoid(a_f), math.tanh(tile[at(a + 3 * H + j)])
                 c = f * c_prev + i * g
-                o = sigmoid(tile[at(a + 2 * H + j)] + own[layer, 2, at(j)] * c)
+                if peepholes:
+                    a_o += own[layer, 2, at(j)] * c
+                o = sigmoid(a_o)
                 tanh_c = math.tanh(c)
                 gates[layer, token, at(j)], gates[layer, token, at(H + j)] = i, f
                 gates[layer, token, at(2 * H + j)], gates[layer, token, at(3 * H + j)] = o, g
@@ -44,7 +48,7 @@ def backward(rows, product):
 
     @device_function
     def step(W, own, layer, tile, prev, gates, aux, state, row, n, carry, slot, first, da, which):
-        H = W.shape[1]
+        H, peepholes = W.shape[1], own.shape[1] > 0
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         b = at(first + r)
         token = at(row + r)
@@ -55,11 +59,16 @@ def backward(rows, product):
                 o, g = gates[layer, token, at(2 * H + j)], gates[layer, token, at(3 * H + j)]
                 tanh_c, dh = aux[layer, token, at(j)], carry[slot, b, at(j)]
                 d_o = dh * tanh_c * sigmoid_slope(o)
-                dc = carry[slot, b, at(H + j)] + dh * o * tanh_slope(tanh_c) + d_o * own[layer, 2, at(j)]
+                dc = carry[slot, b, at(H + j)] + dh * o * tanh_slope(tanh_c)
+                if peepholes:
+                    dc += d_o * own[layer, 2, at(j)]
                 d_i = dc * g * sigmoid_slope(i)
                 d_f = dc * prev[layer, token, at(H + j)] * sigmoid_slope(f)
                 d_g = dc * i * tanh_slope(g)
-                carry[slot, b, at(H + j)] = dc * f + d_i * own[layer, 0, at(j)] + d_f * own[layer, 1, at(j)]
+                dc_prev = dc * f
+                if peepholes:
+                    dc_prev += d_i * own[layer, 0, at(j)] + d_f * own[layer, 1, at(j)]
+                carry[slot, b, at(H + j)] = dc_prev
                 tile[at(d + j)], tile[at(d + H + j)] = d_i, d_f
                 tile[at(d + 2 * H + j)], tile[at(d + 3 * H + j)] = d_o, d_g
                 da[which, token, at(j)], da[which, token, at(H + j)] = d_i, d_f
