@@ -164,8 +164,6 @@ class Translator(Estimator):
             _check_texts(row, f"references[{i}]")
         options = {"exclude": (0, len(vocabulary) - 1)} | options
         _check_one_each("references", references, source)
-        if [] in references:
-            raise ValueError(f"references: found none for text {references.index([])}, expected at least one")
         oov.log()
         found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]

@@ -338,7 +338,7 @@ class TestTranslator:
         expected = bleu([[[*first[:-1], "x"], ["y"]], [second]], [first, second])
         assert 50 < expected < 100
         assert translator.score(source, references, **length) == pytest.approx(expected)
-        with pytest.raises(ValueError, match="^references: found none for text 1"):
+        with pytest.raises(ValueError, match=r"^references\[1\]: found no texts"):
             translator.score(source, [["x"], []])
 
     def test_an_ensemble_of_the_same_vocabularies(self):
