@@ -14,7 +14,7 @@ from fastrnn.cpu.recurrence import pack
 from fastrnn.cpu.workspace import Rows
 from fastrnn.cuda import driver
 from fastrnn.cuda.driver import cuda, to_device, to_host
-from fastrnn.cuda.layout import lay_out
+from fastrnn.cuda.layout import BatchLayouts
 from fastrnn.cuda.mirror import Mirror
 from fastrnn.ragged import Ragged, minibatches
 
@@ -284,7 +284,7 @@ def test_the_layout_is_that_of_one_member():
     x, y = (Ragged.from_sequences(s, "x") for s in random_batch(4, [3, 1, 4, 4, 2, 1]))
     order, bounds = minibatches(x.lengths, 4)
     batches = Batches.whole(x, y, order, bounds)
-    for laid_out, first, last in zip(lay_out(*batches), bounds[:-1], bounds[1:], strict=True):
+    for laid_out, first, last in zip(BatchLayouts(*batches), bounds[:-1], bounds[1:], strict=True):
         count = laid_out.count
         rows = Rows(np.empty(count, np.int64), *(np.empty(count, np.int32) for _ in "xy"), np.zeros((1, 5), np.int64))
         segments = batches.segments

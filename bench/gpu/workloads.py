@@ -1,0 +1,76 @@
+"""What is trained on a GPU, at real size and at a size for Numba's simulator."""
+
+import dataclasses
+
+import numpy as np
+
+from ..workloads import Workload
+
+CELLS = ("lstm", "gru", "rnn")  # in the order of what would be missed most
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuWorkload(Workload):
+    """A workload, trained with Adam, with the precision of its products."""
+
+    precision: str = "float32"
+
+    def model(self, cell, threads, **parameters):
+        own = {"optimizer": "adam", "device": "cuda", "matmul_precision": self.precision}
+        return super().model(cell, threads, **own | parameters)
+
+    def batch(self, size=None):
+        """One batch of the workload: inputs and targets, two Ragged."""
+        mean = 20 if self.length is None else self.length
+        x, y = self.corpus(2 * mean * self.batch_size)
+        size = min(size or self.batch_size, len(x))
+        return x[:size], y[:size]
+
+
+def words(batch_size, tokens):
+    title = f"C = 8,000, H = 100, batch {batch_size:,}"
+    return GpuWorkload(f"words-{batch_size}", title, 8000, 100, batch_size, None, 0.001, 5.0, tokens, {})
+
+
+WORDS = words(32, 200_000), words(256, 400_000), words(1024, 800_000)
+CHARACTERS = GpuWorkload(
+    "characters", "C = 65, H = 512, batch 128, T = 50", 65, 512, 128, 50, 0.001, 5.0, 256_000, {}
+)  # fmt: skip
+WIKITEXT = GpuWorkload(
+    "wikitext", "C = 33,000, H = 512, batch 32, T = 35", 33_000, 512, 32, 35, 0.001, 5.0, 56_000, {}
+)  # fmt: skip
+TRAINING = (*WORDS, CHARACTERS, WIKITEXT)
+CORRECT = (*WORDS, CHARACTERS)
+
+
+def either(real, simulated):
+    """What is meant for a GPU, or for the simulator if that runs the kernels."""
+    from fastrnn.cuda.driver import SIMULATED
+
+    return simulated if SIMULATED else real
+
+
+def cells():
+    """The cells that are tried."""
+    return either(CELLS, CELLS[:1])
+
+
+def fitting(workloads):
+    """The workloads, at a size for the simulator if that runs the kernels."""
+    return either(workloads, tuple(
+        dataclasses.replace(
+            workload, vocab_size=7, hidden_dim=3, batch_size=min(workload.batch_size, 3), tokens=8,
+            length=workload.length and 2, key=workload.key, title=f"tiny, in place of {workload.title}",
+        )
+        for workload in (workloads[0], workloads[-1])
+    ))  # fmt: skip
+
+
+def tiny(cell, batch_size=4, **parameters):
+    """A model and one batch of a few short sequences, for what is slow: compilation's notes, compute-sanitizer."""
+    from fastrnn import FastRNN
+
+    rng = np.random.default_rng(0)
+    x = [rng.integers(0, 11, length) for length in ([5, 3, 2, 1] * batch_size)[:batch_size]]
+    recipe = {"batch_size": batch_size, "max_epochs": 1, "random_state": 0, "device": "cuda", "n_threads": 1}
+    return FastRNN(cell, 6, 11, **recipe | parameters), x, [row[::-1].copy() for row in x]
