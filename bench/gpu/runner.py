@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,12 +61,18 @@ def main(arguments):
         rows = results.read(options.report / results.FILE)
         print(report.summary(rows))
         return report.publish(rows) if options.publish else 0
+    end_with_steps()
     options.output.mkdir(parents=True, exist_ok=True)
     with installed(options.wheels) as site:
         commands = {step: [sys.executable, "-m", "bench.gpu.step", step] for step in options.steps}
         fine = run_steps(commands, LIMITS, options.output, environment(site))
-    print((options.output / SUMMARY).read_text(encoding="utf-8"))
+    print(report.summary(results.read(options.output / results.FILE)))
     return 0 if fine else 1
+
+
+def end_with_steps():
+    """See to it that a SIGTERM ends the step in work too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextmanager
@@ -95,8 +102,6 @@ def run_steps(commands, limits, output, variables):
 
     After each step the summary is written anew.
     """
-    from . import report
-
     path, deadline, fine = output / results.FILE, time.monotonic(), True
     for step, command in commands.items():
         results.append(path, {"step": step, "began": time.strftime("%Y-%m-%d %H:%M:%S")})
@@ -108,12 +113,22 @@ def run_steps(commands, limits, output, variables):
         print(f"{step}: {ended}, {seconds} s", file=sys.stderr, flush=True)
         well = ended == "done" or ended.startswith("skipped")
         fine &= well
-        rows = results.read(path)
-        (output / SUMMARY).write_text(report.summary(rows) + "\n", encoding="utf-8")
-        (output / SECTION).write_text("\n".join(report.section(rows)) + "\n", encoding="utf-8")
+        write_report(output)
         if step in NEEDED and not well:
             break
     return fine
+
+
+def write_report(output):
+    """The summary and the section of RESULTS.md; a fault there must not cost the steps that are to come."""
+    from . import report
+
+    try:
+        rows = results.read(output / results.FILE)
+        (output / SUMMARY).write_text(report.summary(rows) + "\n", encoding="utf-8")
+        (output / SECTION).write_text("\n".join(report.section(rows)) + "\n", encoding="utf-8")
+    except Exception:
+        traceback.print_exc()
 
 
 def run_one(command, limit, log, variables):

@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from ..workloads import Workload
+from fastrnn.ragged import Ragged
+
+from ..workloads import SEED, Workload
 
 CELLS = ("lstm", "gru", "rnn")  # in the order of what would be missed most
 
@@ -25,6 +27,20 @@ class GpuWorkload(Workload):
         x, y = self.corpus(2 * mean * self.batch_size)
         size = min(size or self.batch_size, len(x))
         return x[:size], y[:size]
+
+
+class TinyWorkload(GpuWorkload):
+    """The same for the simulator: five words, two units, two batches of a few tokens."""
+
+    @classmethod
+    def of(cls, workload):
+        fields = dataclasses.asdict(workload) | {"vocab_size": 5, "hidden_dim": 2, "batch_size": 2}
+        return cls(**fields | {"title": f"tiny, in place of {workload.title}"})
+
+    def corpus(self, tokens=None, seed=SEED):
+        lengths = [3, 1, 2] if self.length is None else [2, 2, 2]
+        values = np.random.default_rng(seed).integers(0, self.vocab_size, (2, sum(lengths)), np.int32)
+        return tuple(Ragged(side, np.cumsum([0, *lengths])) for side in values)
 
 
 def words(batch_size, tokens):
@@ -57,13 +73,7 @@ def cells():
 
 def fitting(workloads):
     """The workloads, at a size for the simulator if that runs the kernels."""
-    return either(workloads, tuple(
-        dataclasses.replace(
-            workload, vocab_size=7, hidden_dim=3, batch_size=min(workload.batch_size, 3), tokens=8,
-            length=workload.length and 2, key=workload.key, title=f"tiny, in place of {workload.title}",
-        )
-        for workload in (workloads[0], workloads[-1])
-    ))  # fmt: skip
+    return either(workloads, tuple(map(TinyWorkload.of, (workloads[0], workloads[-1]))))
 
 
 def tiny(cell, batch_size=4, **parameters):
