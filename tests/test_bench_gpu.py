@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 if importlib.util.find_spec("bench") is None:
     sys.path.append(str(ROOT))
-from bench.gpu import checks, report, results, runner, step  # noqa: E402
+from bench.gpu import checks, environment, report, results, runner, step  # noqa: E402
 from bench.measure import Skipped  # noqa: E402
+from fastrnn.cuda.block import ROWS  # noqa: E402
 
 # A step of its own: the file of rows is its argument. It says that it runs, and then does as it is told.
 STEP = "import os, signal, sys, time; from bench.gpu.results import append; path = sys.argv[1]; append(path, {row}); "
@@ -172,7 +174,7 @@ class TestCommand:
         assert "not published" in capsys.readouterr().err
 
 
-ROWS = [
+FOUND = [
     {"step": "machine", "packages": {"numba": "1.2"}, "commit": "abc"}, {"step": "machine", "driver": "CUDA 13.0"},
     {
         "step": "machine", "gpu": "A GPU", "simulated": False, "capability": [9, 0], "multiprocessors": 132,
@@ -195,7 +197,7 @@ ROWS = [
 
 
 def test_the_section():
-    text = "\n".join(report.section(ROWS))
+    text = "\n".join(report.section(FOUND))
     assert "A GPU, 64 GiB, 132 multiprocessors, compute capability 9.0; CUDA 13.0; numba 1.2; commit abc" in text
     assert "| lstm | 110 (100 to 120) | 200 | 300 (300 to 300) | 400 | 55 (50 to 60) |" in text
     assert "| 2.00 (2.00 to 2.00) | 0.50 (0.50 to 0.50) |" in text
@@ -203,7 +205,7 @@ def test_the_section():
 
 
 def test_the_summary():
-    text = report.summary(ROWS)
+    text = report.summary(FOUND)
     assert "ok  words-32    gru  tf32    8 rows, shared  loss 1e-06 gradient 2e-04 (V) Adam 1e-03 same bits" in text
     assert "ratio 2.00, TF32 0.50" in text and "drawing: GPU 6; CPU 2 tokens/s; 50.0% the same" in text
 
@@ -228,3 +230,41 @@ def test_what_compute_sanitizer_says(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
     with pytest.raises(Skipped, match="compute-sanitizer"):
         next(checks.sanitizer())
+
+
+@pytest.mark.usefixtures("simulator")
+def test_kernels_are_noted_without_being_launched():
+    """As the step `compile` needs it: in one dtype all kernels that training, scoring and drawing launch."""
+    from fastrnn.cuda.driver import Kernel
+
+    found, launch = {}, Kernel.__call__
+    with environment.noted(found):
+        environment._launch_everything("gru", "float32")
+        environment._launch_everything("gru", "tf32")
+    assert Kernel.__call__ is launch
+    names = {kernel.py_func.__qualname__ for kernel, _ in found.values()}
+    recurrent = {f"{way}.gru_{n}_{w}" for way in ("FORWARD", "BACKWARD") for n in ROWS for w in ("shared", "global")}
+    assert names >= {*recurrent, "_product", "_product_tf32", "_add_parts", "_losses", "_total", "_sum_rows", "_square"}
+    assert names >= {
+        "_step",
+        "_fill_all",
+        "_choose",
+        "_gather",
+        "_read_words",
+        "_drop_words",
+        "_choices",
+        "_permute_all",
+    }
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_forced_plan_is_followed(monkeypatch):
+    from fastrnn.cuda import recurrence
+
+    plan = recurrence._plan
+    W = np.empty((1, 3, 9), np.float32)
+    for rows, resident in checks.plans():
+        with checks.forced(rows, resident):
+            assert recurrence._plan(recurrence.forward_tiles, W, 1)[:2] == (rows, resident)
+    assert recurrence._plan is plan
+    assert len(checks.plans()) == 2 * len(ROWS)

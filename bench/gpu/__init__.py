@@ -17,12 +17,12 @@ its rows are in FOLDER/results.jsonl as soon as they are known: whenever it is c
 `report`         the summary, and the section in RESULTS.md
 ===============  ======================================================================================================
 
-Wheels for a machine without a network, which has Python, NumPy, Numba, a CUDA toolkit (CUDA_HOME or /usr/local/cuda)
-and perhaps PyTorch and pytest; for Python 3.12, about 20 MB:
+Wheels for a machine without a network, which has Python, NumPy, Numba, a CUDA toolkit with NVVM and NVRTC (CUDA_HOME or
+/usr/local/cuda; NVRTC comes with PyTorch too) and perhaps PyTorch, pytest and Hypothesis. For Python 3.12, 20 MB:
 
     python -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp --platform \
         manylinux_2_28_x86_64 --platform manylinux_2_24_x86_64 --platform manylinux2014_x86_64 --dest FOLDER \
         numba-cuda cuda-core cuda-bindings cuda-pathfinder nltk regex click joblib defusedxml tqdm
 
-Add `"cuda-bindings<13"` in its place for a driver of CUDA 12, `numba` and `llvmlite` (64 MB) for a machine without.
+For a driver of CUDA 12 write `"cuda-bindings<13"`. For a machine without Numba add `numba` and `llvmlite`, 64 MB.
 """

@@ -10,10 +10,13 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from .checks import forced, plans
+from .workloads import CELLS, either, tiny
+
 PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder", "torch")
-LIBRARIES = ("nvvm", "nvJitLink", "nvrtc")
+LIBRARIES, NEEDED, MISSING = ("nvvm", "nvrtc", "nvJitLink"), ("nvvm", "nvrtc"), "missing"
 MOST_WORKERS = 16
-NOTED = {"float32": ("rnn", "lstm", "gru"), "float64": ("rnn", "lstm", "gru"), "tf32": ("lstm",)}
+NOTED = {"float32": CELLS, "float64": CELLS, "tf32": CELLS[:1]}  # of what kernels are compiled
 
 
 class Unusable(Exception):
@@ -33,10 +36,14 @@ def machine():
     if driver.SIMULATED:
         yield {"gpu": "Numba's simulator", "simulated": True}
         return
-    yield {"libraries": {name: _library(name) for name in LIBRARIES}}
+    libraries = {name: _library(name) for name in LIBRARIES}
+    yield {"libraries": libraries}
     found = driver.problem()
     if found is not None:
         raise Unusable(found)
+    missing = [name for name in NEEDED if libraries[name].startswith(MISSING)]
+    if missing:
+        raise Unusable(f"the toolkit in CUDA_HOME lacks {', '.join(missing)}")
     device = driver.cuda.get_current_device()
     free, total = driver.cuda.current_context().get_memory_info()
     yield {
@@ -81,28 +88,28 @@ def _library(name):
 
         return load_nvidia_dynamic_lib(name).abs_path
     except Exception as error:  # the step goes on to say what that prevents
-        return f"missing: {type(error).__name__}"
+        return f"{MISSING}: {type(error).__name__}"
 
 
 # ---- Compilation
 
 
 def compile_kernels():
-    """Rows: what each of some processes has compiled. The CPU's kernels are compiled beside."""
-    from fastrnn.cuda.driver import SIMULATED
-
-    workers = 1 if SIMULATED else max(1, min(MOST_WORKERS, os.cpu_count() or 1))
-    start = time.perf_counter()
-    programs = [f"from bench.gpu.environment import work; work({i}, {workers})" for i in range(workers)]
-    if not SIMULATED:  # the reference of `correct`
-        programs += [f"from fastrnn import warmup; warmup([{cell!r}]); print(0)" for cell in NOTED["float32"]]
-    running = [subprocess.Popen([sys.executable, "-c", p], stdout=subprocess.PIPE, text=True) for p in programs]
-    told = [process.communicate()[0] for process in running]
-    yield {
-        "processes": workers, "seconds": round(time.perf_counter() - start, 1),
-        "compiled": sum(int(out.split()[-1]) for out in told[:workers] if out.strip()),
-        "ok": not any(process.returncode for process in running),
-    }  # fmt: skip
+    """Rows: how many forms of kernels each of some processes has compiled; then the CPU's, compiled beside."""
+    workers = either(max(1, min(MOST_WORKERS, os.cpu_count() or 1)), 1)
+    programs = {f"GPU {i}": f"from bench.gpu.environment import work; work({i}, {workers})" for i in range(workers)}
+    for cell in either(CELLS, ()):  # the reference of `correct`
+        programs[f"CPU {cell}"] = f"from fastrnn import warmup; print(len(warmup([{cell!r}])))"
+    start, running = time.perf_counter(), {}
+    for name, program in programs.items():
+        running[name] = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    for name, process in running.items():
+        words = process.communicate()[0].split()
+        seconds = round(time.perf_counter() - start, 1)
+        yield {
+            "process": name, "compiled": int(words[-1]) if words else 0, "seconds": seconds,
+            "ok": process.returncode == 0,
+        }  # fmt: skip
 
 
 def work(index, count):
@@ -112,10 +119,12 @@ def work(index, count):
         for precision, cells in NOTED.items():
             for cell in cells:
                 _launch_everything(cell, precision)
-    mine = list(found.values())[index::count]
-    for kernel, arguments in mine:
-        kernel.compile(arguments)
-    print(len(mine))
+    kernels = list(dict.fromkeys(kernel for kernel, _ in found.values()))
+    mine = set(kernels[index::count])  # all forms of a kernel: the index of its cache is one file
+    for kernel, arguments in found.values():
+        if kernel in mine:
+            kernel.compile(arguments)
+    print(sum(kernel in mine for kernel, _ in found.values()))
 
 
 @contextmanager
@@ -148,8 +157,7 @@ def noted(found):
 
 def _launch_everything(cell, precision):
     """Ask for all kernels that a cell needs: in training, scoring and drawing, for every number of rows of a block."""
-    from .checks import forced, plans
-    from .workloads import tiny
+    from fastrnn import Seq2Seq
 
     own = {"dtype": "float64"} if precision == "float64" else {"matmul_precision": precision}
     model, x, y = tiny(cell, **own)
@@ -157,8 +165,9 @@ def _launch_everything(cell, precision):
         with forced(*plan):
             model.fit(x, y)
             model.gradients(x, y)
-    for options in ({"optimizer": "sgd", "clip_norm": None}, {"optimizer": "rmsprop"}, DEEP):
+    for options in ({"optimizer": "sgd", "clip_norm": None}, {"optimizer": "rmsprop"}, {"chunk_len": 2}, DEEP):
         tiny(cell, **own | options)[0].fit(x, y)
+    Seq2Seq(cell, 6, max_epochs=1, random_state=0, device="cuda", n_threads=1, **own).fit(x, y)
     model.loss(x, y)
     model.predict_proba(x)
     model.generate(2, max_length=2, random_state=0)
