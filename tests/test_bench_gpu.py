@@ -174,6 +174,13 @@ class TestCommand:
         assert "not published" in capsys.readouterr().err
 
 
+def test_what_a_gpu_says_is_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "FOLDER", tmp_path)
+    assert report.publish(FOUND) == 0
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "A GPU, 64 GiB" in text and "| drawing | 6 | 2 | 3.00 |" in text and "Not measured: `python -m bench" in text
+
+
 FOUND = [
     {"step": "machine", "packages": {"numba": "1.2"}, "commit": "abc"}, {"step": "machine", "driver": "CUDA 13.0"},
     {

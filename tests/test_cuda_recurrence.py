@@ -262,6 +262,9 @@ def test_every_plan(cell, rows, resident, monkeypatch):
     lengths, H = ([2, 1, 1], 3) if cuda.SIMULATED else ([9, 7, 7, 4, 4, 3, 2, 2, 2, 1, 1], 70)
     case = Case(cell, lengths, H=H, carried=True)
     assert H > UNITS and (case.columns > THREADS or cell != "lstm")
+    W = case.model("float64")[0].cell.W
+    if recurrence.shared_bytes(recurrence.backward_tiles, W, rows, resident) > cuda.largest_shared() - recurrence.WORDS:
+        pytest.skip("a block of this GPU has less shared memory")
     check(case)
     assert used == {(rows, resident)}
 
