@@ -171,15 +171,20 @@ def sanitizer():
     program = _sanitizer()
     if program is None:
         raise Skipped("compute-sanitizer is neither on the PATH nor in CUDA_HOME")
+    running = {}
     for tool in TOOLS:
         for cell in cells():
             code = f"from bench.gpu.checks import one_tiny_batch; one_tiny_batch({cell!r})"
             command = [program, "--tool", tool, "--error-exitcode", str(FOUND), sys.executable, "-c", code]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            print(done.stdout, file=sys.stderr)
-            words = [line for line in done.stdout.splitlines() if "SUMMARY" in line]
-            last = (words or done.stdout.strip().splitlines() or ["no output"])[-1].strip("= ")
-            yield {"tool": tool, "cell": cell, "says": last, "ok": done.returncode == 0}
+            running[tool, cell] = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )  # fmt: skip
+    for (tool, cell), process in running.items():
+        out = process.communicate()[0]
+        print(out, file=sys.stderr)
+        words = [line for line in out.splitlines() if "SUMMARY" in line]
+        last = (words or out.strip().splitlines() or ["no output"])[-1].strip("= ")
+        yield {"tool": tool, "cell": cell, "says": last, "ok": process.returncode == 0}
 
 
 def _sanitizer():
