@@ -19,6 +19,7 @@ from bench.gpu import checks, environment, report, results, runner, step  # noqa
 from bench.measure import Skipped  # noqa: E402
 from fastrnn.cuda.block import ROWS  # noqa: E402
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="steps are ended by process groups")
 # A step of its own: the file of rows is its argument. It says that it runs, and then does as it is told.
 STEP = "import os, signal, sys, time; from bench.gpu.results import append; path = sys.argv[1]; append(path, {row}); "
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
