@@ -200,6 +200,8 @@ FOUND = [
         },
     },
     {"step": "training", "workload": "x", "title": "alone", "cell": "rnn", "rates": {"fastrnn": [7]}},
+    {"step": "training", "PyTorch": "skipped: it is not installed"},
+    {"step": "training", "same": 3e-6, "cell": "lstm", "ok": True},
     {"step": "decoding", "title": "drawing", "rates": {"GPU": [6], "CPU": [2]}, "same": 0.5},
 ]  # fmt: skip
 
@@ -215,6 +217,7 @@ def test_the_section():
 def test_the_summary():
     text = report.summary(FOUND)
     assert "ok  words-32    gru  tf32    8 rows, shared  loss 1e-06 gradient 2e-04 (V) Adam 1e-03 same bits" in text
+    assert "PyTorch: skipped: it is not installed" in text and "on equal weights 3e-06" in text
     assert "ratio 2.00, TF32 0.50" in text and "drawing: GPU 6; CPU 2 tokens/s; 50.0% the same" in text
 
 

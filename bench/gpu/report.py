@@ -68,6 +68,8 @@ def _launches(row):
 
 
 def _training(row):
+    if "rates" not in row and "same" not in row:
+        return _plain(row)
     if "same" in row:
         return [f"  {row['cell']}: largest relative difference from PyTorch on equal weights {row['same']}"]
     rates = {name: statistics.median(rates) for name, rates in row["rates"].items()}

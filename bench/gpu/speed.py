@@ -167,8 +167,10 @@ def kernel_times(work):
 
 def training():
     """Rows: tokens a second of training, with the data on the device; PyTorch's if it is there and sees the GPU."""
-    device = torch_device()
-    if device is not None:
+    device, why = torch_device()
+    if device is None:
+        yield {"PyTorch": f"skipped: {why}"}
+    else:
         yield from _same(device)
     for cell in cells():
         for workload in fitting(TRAINING):
@@ -176,12 +178,13 @@ def training():
 
 
 def torch_device():
-    """PyTorch's device: None without one, its CPU in the simulator."""
-    from fastrnn.cuda.driver import SIMULATED
-
+    """PyTorch's device, its CPU in the simulator, and why there is none: one of the two is None."""
     if torch is None:
-        return None
-    return "cpu" if SIMULATED else "cuda" if torch.cuda.is_available() else None
+        return None, "it is not installed"
+    device = either("cuda", "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        return None, f"version {torch.__version__} sees no GPU"
+    return device, None
 
 
 def _same(device):
