@@ -26,14 +26,15 @@ DOUBLE = {"_square", "_step", "_total", "_choose", "_rank", "_average"}
 
 NOTE = """
 import json, sys
-sys.setswitchinterval(1e-5)
+from conftest import simulating
 from cuda_signatures import noted
+from pytest import MonkeyPatch
 from fastrnn import Ensemble, FastRNN, Seq2Seq
 from fastrnn.cuda import recurrence
 X, Y = [[0, 2, 1], [3], [1, 4]], [[2, 1, 1], [1], [4, 4]]
 SMALL = dict(hidden_dim=3, max_epochs=1, batch_size=2, random_state=0, device="cuda", dtype=sys.argv[2])
 launches, plan = set(), recurrence._plan
-with noted(launches):
+with MonkeyPatch.context() as patch, simulating(patch), noted(launches):
     for cell in sys.argv[3:]:
         deep = dict(num_layers=2, embedding_dim=3, dropout=0.2)
         model = FastRNN(cell, vocab_size=5, **SMALL, **deep).fit(X, Y)
