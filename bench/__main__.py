@@ -1,19 +1,27 @@
 """Measure fastrnn, beside PyTorch where it is installed, and write bench/RESULTS.md.
 
-    python -m bench                     all tables (quality, deep and translation only with --data, gpu with a GPU)
+    python -m bench                     all tables (quality, deep and translation only with --data; not gpu)
     python -m bench training decoding   these tables; the others in RESULTS.md stay as they are
     python -m bench all --quick         a smoke run of everything; writes nothing unless --output says where
     python -m bench --render            measure nothing, write RESULTS.md and the plots anew from results.json
+    python -m bench gpu --output FOLDER all that there is to learn on a GPU, in eight minutes; see bench/gpu/__init__.py
 
 Run it from the repository's root, with fastrnn importable, on a machine that does nothing else.
 """
 
-import argparse
 import sys
+
+if __name__ == "__main__" and sys.argv[1:2] == ["gpu"]:  # before anything that is not the standard library
+    from .gpu.runner import main
+
+    sys.exit(main(sys.argv[2:]))
+
+import argparse
 import time
 from pathlib import Path
 
-from . import decoding, deep, gpu, growth, machine, memory, quality, report, start, training, translation
+from . import decoding, deep, growth, machine, memory, quality, report, start, training, translation
+from .gpu import report as gpu
 from .measure import Skipped
 from .peers import OPTIMIZERS, torch
 from .workloads import CELLS

@@ -40,7 +40,8 @@ def write(folder, tables):
             out += [f"Not measured: `python -m bench {name}`.", ""]
             continue
         figures = results[name]["figures"]
-        out += [machine_line(results[name]["machine"]), ""]
+        if results[name]["machine"] is not None:  # else the table says it
+            out += [machine_line(results[name]["machine"]), ""]
         if plots is not None and hasattr(table, "draw"):
             for file, shows in table.draw(figures, plots):
                 out += [f"![{shows}](plots/{file})", ""]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -57,15 +58,21 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def simulator(monkeypatch):
-    """Without a GPU: the threads of a simulated one take turns often, and share the memory that two ask for at once.
+    """Without a GPU, what `simulating` says."""
+    from fastrnn.cuda import driver
+
+    with simulating(monkeypatch) if driver.SIMULATED else nullcontext():
+        yield
+
+
+@contextmanager
+def simulating(monkeypatch):
+    """A context for the simulator: its threads take turns often, and share the memory that two ask for at once.
 
     No memory is zero before it is written, as on a GPU: numbers are NaN there, or indices far outside.
     """
     from fastrnn.cuda import driver
 
-    if not driver.SIMULATED:
-        yield
-        return
     api, memory = (importlib.import_module(f"numba.cuda.simulator.{name}") for name in ("kernelapi", "cudadrv"))
     allocate, lock = api.FakeCUDAShared.array, threading.Lock()
 
@@ -91,8 +98,10 @@ def simulator(monkeypatch):
             monkeypatch.setattr(module, "__warningregistry__", {}, raising=False)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # it waits in busy loops
-    yield
-    sys.setswitchinterval(interval)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def _poison(array):

@@ -9,7 +9,9 @@ of stack and of static shared memory, instructions in float64 and of tensor core
 
 import importlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -75,7 +77,7 @@ def _compile(name, types, capability):
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx, encoding="utf-8")
         architecture = f"-arch=sm_{capability[0]}{capability[1]}"
-        command = [_ptxas(), "-v", architecture, str(source), "-o", str(Path(folder, "kernel.cubin"))]
+        command = [ptxas(), "-v", architecture, str(source), "-o", str(Path(folder, "kernel.cubin"))]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     patterns = {
         "registers": r"Used (\d+) registers", "stack": r"(\d+) bytes stack frame",
@@ -86,14 +88,20 @@ def _compile(name, types, capability):
     return found | {"double_precision": doubles, "tensor_cores": ptx.count("mma.sync")}
 
 
-def _ptxas():
-    import nvidia
+def ptxas():
+    """The assembler: of the packages, which fits their compiler best, of CUDA_HOME or the PATH; None without any."""
+    try:
+        import nvidia
 
-    for folder in nvidia.__path__:
+        folders = list(nvidia.__path__)
+    except ImportError:
+        folders = []
+    for folder in folders:
         for path in Path(folder).rglob("ptxas*"):
             if path.stem == "ptxas" and path.is_file():
                 return str(path)
-    raise FileNotFoundError("ptxas is not installed: it comes with the extra cuda12")
+    toolkit = os.environ.get("CUDA_HOME")
+    return (toolkit and shutil.which("ptxas", path=str(Path(toolkit, "bin")))) or shutil.which("ptxas")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import copy
 import logging
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,9 @@ from fastrnn import DeviceError, FastRNN, LanguageModel, NotFittedError, Seq2Seq
 from fastrnn.batches import Batches
 from fastrnn.cpu.recurrence import pack
 from fastrnn.cpu.workspace import Rows
-from fastrnn.cuda import driver
+from fastrnn.cuda import driver, layout
 from fastrnn.cuda.driver import cuda, to_device, to_host
-from fastrnn.cuda.layout import lay_out
+from fastrnn.cuda.layout import BatchLayouts
 from fastrnn.cuda.mirror import Mirror
 from fastrnn.ragged import Ragged, minibatches
 
@@ -224,6 +226,20 @@ class TestDevices:
     def test_auto_takes_what_is_there(self):
         assert FastRNN(**SMALL, device="auto").fit(X, Y).network_.device == "cuda"
 
+    @pytest.mark.parametrize(
+        "error, message",
+        [
+            (None, "^the compiler's library libNVVM was not found: install .* or let CUDA_HOME name a CUDA toolkit$"),
+            ("No driver\n at all", r"^no usable NVIDIA GPU or driver was found \(No driver\): install NVIDIA's driver"),
+        ],
+    )
+    def test_what_is_missing_is_told(self, error, message, monkeypatch):
+        found = SimpleNamespace(is_available=lambda: False, cuda_error=lambda: error)
+        monkeypatch.setattr(driver, "cuda", found)
+        monkeypatch.setattr(driver, "SIMULATED", False)
+        monkeypatch.setattr(driver.importlib.util, "find_spec", lambda name: name)
+        assert re.match(message, driver.problem())
+
     def test_an_unfitted_model_is_unfitted(self):
         with pytest.raises(NotFittedError):
             FastRNN(device="cuda").predict(X)
@@ -276,6 +292,32 @@ class TestKernel:
         assert len(_count._launchers) == 2
         assert to_host(found)[0] == 4
 
+    def test_more_shared_memory_is_asked_for_before_the_launch(self, monkeypatch):
+        """Once for arguments of each type; a callback of the launch must not call the driver."""
+        done = []
+
+        class Dispatcher:
+            typeof_pyval = staticmethod(type)
+
+            def compile(self, types):
+                done.append("compiled")
+                return SimpleNamespace(library=SimpleNamespace(get_cufunc=lambda: types[0].__name__))
+
+            def __getitem__(self, configuration):
+                return lambda *arguments: done.append(f"launched {configuration}")
+
+        kernel, much = driver.kernel(_count.py_func), driver.USUAL_SHARED + 1
+        kernel._dispatcher = Dispatcher()
+        monkeypatch.setattr(driver, "SIMULATED", False)
+        monkeypatch.setattr(driver, "set_shared_limit", done.append)
+        for argument in (np.float32(1), np.float32(2), np.float64(3), 1, -5, 2**63, True):
+            kernel(2, 32, argument, shared=much)
+            assert done.pop() == f"launched {((2,), 32, 0, much)}"
+        assert done[0::2] == ["compiled"] * 5
+        assert done[1::2] == ["float32", "float64", "int", "int", "bool"]
+        kernel(2, 32, 1.0, shared=driver.USUAL_SHARED)
+        assert len(done) == 11 and done.pop().startswith("launched")
+
 
 @driver.kernel
 def _count(found):
@@ -287,7 +329,7 @@ def test_the_layout_is_that_of_one_member():
     x, y = (Ragged.from_sequences(s, "x") for s in random_batch(4, [3, 1, 4, 4, 2, 1]))
     order, bounds = minibatches(x.lengths, 4)
     batches = Batches.whole(x, y, order, bounds)
-    for laid_out, first, last in zip(lay_out(*batches), bounds[:-1], bounds[1:], strict=True):
+    for laid_out, first, last in zip(BatchLayouts(*batches), bounds[:-1], bounds[1:], strict=True):
         count = laid_out.count
         rows = Rows(np.empty(count, np.int64), *(np.empty(count, np.int32) for _ in "xy"), np.zeros((1, 5), np.int64))
         segments = batches.segments
@@ -304,3 +346,14 @@ def test_the_layout_is_that_of_one_member():
         by_word = to_host(layout.by_word)[row0 : row0 + count]
         for word, begin, end in zip(words, marks[:-1], marks[1:], strict=True):
             assert by_word[begin:end].tolist() == np.flatnonzero(rows.tokens == word).tolist()
+
+
+def test_batches_are_laid_out_while_the_gpu_works_on_others(monkeypatch):
+    rows, laid_out = layout._rows, []
+    monkeypatch.setattr(layout, "_rows", lambda *arguments: laid_out.append(0) or rows(*arguments))
+    x, y = (Ragged.from_sequences(s, "x") for s in random_batch(4, [2] * 50))
+    found = []
+    for batch in BatchLayouts(*Batches.whole(x, y, *minibatches(x.lengths, 1))):
+        found.append(to_host(batch.layout.origin)[batch.row0])
+        assert len(laid_out) - len(found) < min(len(found), layout.GROUP)
+    assert sorted(found) == list(range(0, 100, 2)) and len(laid_out) == 50

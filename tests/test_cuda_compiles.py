@@ -6,11 +6,14 @@ What kernels are launched with is noted in the simulator, by one process; anothe
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from cuda_signatures import ptxas
 
 ARCHITECTURES = [("8", "0"), ("9", "0")]
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,14 +26,15 @@ DOUBLE = {"_square", "_step", "_total", "_choose", "_rank", "_average"}
 
 NOTE = """
 import json, sys
-sys.setswitchinterval(1e-5)
+from conftest import simulating
 from cuda_signatures import noted
+from pytest import MonkeyPatch
 from fastrnn import Ensemble, FastRNN, Seq2Seq
 from fastrnn.cuda import recurrence
 X, Y = [[0, 2, 1], [3], [1, 4]], [[2, 1, 1], [1], [4, 4]]
 SMALL = dict(hidden_dim=3, max_epochs=1, batch_size=2, random_state=0, device="cuda", dtype=sys.argv[2])
 launches, plan = set(), recurrence._plan
-with noted(launches):
+with MonkeyPatch.context() as patch, simulating(patch), noted(launches):
     for cell in sys.argv[3:]:
         deep = dict(num_layers=2, embedding_dim=3, dropout=0.2)
         model = FastRNN(cell, vocab_size=5, **SMALL, **deep).fit(X, Y)
@@ -91,18 +95,51 @@ def test_kernels_are_kept_as_those_of_the_cpu_are(tmp_path):
     assert told(process).split() == ["True", "None", "None", "False"]
 
 
+def test_ptxas_is_found(tmp_path, monkeypatch):
+    """In packages, in CUDA_HOME, on the PATH, in this order."""
+    folders = [tmp_path / "package", tmp_path / "toolkit" / "bin", tmp_path / "path"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "ptxas").touch(mode=0o755)
+    monkeypatch.setitem(sys.modules, "nvidia", SimpleNamespace(__path__=[str(folders[0])]))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "toolkit"))
+    monkeypatch.setenv("PATH", str(folders[2]))
+    for folder in folders:
+        assert ptxas() == str(folder / "ptxas")
+        (folder / "ptxas").unlink()
+    assert ptxas() is None
+
+
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+@pytest.mark.skipif(ptxas() is None, reason="ptxas is neither installed nor in CUDA_HOME nor on the PATH")
 @pytest.mark.parametrize("dtype, cells", [("float32", ["rnn", "lstm", "gru"]), ("float64", ["lstm"])])
 def test_nothing_spills(dtype, cells, tmp_path):
     noted, script = tmp_path / "launches.json", str(ROOT / "tests" / "cuda_signatures.py")
     told(start(["-c", NOTE, str(noted), dtype, *cells], NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1"))
-    names = {name for name, *_ in json.loads(noted.read_text())}
-    assert len(names) > 20 and any("global" in name for name in names)
-    for compiling in [start([script, str(noted), *sm], NUMBA_ENABLE_CUDASIM="0") for sm in ARCHITECTURES]:
-        found = [json.loads(line) for line in told(compiling).splitlines()]
-        assert {row["kernel"] for row in found} == names
+    launches = json.loads(noted.read_text())
+    assert len({name for name, *_ in launches}) > 20 and any("global" in name for name, *_ in launches)
+    wanted = {sm: launches for sm in ARCHITECTURES}
+    if dtype == "float32":
+        wanted[ARCHITECTURES[-1]] = with_most_rows(launches)
+    compiling = {}
+    for sm, chosen in wanted.items():
+        path = tmp_path / f"{'.'.join(sm)}.json"
+        path.write_text(json.dumps(chosen))
+        compiling[sm] = start([script, str(path), *sm], NUMBA_ENABLE_CUDASIM="0")
+    for sm, process in compiling.items():
+        found = [json.loads(line) for line in told(process).splitlines()]
+        assert {row["kernel"] for row in found} == {name for name, *_ in wanted[sm]}
         for row in found:
             check(row, row["kernel"].partition(":")[2], dtype)
+
+
+def with_most_rows(launches):
+    """The launches, and those of recurrences with as many rows a block as a GPU has, which the simulator has not."""
+    more = [
+        [re.sub(r"_\d_(\w+)$", r"_8_\1", name), *types] for name, *types in launches if "recurrence:" in name
+    ]  # fmt: skip
+    assert any("8_global" in name for name, *_ in more) and any("8_shared" in name for name, *_ in more)
+    return [*launches, *sorted({tuple(row) for row in more})]
 
 
 def check(row, name, dtype):

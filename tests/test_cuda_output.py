@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import CELLS
 
+from fastrnn import FastRNN
 from fastrnn.cuda import driver, output, product, workspace
 from fastrnn.cuda.driver import to_device, to_host
 
@@ -224,3 +226,47 @@ def test_of_equally_probable_words_the_first_is_best(monkeypatch):
         case.model, case.count, to_device(case.top), to_device(case.origin), case.row0, case.softmax, best
     )
     assert np.all(to_host(best) == 3)
+
+
+# ---- Memory for parts of sums
+
+
+HARDWARE = {"TILE": 64, "DEPTH": 16, "BUSY": 512, "LEAST": 64}  # as on a GPU, also in the simulator
+
+
+@pytest.mark.parametrize(
+    "C, H, G, N", [(65, 512, 4, 6400), (8000, 100, 3, 20_000), (33_000, 512, 4, 1120), (5, 3, 1, 2)]
+)
+def test_scratch_is_no_larger_than_products_use(C, H, G, N, monkeypatch):
+    for name, value in HARDWARE.items():
+        monkeypatch.setattr(product, name, value)
+    monkeypatch.setattr(workspace, "TILE", HARDWARE["TILE"])
+    model = SimpleNamespace(cell=SimpleNamespace(W=np.empty((2, H, G * H), "i1")), V=np.empty((C, H), "i1"))
+    block = workspace.block_tokens(C, N)
+    found = workspace._scratch(model, 0, N, block)
+    largest = 512 * 64 * 64 + max(C * H + C, G * H * (H + 1))  # of tiles that are all busy with parts
+    assert found <= largest and found * 4 < 32e6
+    for n in range(1, block + 1, 7):  # the last block of a batch may be of any size
+        assert product.scratch_size(n, H, C) <= found
+    for tokens in range(1, N, max(1, N // 50)):
+        assert product.scratch_size(H, G * H, tokens, G * H) <= found
+        assert product.scratch_size(C, H, min(tokens, block), C) <= found
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "embedding_dim": 3}], ids=["one layer", "deep"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_has_as_much_scratch_as_its_products_can_use(cell, options, monkeypatch):
+    launch, split = product._launch, []
+
+    def launched(*arguments):
+        m, n, depth, mode, scratch = (arguments[i] for i in (11, 12, 13, 17, 18))
+        if scratch is not None:
+            wanted = product.scratch_size(m, n, depth, (0, 0, m, n)[mode])
+            assert scratch.size >= wanted
+            split.append(wanted > 0)
+        launch(*arguments)
+
+    monkeypatch.setattr(product, "_launch", launched)
+    x = [[0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]
+    FastRNN(cell, 3, 18, max_epochs=1, random_state=0, device="cuda", **options).fit(x, x)
+    assert any(split)

@@ -13,6 +13,7 @@ from fastrnn.cpu.dropout import batch_key, row_key
 from fastrnn.cpu.dropout import drop as cpu_drop
 from fastrnn.cuda import driver as cuda
 from fastrnn.cuda import recurrence, stack, workspace
+from fastrnn.cuda.block import ROWS, THREADS, UNITS
 
 pytestmark = pytest.mark.usefixtures("simulator")
 
@@ -243,11 +244,37 @@ def test_batches_and_blocks(lengths):
     check(Case("gru", lengths, carried=True))
 
 
+@pytest.mark.parametrize("resident", [True, False], ids=["shared", "global"])
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_plan(cell, rows, resident, monkeypatch):
+    """A small batch has one sequence a block where a GPU has a multiprocessor for each: so the plan is forced.
+
+    The last block is not full, and there are more units, and columns of the LSTM, than a block takes at once.
+    """
+
+    def plan(tiles, W, B):
+        used.add((rows, resident))
+        return rows, resident, recurrence.shared_bytes(tiles, W, rows, resident)
+
+    used = set()
+    monkeypatch.setattr(recurrence, "_plan", plan)
+    lengths, H = ([2, 1, 1], 3) if cuda.SIMULATED else ([9, 7, 7, 4, 4, 3, 2, 2, 2, 1, 1], 70)
+    case = Case(cell, lengths, H=H, carried=True)
+    assert H > UNITS and (case.columns > THREADS or cell != "lstm")
+    W = case.model("float64")[0].cell.W
+    if recurrence.shared_bytes(recurrence.backward_tiles, W, rows, resident) > cuda.largest_shared() - recurrence.WORDS:
+        pytest.skip("a block of this GPU has less shared memory")
+    check(case)
+    assert used == {(rows, resident)}
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_weights_that_do_not_fit_into_shared_memory(cell, monkeypatch):
     case = Case(cell, [2, 2, 1], H=5, carried=True)
     fits = recurrence.backward_tiles(2, 5, case.columns) * 8 + recurrence.WORDS
     monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
+    monkeypatch.setattr(recurrence, "multiprocessors", lambda: 2)  # a GPU may have one for every sequence
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (2, False)
     check(case)
 
@@ -256,6 +283,7 @@ def test_fewer_sequences_a_block_where_their_rows_do_not_fit(monkeypatch):
     case = Case("rnn", [2, 2, 1], H=5)
     fits = recurrence.backward_tiles(1, 5, 5) * 8 + recurrence.WORDS
     monkeypatch.setattr(recurrence, "largest_shared", lambda: fits)
+    monkeypatch.setattr(recurrence, "multiprocessors", lambda: 2)
     assert recurrence._plan(recurrence.backward_tiles, case.model("float64")[0].cell.W, 3)[:2] == (1, False)
     check(case)
 

@@ -111,10 +111,12 @@ def columns_product(rows, resident):
                 total[r], below[r] = zero, zero
                 if r < n:
                     below[r] = U[at(words[r]), at(column)] + bias if embedded else gates[layer, at(row + r), at(column)]
-            for k in range(H):
+            k = 0
+            while k < H:  # over a range the compiler would take k for signed, and keep fewer loads on their way
                 w = weight(W, layer, tile, tiles, stride, k, column)
                 for r in range(rows):
                     total[r] += w * tile[at(left + r * H + k)]
+                k += 1
             for r in range(rows):
                 tile[at(a + r * columns + column)] = total[r] + below[r]
         cuda.syncthreads()

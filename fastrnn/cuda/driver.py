@@ -80,6 +80,8 @@ class Kernel:
         blocks = blocks if isinstance(blocks, tuple) else (blocks,)
         if min(blocks) < 1:
             return
+        if shared > USUAL_SHARED and not SIMULATED:
+            self._allow_shared(arguments)
         launcher = self._launchers.get((blocks, threads, shared))
         if launcher is None or SIMULATED:  # there all launchers are one object
             if len(self._launchers) == MOST_LAUNCHERS:
@@ -87,27 +89,42 @@ class Kernel:
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
                 launcher = self._launchers[blocks, threads, shared] = self._dispatcher[blocks, threads, 0, shared]
-            if shared > USUAL_SHARED and not SIMULATED:
-                launcher.pre_launch_callbacks.append(self._allow_shared)
         launcher(*arguments)
 
-    def _allow_shared(self, compiled, launcher):
-        """Let the kernel, compiled for some types, have all shared memory that there is; the driver wants to be asked.
+    @staticmethod
+    def key(arguments):
+        """What tells apart arguments for which different machine code is compiled; cheaper than their Numba types."""
+        return tuple(
+            (a.dtype, a.ndim) if hasattr(a, "dtype") else (type(a), isinstance(a, int) and a.bit_length() > 63)
+            for a in arguments
+        )
+
+    def compile(self, arguments):
+        """Compile it for the types of these arguments, or load it from disk, and return that; simulated, do nothing."""
+        if not SIMULATED:
+            return self._dispatcher.compile(tuple(map(self._dispatcher.typeof_pyval, arguments)))
+
+    def _allow_shared(self, arguments):
+        """Let the kernel for these arguments have all shared memory that there is; the driver wants to be asked.
 
         Not what a launch needs: the driver knows the last number only, so a smaller one would fail a larger launch.
         """
-        if compiled in self._allowed:
-            return
-        from cuda.bindings import driver
+        key = self.key(arguments)
+        if key not in self._allowed:
+            set_shared_limit(self.compile(arguments).library.get_cufunc())
+            self._allowed.add(key)
 
-        function = compiled.library.get_cufunc()
-        dynamic = largest_shared() - function.attrs.shared
-        wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        handle = driver.CUkernel(int(function.handle))
-        (error,) = driver.cuKernelSetAttribute(wanted, dynamic, handle, driver.CUdevice(function.device.id))
-        if error != driver.CUresult.CUDA_SUCCESS:
-            raise DeviceError(f"the GPU refuses {dynamic} bytes of shared memory: {error.name}")
-        self._allowed.add(compiled)
+
+def set_shared_limit(function):
+    """Let a compiled kernel, as Numba has loaded it, have all dynamic shared memory that there is."""
+    from cuda.bindings import driver
+
+    dynamic = largest_shared() - function.attrs.shared
+    wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    handle = driver.CUkernel(int(function.handle))
+    (error,) = driver.cuKernelSetAttribute(wanted, dynamic, handle, driver.CUdevice(function.device.id))
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise DeviceError(f"the GPU refuses {dynamic} bytes of shared memory: {error.name}")
 
 
 def _cached(function):
@@ -169,7 +186,11 @@ def problem():
     if importlib.util.find_spec("numba_cuda") is None:
         return f"numba-cuda is not installed: {INSTALL}"
     if not cuda.is_available():
-        return f"no usable NVIDIA GPU or driver was found ({_reason()}): install NVIDIA's driver, or {INSTALL}"
+        error = cuda.cuda_error()
+        if error is None:  # the driver is fine
+            return f"the compiler's library libNVVM was not found: {INSTALL}, or let CUDA_HOME name a CUDA toolkit"
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        return f"no usable NVIDIA GPU or driver was found ({reason}): install NVIDIA's driver, or {INSTALL}"
     try:
         return _too_old(OLDEST)
     except Exception as error:  # it makes a context, which a GPU that is full or another's refuses
@@ -185,11 +206,6 @@ def _too_old(oldest):
     capability = tuple(cuda.get_current_device().compute_capability)
     found, expected = (".".join(map(str, version)) for version in (capability, oldest))
     return f"the GPU has compute capability {found}, expected at least {expected}" if capability < oldest else None
-
-
-def _reason():
-    error = cuda.cuda_error()
-    return str(error).strip().splitlines()[0] if error else "no reason given"
 
 
 def empty(shape, dtype):
@@ -230,3 +246,33 @@ def copy_of(array):
     if array.size:
         target.copy_to_device(array)
     return target
+
+
+class Upload:
+    """Memory on the device that is filled piece after piece, without waiting for the kernels before.
+
+    A copy of ordinary memory would wait for them; the pieces are copied from page-locked memory, in the kernels' own
+    stream. It must be kept until they have been, as they have once an array has come back to the host.
+
+    Parameters
+    ----------
+    size : int
+        Elements of all pieces, at most.
+    dtype : dtype
+    """
+
+    def __init__(self, size, dtype):
+        self._host, self._device, self._end = cuda.pinned_array(size, dtype), empty(size, dtype), 0
+
+    def put(self, array):
+        """A copy of an array (n,), n > 0, on the device, as the next piece."""
+        first, self._end = self._end, self._end + len(array)
+        source, target = self._host[first : self._end], self._device[first : self._end]
+        source[:] = array
+        target.copy_to_device(source, stream=0 if SIMULATED else cuda.default_stream())
+        return target
+
+
+def synchronize():
+    """Wait until all that was launched is done."""
+    cuda.synchronize()

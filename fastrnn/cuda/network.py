@@ -9,8 +9,8 @@ from ..network import Network
 from ..pair_network import PairNetwork
 from . import beam, passes, workspace
 from .decode import Streams, draw
-from .driver import copy_of, empty, to_device, to_host
-from .layout import lay_out
+from .driver import copy_of, empty, synchronize, to_device, to_host
+from .layout import BatchLayouts
 from .mirror import Mirror
 
 
@@ -82,12 +82,16 @@ class CudaNetwork(Network):
 
     def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):
         """Train on batches, see `fastrnn.cuda.passes.train_pass`; returns what `Network.train` does."""
+        laid_out, start = BatchLayouts(*batches), batches.segments.start
+        return self.train_laid_out(laid_out, start, work, gradient, optimizer, truncate, scale)
+
+    def train_laid_out(self, laid_out, start, work, gradient, optimizer, truncate, scale=0.0):
+        """The same of an iterable of `workspace.Batch`, and what the sequences of each start from."""
         model, U = self.on_device(write=optimizer.rule != NONE)
         side = passes.Side(model, U, gradient, *moments_of(optimizer)[0], work)
-        laid_out = lay_out(batches.segments, batches.ids, batches.bounds)
-        run = passes.Run(optimizer, truncate, scale, batches.count)
+        run = passes.Run(optimizer, truncate, scale, len(start))
         try:
-            passes.train_pass(side, laid_out, batches.segments.start, run)
+            passes.train_pass(side, laid_out, start, run)
         finally:  # batches that were launched before a Ctrl-C count
             done = run.finish()
         return done
@@ -117,8 +121,9 @@ class CudaNetwork(Network):
             target.copy_to_device(source)
 
     def run(self, team, kernel, batches, work, *out):
-        laid_out = lay_out(batches.segments, batches.ids, batches.bounds)
+        laid_out = BatchLayouts(*batches)
         kernel(*self.on_device(), laid_out, batches.segments.start, work, *out)
+        synchronize()  # before the rows may go
 
     def draw(self, prompt, state, count, max_length, rule, rng):
         """Draw from `count` streams that continue a prompt, see `fastrnn.cuda.decode.draw`."""
@@ -157,7 +162,7 @@ class CudaPairNetwork(PairNetwork):
             self.networks, gradients, moments_of(optimizer), works, (batches.encoder, batches.decoder), strict=True
         ):
             sides.append(passes.Side(*network.on_device(write), gradient, *moments, work))
-            laid_out.append(lay_out(side.segments, side.ids, bounds))
+            laid_out.append(BatchLayouts(side.segments, side.ids, bounds))
         run = passes.Run(optimizer, -1, scale, last - first)
         places = to_device(batches.places[bounds[0] : bounds[-1]].astype(np.int32))
         try:

@@ -83,7 +83,7 @@ def train_pass(side, batches, start, run):
     ----------
     side : Side
         The parameters and moments are overwritten; the gradient is that of the last batch.
-    batches : list of workspace.Batch
+    batches : iterable of workspace.Batch
     start : int8 array, on the host
         What each batch's sequences start from, see `cpu.workspace`.
     run : Run
@@ -107,7 +107,7 @@ def train_pairs(encoder, decoder, sources, targets, places, run):
     Parameters
     ----------
     encoder, decoder : Side
-    sources, targets : lists of workspace.Batch
+    sources, targets : iterables of workspace.Batch
         Batch b of each has the same pairs.
     places : int32 array, on the device
         At which place of its batch the encoder has the source of each target, batch after batch.

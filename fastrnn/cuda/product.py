@@ -140,6 +140,15 @@ def _split(tiles, depth, room):
     return max(1, -(-depth // share)), share
 
 
+def scratch_size(m, n, depth, extra=0):
+    """Elements of scratch that let sums of `depth` terms be split as much as pays; 0 where that is not at all.
+
+    C has m rows and n columns; `extra` are the elements of a vector that receives sums besides.
+    """
+    parts, _ = _split(-(-m // TILE) * -(-n // TILE), depth, BUSY)
+    return parts * (m * n + extra) if parts > 1 else 0
+
+
 def _kernel(name, prepare, multiply, keep):
     """The kernel of that name in this file.
 

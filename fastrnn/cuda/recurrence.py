@@ -178,22 +178,30 @@ def sequences_of_a_block(B):
     return next((rows for rows in ROWS if rows >= wanted), ROWS[-1])
 
 
+def shared_bytes(tiles, W, rows, resident):
+    """Bytes of a block's shared memory, for `rows` sequences, with W or without."""
+    _, H, columns = W.shape
+    return (tiles(rows, H, columns) + (H * row_stride(columns) if resident else 0)) * W.dtype.itemsize
+
+
 def _plan(tiles, W, B):
     """Sequences of a block, whether W fits into its shared memory, and how many bytes of it there are."""
-    (_, H, columns), size, most = W.shape, W.dtype.itemsize, largest_shared() - WORDS
-    rows = sequences_of_a_block(B)
-    while rows > 1 and tiles(rows, H, columns) * size > most:
+    most, rows = largest_shared() - WORDS, sequences_of_a_block(B)
+
+    def fits(rows, resident):
+        return shared_bytes(tiles, W, rows, resident) <= most
+
+    while rows > 1 and not fits(rows, False):
         rows //= 2
-    usual, resident = tiles(rows, H, columns) * size, (tiles(rows, H, columns) + H * row_stride(columns)) * size
-    if usual > most:
+    if not fits(rows, False):
         raise DeviceError(
-            f"hidden_dim: {H} units need {usual:,} bytes of a block's shared memory, the GPU has {most:,}: lower it"
+            f"hidden_dim: {W.shape[1]} units need {shared_bytes(tiles, W, rows, False):,} bytes of a block's shared "
+            f"memory, the GPU has {most:,}: lower it"
         )
-    if resident <= most:
-        return rows, True, resident
-    if rows == 1 and ROWS[1] <= most // usual:  # what is read from memory serves two as well as one
-        return ROWS[1], False, tiles(ROWS[1], H, columns) * size
-    return rows, False, usual
+    resident = fits(rows, True)
+    if not resident and rows == 1 and fits(ROWS[1], False):  # what is read from memory serves two as well as one
+        rows = ROWS[1]
+    return rows, resident, shared_bytes(tiles, W, rows, resident)
 
 
 def _own(cell):

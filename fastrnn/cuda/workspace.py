@@ -10,6 +10,7 @@ All batches of a call lie one behind the other in the arrays of `Layout`, and a 
 from typing import NamedTuple
 
 from .driver import empty
+from .product import TILE, scratch_size
 
 
 class Layout(NamedTuple):
@@ -69,7 +70,7 @@ class Softmax(NamedTuple):
 
     nll: object  # (N,): cross-entropy of each row, nats
     z: object  # (tokens of a block, C): logits, then their errors
-    part: object  # (parts, tokens of a block, H): dh of some of the words each
+    part: object  # (n,): parts of sums over words or tokens, of one product at a time
     tf32: bool = False  # of all its products
 
 
@@ -102,13 +103,21 @@ class Sizes(NamedTuple):
 # Numbers of z: 32 MB in float32, which stay in the cache of a large GPU.
 BLOCK_LOGITS = 1 << 23
 MOST_TOKENS = 4096  # of a block
-PARTS = 64  # of dh, over words
 PARTIALS = 1024  # parts of a sum, at most one a block
 
 
 def block_tokens(C, tokens):
     """Tokens whose logits are held at a time."""
     return max(1, min(tokens, BLOCK_LOGITS // max(C, 1), MOST_TOKENS))
+
+
+def _scratch(model, E, tokens, block):
+    """Elements that the split sums of any of the products of training need: E is the width of an embedding, or 0."""
+    (L, H, columns), C = model.cell.W.shape, model.V.shape[0]
+    dh = [scratch_size(n, H, C) for n in (*range(TILE, block, TILE), block)]  # fewer rows are split into more parts
+    sums = [(C, H, block, C)] + [(H, gates, tokens, gates) for gates in range(H, columns + 1, H)]
+    sums += [(width, columns, tokens) for width in (E, H if L > 1 else 0) if width > 0]
+    return max(*dh, *(scratch_size(*shape) for shape in sums))
 
 
 def allocate(model, U, sizes):
@@ -129,7 +138,7 @@ def allocate(model, U, sizes):
         final=real(L, sizes.carried, S * H), tf32=sizes.tf32,
     )  # fmt: skip
     softmax = Softmax(
-        nll=real(N), z=real(block, C), part=real(learn * PARTS, block, H), tf32=sizes.tf32
+        nll=real(N), z=real(block, C), part=real(learn * _scratch(model, E, N, block)), tf32=sizes.tf32
     )  # fmt: skip
     errors = Errors(
         dh=real(ages, learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
