@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .cpu import cache_folder
 from .cpu.gemm import product_version
-from .cpu.jit import ENABLED
+from .cpu.jit import ENABLED, EXTENSIONS
 from .cpu.output import output_layer
 from .cpu.panels import rounded_product_version
 from .cpu.stack import run_backward
@@ -30,7 +30,7 @@ work(*task)"""
 def compile_meanwhile(cell, dtype, matmul_precision="float32"):
     """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
     folder = cache_folder.FOLDER
-    if not ENABLED or folder is None or available_cores() == 1 or not _is_python(sys.executable):
+    if not ENABLED or EXTENSIONS is None or folder is None or available_cores() == 1 or not _is_python(sys.executable):
         return None
     if not os.access(folder, os.W_OK):  # what it compiled would not come here
         return None

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cpu.jit import jit
-from ..cpu.linking import flat
 from ..cpu.mathfun import tanh, tanh_slope
 from ..cpu.panels import panel_product, token_sum
+from ..cpu.views import flat
 from .interface import implement
 
 

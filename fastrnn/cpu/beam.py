@@ -24,11 +24,11 @@ from .decode import FEW, Flow, allocate_flow, feed
 from .gemm import PANEL, product
 from .gemv import matvec
 from .jit import jit, overload
-from .linking import flat
 from .mathfun import exp
 from .panels import panel_product
 from .recurrence import copy
 from .threads import meet, share
+from .views import flat
 
 GROUP = 48  # rows that go through the cell's step together: their gates stay in cache
 

@@ -118,9 +118,9 @@ def _warn_once(text):
 class KernelCache(NullCache):
     """What a dispatcher of Numba asks for a kernel before it compiles it, and gives it to afterwards."""
 
-    def __init__(self, function):
+    def __init__(self, function, prefix=""):
         module = function.__module__.removeprefix(f"{PACKAGE}.")
-        self._files = None if FOLDER is None else KernelFiles(f"{module}.{function.__qualname__}")
+        self._files = None if FOLDER is None else KernelFiles(f"{prefix}{module}.{function.__qualname__}")
 
     @property
     def cache_path(self):
@@ -163,7 +163,10 @@ def _key(sig, target_context):
     return sig, target_context.codegen().magic_tuple()
 
 
-def enable(kernel):
-    """Have a dispatcher cache what it compiles, if its function is one of those that the folder's name stands for."""
+def enable(kernel, prefix=""):
+    """Have a dispatcher cache what it compiles, if its function is one of those that the folder's name stands for.
+
+    `prefix` begins the names of its files: kernels that are compiled otherwise have another one.
+    """
     if NullCache is not object and kernel.py_func.__module__.rpartition(".")[0] in CACHED:
-        kernel._cache = KernelCache(kernel.py_func)
+        kernel._cache = KernelCache(kernel.py_func, prefix)

@@ -18,12 +18,12 @@ from .bfloat16 import two
 from .gemm import PANEL
 from .gemv import matvec
 from .jit import jit
-from .linking import flat
 from .mathfun import exp
 from .panels import panel_product
 from .recurrence import copy, embed
 from .stack import panels_of
 from .threads import meet, share
+from .views import flat
 
 # Words whose weights are summed together: the choice looks at the sums first, then into one block.
 BLOCK = 64

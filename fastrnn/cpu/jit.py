@@ -6,8 +6,7 @@ import numba
 import numba.extending
 from numba.core import event
 
-from . import cache
-from .linking import LINKED, Kernel, called_by_address
+from . import cache, trial
 
 # Sums may be reordered (or they would not vectorise), but NaN and infinity keep their meaning: the guard
 # against a diverging run relies on it.
@@ -16,6 +15,8 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 STRICT_ORDER = {"contract", "nsz"}
 
 ENABLED = not numba.config.DISABLE_JIT
+# Our extensions of Numba's compiler, or None: then all is compiled by Numba's public means.
+EXTENSIONS = trial.extensions()
 
 
 def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
@@ -29,19 +30,25 @@ def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
     function.rare = rare
     if not ENABLED:
         return function
-    kernel = Kernel(function, _flags(fastmath)) if separate is None else called_by_address(
-        function, separate, _flags(fastmath))  # fmt: skip
-    cache.enable(kernel)
+    if EXTENSIONS is None:
+        kernel = numba.njit(**_flags(fastmath))(function)
+    elif separate is None:
+        kernel = EXTENSIONS.Kernel(function, _flags(fastmath))
+    else:
+        kernel = EXTENSIONS.called_by_address(function, separate, _flags(fastmath))
+    cache.enable(kernel, "plain." if EXTENSIONS is None else "")
     return kernel
 
 
 def overload(function, *, fastmath=FASTMATH):
     """Say what kernels call for a Python function: decorates what maps the arguments' types to another function."""
-    return numba.extending.overload(function, jit_options=LINKED | _flags(fastmath))
+    options = _flags(fastmath) if EXTENSIONS is None else EXTENSIONS.LINKED | _flags(fastmath)
+    return numba.extending.overload(function, jit_options=options)
 
 
 def _flags(fastmath):
-    return {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath), "_nrt": False}
+    flags = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    return flags if EXTENSIONS is None else flags | {"_nrt": False}
 
 
 @contextmanager

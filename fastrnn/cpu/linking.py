@@ -8,16 +8,15 @@ function that a kernel calls stops before all that.
 import gc
 import itertools
 
-import numba
 from llvmlite import ir
 from numba import _dynfunc, types
 from numba.core import cgutils, codegen, compiler, lowering, typed_passes, untyped_passes
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
-from numba.extending import intrinsic
 
 from .separate import LoweringCaller, Separate
+from .views import field, view
 
 
 class _Library(codegen.JITCodeLibrary):
@@ -88,7 +87,8 @@ class _Lower(lowering.Lower):
     def _element(self, array, indices):
         """Pointer to the first element that the indices name, and the shape of all that they do."""
         builder, value = self.builder, self.loadvar(array.name)
-        lengths = cgutils.unpack_tuple(builder, builder.extract_value(value, SHAPE))
+        kind = self.typeof(array.name)
+        lengths = cgutils.unpack_tuple(builder, field(self.context, builder, kind, value, "shape"))
         offset, shape = None, []
         for length, index in itertools.zip_longest(lengths, indices):
             first = index[0] if index else None
@@ -105,47 +105,7 @@ class _Lower(lowering.Lower):
                 shape.append(builder.select(builder.icmp_signed(">", count, none), count, none))
         if shape:  # rows and slices: hidden, or LLVM would try in vain, for seconds, to simplify all addresses in them
             offset = builder.asm(ir.FunctionType(offset.type, [offset.type]), "", "=r,0", [offset], False)
-        return builder.gep(builder.extract_value(value, DATA), [offset]), shape
-
-
-# Where numba keeps things in an array's description.
-NITEMS, ITEMSIZE, DATA, SHAPE, STRIDES = range(2, 7)
-
-
-def view(context, builder, kind, data, shape):
-    """The description of a contiguous array of type `kind`."""
-    size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-    strides = [size]
-    for length in reversed(shape[1:]):
-        strides.insert(0, builder.mul(strides[0], length))
-    count = shape[0]
-    for length in shape[1:]:
-        count = builder.mul(count, length)
-    value = context.get_constant_null(kind)
-    for place, field in (
-        (NITEMS, count), (ITEMSIZE, size), (DATA, data), (SHAPE, cgutils.pack_array(builder, shape)),
-        (STRIDES, cgutils.pack_array(builder, strides)),
-    ):  # fmt: skip
-        value = builder.insert_value(value, field, place)
-    return value
-
-
-def flat(array):
-    """The elements of a contiguous array, in one dimension."""
-    return array.reshape(-1)
-
-
-@intrinsic
-def _flat(typingctx, array):
-    def codegen(context, builder, signature, args):
-        count = builder.extract_value(args[0], NITEMS)
-        return view(context, builder, signature.return_type, builder.extract_value(args[0], DATA), [count])
-
-    return array.copy(ndim=1)(array), codegen
-
-
-if not numba.config.DISABLE_JIT:
-    flat = _flat
+        return builder.gep(field(self.context, builder, kind, value, "data"), [offset]), shape
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

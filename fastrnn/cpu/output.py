@@ -23,10 +23,10 @@ from numba import types
 from . import output_bfloat16
 from .gemm import product
 from .jit import jit, overload
-from .linking import flat
 from .mathfun import exp, exponentials
 from .softmax import TOKENS, WORDS, exceeds, highest, row_length
 from .threads import meet, share
+from .views import flat
 
 
 @jit(separate=types.boolean)

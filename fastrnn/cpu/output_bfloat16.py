@@ -21,10 +21,10 @@ from numba.extending import intrinsic
 from .bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, join_scaled_rows, number, two
 from .gemm import product
 from .jit import jit, overload
-from .linking import flat
 from .mathfun import exp
 from .softmax import WORDS, exceeds, highest, row_length
 from .vector import I32, Vectors, constant, lanes_of
+from .views import flat
 
 
 def round_weights(V, first, last, work):

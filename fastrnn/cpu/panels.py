@@ -16,8 +16,8 @@ from numba.extending import intrinsic
 from .bfloat16 import join_neighbours, join_rows, numbers_in, two
 from .gemm import PANEL, product
 from .jit import jit, overload
-from .linking import flat, view
 from .vector import I32, VECTOR_BYTES, constant
+from .views import flat, view
 
 # A sum over tokens copies so many rows at a time, each row so much longer, for the cache's sake as well.
 DEPTH = 64

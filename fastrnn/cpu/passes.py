@@ -8,13 +8,13 @@ import numpy as np
 
 from .dropout import batch_key
 from .jit import jit
-from .linking import flat
 from .output import output_layer, probabilities
 from .recurrence import copy, pack, token_count
 from .softmax import TOKENS
 from .stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
 from .threads import meet, share
 from .update import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
+from .views import flat
 from .workspace import CARRIED, GIVEN
 
 

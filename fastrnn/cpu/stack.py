@@ -20,10 +20,10 @@ from ..cells.interface import layer_of, weight_gradients
 from .dropout import drop, row_key
 from .gemm import PANEL
 from .jit import jit
-from .linking import flat
 from .panels import pack_transposed, pack_weights, panel_product, rows_in, token_sum
 from .recurrence import add, backward, backward_by_age, copy, forward
 from .threads import share
+from .views import flat
 
 # Elements that are divided among members in whole cache lines.
 GRAIN = 16
