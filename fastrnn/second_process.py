@@ -12,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .cpu.cores import available_cores
 from .cpu.gemm import product_version
 from .cpu.jit import CACHE_FOLDER, ENABLED
 from .cpu.output import output_layer
 from .cpu.panels import rounded_product_version
 from .cpu.stack import run_backward
-from .cpu.threads import Team, available_cores
+from .cpu.threads import Team
 from .network import Network
 
 CODE = """import json, sys

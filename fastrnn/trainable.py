@@ -11,7 +11,7 @@ from . import storage
 from .base import Estimator, as_generator, check_bool, check_choice, check_integer, check_real
 from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
-from .cpu.threads import available_cores
+from .cpu.cores import available_cores
 from .devices import moved, product_precision, resolve
 from .history import History
 from .optimizer import OPTIMIZERS, Optimizer

@@ -15,8 +15,8 @@ PACKAGE = Path(fastrnn.__file__).parent
 # A module imports only from those before it.
 ORDER = [
     "errors", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.separate", "cpu.linking",
-    "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.threads",
-    "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack",
+    "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.cores",
+    "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack",
     "cpu.softmax", "cpu.output_bfloat16", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode",
     "cpu.pairs", "cpu.candidates", "cpu.beam", "batches", "parameters", "network", "second_process", "pair_network",
     "cuda", "cuda.driver", "cuda.workspace", "cuda.mirror", "cuda.layout", "cuda.instructions", "cuda.tensor",

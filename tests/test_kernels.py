@@ -24,10 +24,11 @@ import fastrnn
 from fastrnn import second_process
 from fastrnn.cpu import jit as jit_module
 from fastrnn.cpu import mathfun, threads
+from fastrnn.cpu.cores import available_cores
 from fastrnn.cpu.gemm import TILE_ROWS, product
 from fastrnn.cpu.output import output_layer
 from fastrnn.cpu.recurrence import pack, token_count
-from fastrnn.cpu.threads import Team, available_cores, meet, share
+from fastrnn.cpu.threads import Team, meet, share
 from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES, host_vectors
 from fastrnn.cpu.workspace import Rows
 
