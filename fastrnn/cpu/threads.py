@@ -42,9 +42,10 @@ from .jit import jit
 WORD = 16
 WAITING, ROUND, GIVEN_OUT, DONE, OWN = range(0, 5 * WORD, WORD)
 PHASE = 1 << 32
-# Waiting: so many looks, then so many more that offer the core to others, then short sleeps. A core whose member
-# sleeps is free for the one that is missing; one that is only offered is not, as schedulers see it.
-SPINS, OFFERS, SLEEP = 2000, 400, 50  # SLEEP in microseconds
+# Waiting: so many looks, which take some tens of microseconds, then so many more that offer the core to others, then
+# short sleeps. A core whose member sleeps is free for one that is missing; one that is only offered is busy to Linux,
+# and since 6.18 whoever offers it loses a whole slice of time.
+SPINS, OFFERS, SLEEP = 20_000, 20, 50  # SLEEP in microseconds
 START_SECONDS = 20  # for a thread to start
 
 logger = logging.getLogger("fastrnn")

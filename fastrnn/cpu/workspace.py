@@ -218,7 +218,8 @@ def _bfloat16_softmax(C, H, N, M, learn, real):
         nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(P, TOKENS),
         total=real(P, TOKENS), log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS),
         factor=real(P, TOKENS), scaled=twos(learn * M, tokens, H), part=real(P, learn * TOKENS, H),
-        V=twos(C, units), V_words=twos(words, H), z=real(M, WORDS * TOKENS), e_words=twos(M, WORDS // 2 * TOKENS), before=real(M, TOKENS), factors=twos(M, tokens),
+        V=twos(C, units), V_words=twos(words, H), z=real(M, WORDS * TOKENS), e_words=twos(M, WORDS // 2 * TOKENS),
+        before=real(M, TOKENS), factors=twos(M, tokens),
     )  # fmt: skip
 
 
