@@ -24,8 +24,8 @@ ORDER = [
     "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack", "cuda.output", "cuda.update", "cuda.passes",
     "cuda.rows", "cuda.choice", "cuda.candidates", "cuda.decode", "cuda.beam", "cuda.network", "devices", "storage",
     "optimizer", "history", "schedules", "checkpoint", "tasks", "training", "trainable", "decoding", "beam_search",
-    "estimator", "seq2seq", "translator", "compilation", "language_model", "surprisal", "drawing", "plotting", "arguments",
-    "console", "model_files", "pictures", "cli_train", "cli_translate", "cli",
+    "estimator", "seq2seq", "translator", "compilation", "language_model", "surprisal", "drawing", "plotting",
+    "arguments", "console", "model_files", "pictures", "cli_train", "cli_translate", "cli",
 ]  # fmt: skip
 
 
