@@ -430,10 +430,10 @@ class OneByOne(Team):
 @pytest.mark.parametrize("size", [2, 3])
 def test_who_does_a_part_does_not_count(size, monkeypatch):
     """Members that come when all is done change nothing: the same bits."""
-    x, y = random_batch(1500, [9, 5, 5, 2, 1, 30, 30] * 3)
+    x, y = random_batch(2000, [9, 5, 5, 2, 1, 30, 30] * 3)
 
     def results():
-        model = make_model("rnn", 1500, 5, dtype="float64", n_threads=size, max_epochs=2, batch_size=4)
+        model = make_model("rnn", 2000, 5, dtype="float64", n_threads=size, max_epochs=2, batch_size=4)
         model.fit(x, y)
         pairs = Seq2Seq("rnn", 3, max_epochs=2, random_state=0, n_threads=size, batch_size=4).fit(x, y)
         sides = (model.network_, *pairs.network_.networks)
