@@ -53,8 +53,8 @@ def busy(count):
 
 ABOUT = """
 Tokens a second of training ({cell}, SGD with clipping, C = 8,000, H = 100, batches of 32 sentences, float32) while so
-many other programs do nothing but use a core each; medians of {repeats} rounds, the numbers of threads in turn. More
-threads should nowhere be slower than one.
+many other programs do nothing but use a core each; medians of {repeats} rounds, the numbers of threads in turn. As
+many threads as cores should nowhere be slower than one.
 """.strip()
 
 
