@@ -20,20 +20,20 @@ import argparse
 import time
 from pathlib import Path
 
-from . import decoding, deep, growth, machine, memory, quality, report, start, training, translation
+from . import busy, decoding, deep, growth, machine, memory, quality, report, start, training, translation
 from .gpu import report as gpu
 from .measure import Skipped
 from .peers import OPTIMIZERS, torch
 from .workloads import CELLS
 
 TABLES = {
-    "training": training, "decoding": decoding, "growth": growth, "memory": memory, "start": start, "quality": quality,
-    "deep": deep, "translation": translation, "gpu": gpu,
+    "training": training, "decoding": decoding, "growth": growth, "busy": busy, "memory": memory, "start": start,
+    "quality": quality, "deep": deep, "translation": translation, "gpu": gpu,
 }  # fmt: skip
 
 
 def parse():
-    from fastrnn.cpu.threads import available_cores
+    from fastrnn.cpu.cores import available_cores
 
     parser = argparse.ArgumentParser(
         "python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -19,7 +19,7 @@ def facts(options, torch_present):
     """{what: value} of everything a figure depends on; `busy` says whether other programs ran at the start."""
     from llvmlite import binding
 
-    from fastrnn.cpu.threads import available_cores
+    from fastrnn.cpu.cores import available_cores
 
     load = cores_in_use()
     packages = [name for name in PACKAGES if name != "torch" or torch_present]

@@ -104,7 +104,8 @@ class FastRNN(Trainable):
         off by 1e-4 to 5e-4 of their norm in tf32, by 1e-3 to 1e-2 in bfloat16. `predict`, `predict_proba` and what is
         drawn are not rounded. Files do not hold it.
     n_threads : int, optional
-        By default the cores this process may use.
+        By default the cores this process may use: those of its affinity, at most as many as its container's CPU quota
+        pays for, and on a Mac the performance cores. Where the system starts fewer, that is logged once.
     random_state : int, numpy.random.Generator or RandomState, optional
         Seeds the initial weights and the order of the batches. Same seed, machine and number of threads:
         same numbers.

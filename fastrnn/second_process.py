@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 
 from .cpu import cache_folder
+from .cpu.cores import available_cores
 from .cpu.gemm import product_version
 from .cpu.jit import ENABLED, EXTENSIONS
 from .cpu.output import output_layer
 from .cpu.panels import rounded_product_version
 from .cpu.stack import run_backward
-from .cpu.threads import Team, available_cores
+from .cpu.threads import Team
 from .network import Network
 
 CODE = """import json, sys

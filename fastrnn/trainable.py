@@ -12,7 +12,7 @@ from .base import Estimator
 from .cells import CELLS
 from .checkpoint import Checkpoint, fingerprint, read
 from .checkpoint_lock import reserved
-from .cpu.threads import available_cores
+from .cpu.cores import available_cores
 from .devices import DEVICES, MATMUL_PRECISIONS, moved, product_precision, resolve
 from .history import History
 from .network import INITS, unallocated

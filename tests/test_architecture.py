@@ -15,19 +15,19 @@ PACKAGE = Path(fastrnn.__file__).parent
 # A module imports only from those before it.
 ORDER = [
     "errors", "validation", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.aliases",
-    "cpu.separate", "cpu.linking", "cpu.vector", "cpu.cache_folder", "cpu.cache", "cpu.jit", "cpu.bfloat16",
-    "cpu.mathfun", "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm",
-    "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.softmax", "cpu.output_bfloat16",
-    "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.candidates", "cpu.beam",
-    "batches", "parameters", "network", "second_process", "pair_network", "cuda", "cuda.driver", "cuda.mirror",
-    "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.workspace", "cuda.layout", "cuda.dropout", "cuda.mathfun",
-    "cuda.block", "cuda.cells.rnn", "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack",
-    "cuda.output", "cuda.update", "cuda.passes", "cuda.rows", "cuda.choice", "cuda.candidates", "cuda.decode",
-    "cuda.beam", "cuda.network", "devices", "output_files", "storage", "optimizer", "history", "schedules",
-    "checkpoint", "checkpoint_lock", "interruption", "progress", "tasks", "training", "trainable", "decoding",
-    "beam_search", "estimator", "bleu", "seq2seq", "unknown_words", "translator", "compilation", "language_model",
-    "surprisal", "drawing", "plotting", "arguments", "console", "output_paths", "streams", "model_files", "pictures",
-    "cli_train", "cli_translate", "cli",
+    "cpu.views", "cpu.separate", "cpu.linking", "cpu.vector", "cpu.cache_folder", "cpu.cache", "cpu.trial", "cpu.jit",
+    "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.cores", "cpu.threads", "cells.interface",
+    "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.softmax",
+    "cpu.output_bfloat16", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode", "cpu.pairs",
+    "cpu.candidates", "cpu.beam", "batches", "parameters", "network", "second_process", "pair_network", "cuda",
+    "cuda.driver", "cuda.mirror", "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.workspace", "cuda.layout",
+    "cuda.dropout", "cuda.mathfun", "cuda.block", "cuda.cells.rnn", "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells",
+    "cuda.recurrence", "cuda.stack", "cuda.output", "cuda.update", "cuda.passes", "cuda.rows", "cuda.choice",
+    "cuda.candidates", "cuda.decode", "cuda.beam", "cuda.network", "devices", "output_files", "storage", "optimizer",
+    "history", "schedules", "checkpoint", "checkpoint_lock", "interruption", "progress", "tasks", "training",
+    "trainable", "decoding", "beam_search", "estimator", "bleu", "seq2seq", "unknown_words", "translator",
+    "compilation", "language_model", "surprisal", "drawing", "plotting", "arguments", "console", "output_paths",
+    "streams", "model_files", "pictures", "cli_train", "cli_translate", "cli",
 ]  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def test_imports_go_upwards(name):
 
 def test_the_imports_are_found():
     assert own_imports("estimator") >= {"validation", "decoding", "devices", "trainable"}
-    assert own_imports("cells.rnn") == {"cpu.jit", "cpu.linking", "cpu.mathfun", "cpu.panels", "cells.interface"}
+    assert own_imports("cells.rnn") == {"cpu.jit", "cpu.views", "cpu.mathfun", "cpu.panels", "cells.interface"}
     assert "cpu.passes" in own_imports("network")
     assert "ragged" in own_imports("vocabulary")
     inner = ast.parse("def f():\n    from .cpu import passes\n    import fastrnn.text")

@@ -288,8 +288,11 @@ class TestGradients:
         assert np.isnan(loss) and np.isnan(found["V"]).all()
 
 
-def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13):
-    """dV, dh and nll of the output layer, of states with `wider` more columns that are NaN."""
+def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13, running=None):
+    """dV, dh and nll of the output layer, of states with `wider` more columns that are NaN.
+
+    `running`: how many of the members there are at all.
+    """
     model = make_model("rnn", C, H, 0, dtype="float32", matmul_precision=precision).network_
     rng = np.random.default_rng(0)
     state = np.full((tokens, H + wider), np.nan, f4)
@@ -303,7 +306,7 @@ def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13):
             member, members, None, V, c, tokens, state, targets, work.softmax, dV, dc, dh, f4(1), f4(1), False
         )
 
-    threads = [threading.Thread(target=run, args=(member,)) for member in range(members)]
+    threads = [threading.Thread(target=run, args=(member,)) for member in range(running or members)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -311,22 +314,51 @@ def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13):
     return dV, dh, work.softmax.nll
 
 
+class Phases:
+    """`next_part` and `end_phase` in plain Python, with a member that is often late."""
+
+    def __init__(self, members, late):
+        self.changed, self.own = threading.Condition(), [0] * members
+        self.phase, self.given, self.done, self.late = 0, 0, 0, late
+
+    def next_part(self, member, size, barrier, parts, part):
+        if member == self.late:
+            time.sleep(0.02)
+        with self.changed:
+            if part == parts:
+                self.phase, self.given, self.done = self.phase + 1, 0, 0
+                self.changed.notify_all()
+                return -1
+            if part >= 0:
+                self.done += 1
+                if self.done == parts:
+                    return parts
+            if self.phase != self.own[member] or self.given == parts:
+                return -1
+            self.given += 1
+            return self.given - 1
+
+    def end_phase(self, member, size, barrier):
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.phase > self.own[member], 60)
+            self.own[member] += 1
+
+
 @pytest.mark.skipif(COMPILED, reason="the output layer is called as plain Python")
 class TestOutputLayer:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-    def test_a_member_that_is_late(self, precision, monkeypatch):
-        """What it still reads of a block is not overwritten by the next block of the others."""
-        tokens = 2 * output.TOKENS + 7
-        alone = output_layer_gradients(precision, tokens)
-        barrier, sum_parts = threading.Barrier(2, timeout=60), output._sum_parts
-
-        def late(member, *arguments):
-            time.sleep(0.3 * member)
-            sum_parts(member, *arguments)
-
-        monkeypatch.setattr(output, "meet", lambda *_: barrier.wait())
-        monkeypatch.setattr(output, "_sum_parts", late)
-        for found, expected in zip(output_layer_gradients(precision, tokens, 2), alone, strict=True):
+    @pytest.mark.parametrize("late", [0, 1])
+    def test_a_member_that_is_late(self, precision, late, monkeypatch):
+        """It changes nothing of what the others did without it, and gives what would come of one member only."""
+        tokens, results = 2 * output.TOKENS + 7, []
+        for running in (1, 2):
+            phases = Phases(2, late if running == 2 else None)
+            monkeypatch.setattr(output, "next_part", phases.next_part)
+            monkeypatch.setattr(output, "end_phase", phases.end_phase)
+            results.append(output_layer_gradients(precision, tokens, 2, running=running))
+        monkeypatch.undo()
+        for alone, found, expected in zip(*results, output_layer_gradients(precision, tokens), strict=True):
+            np.testing.assert_array_equal(found, alone)
             assert np.linalg.norm(found - expected) < ROUNDING * np.linalg.norm(expected)
 
     @pytest.mark.parametrize("H", [8, 9])

@@ -1,5 +1,6 @@
 """The kernels' own contracts: products, packing, teams of threads, and how they are compiled."""
 
+import _thread
 import importlib.util
 import json
 import os
@@ -7,6 +8,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,22 +16,24 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 import pytest
-from conftest import COMPILED, examples, run_python
+from conftest import COMPILED, examples, make_model, random_batch, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import second_process
-from fastrnn.cpu import cache_folder, threads
+from fastrnn import Seq2Seq, network, second_process, training
+from fastrnn.cpu import cache_folder, cores, threads
 from fastrnn.cpu import jit as jit_module
+from fastrnn.cpu.cores import available_cores, cpu_quota
 from fastrnn.cpu.gemm import TILE_ROWS, product
 from fastrnn.cpu.output import output_layer
 from fastrnn.cpu.recurrence import pack, token_count
-from fastrnn.cpu.threads import Team, available_cores, meet, share
+from fastrnn.cpu.threads import Team, end_phase, meet, next_part, share
 from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES, host_vectors
 from fastrnn.cpu.workspace import Rows
 
 PACKAGE = Path(fastrnn.__file__).parent
+START_NEW_THREAD = _thread.start_new_thread
 
 
 @numba.njit
@@ -218,8 +222,8 @@ class TestTeam:
         wait, calls = threads.wait, []
 
         def interrupted(futures):
-            calls.append(futures)
-            if len(calls) == 1:
+            if len(futures) > 1 and not calls:  # the kernel is compiled, and runs
+                calls.append(futures)
                 signal.raise_signal(signal.SIGINT)
             return wait(futures)
 
@@ -231,14 +235,244 @@ class TestTeam:
                     team.run(rounds, values, sums)
             assert (sums[-1] > 0).all() and team.barrier[0] == 0
 
-    def test_its_threads_end(self):
-        before = threading.active_count()
-        with Team(3) as team:
-            team.run(sign_up, np.zeros(3, np.int64))
-        assert threading.active_count() == before
+    def test_ctrl_c_while_a_kernel_compiles(self, monkeypatch):
+        def interrupted(futures):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
 
-    def test_cores(self):
+        with Team(2) as team:
+            monkeypatch.setattr(threads, "wait", interrupted)
+            out = np.zeros(2, np.int64)
+            with pytest.raises(KeyboardInterrupt):
+                team.run(sign_up, out)
+            assert out.tolist() == [0, 0]
+            team.run(sign_up, out)
+            assert out.tolist() == [2, 2]
+
+    def test_its_threads_end(self):
+        before = _thread._count()
+        with Team(3) as team:
+            assert _thread._count() == before + 3
+            team.run(sign_up, np.zeros(3, np.int64))
+        assert _thread._count() == before
+
+
+@numba.njit(nogil=True)
+def phases(member, size, barrier, parts, who, seen):
+    """Phase p has `parts[p]` parts: counts who does each, and what the closing sees of them."""
+    for p in range(len(parts)):
+        part = next_part(member, size, barrier, parts[p], -1)
+        while part >= 0:
+            if part < parts[p]:
+                who[p, part] += 1
+            else:
+                seen[p] += who[p, : parts[p]].sum()
+            part = next_part(member, size, barrier, parts[p], part)
+        end_phase(member, size, barrier)
+        if p > 0 and who[p].sum() < parts[p]:  # the phase has ended before its parts
+            seen[p] = -1
+
+
+@pytest.mark.compiled
+class TestPhases:
+    PARTS = np.random.default_rng(0).integers(1, 12, 500)
+
+    @pytest.mark.parametrize("size", [1, 2, 5, 20])
+    def test_every_part_is_done_once_and_the_closing_after_all(self, size):
+        with Team(size) as team:
+            for _ in range(3):
+                who, seen = np.zeros((len(self.PARTS), 12), np.int64), np.zeros(len(self.PARTS), np.int64)
+                team.run(phases, self.PARTS, who, seen)
+                assert (who == (np.arange(12) < self.PARTS[:, None])).all() and (seen == self.PARTS).all()
+
+    def test_nobody_waits_for_a_member(self):
+        barrier = np.zeros_like(Team(1).barrier).repeat(3)
+        who, seen = np.zeros((len(self.PARTS), 12), np.int64), np.zeros(len(self.PARTS), np.int64)
+        for member in (1, 0, 2):  # two of them when all is done
+            phases(member, 3, barrier, self.PARTS, who, seen)
+            assert (who == (np.arange(12) < self.PARTS[:, None])).all() and (seen == self.PARTS).all()
+
+
+class OneByOne(Team):
+    """A team whose last member does all the work, and only then the others come: as late as can be."""
+
+    def run(self, kernel, *args):
+        if self.size == 1 or kernel.__name__ not in ("train_pass", "score_pass", "predict_pass", "train_pairs"):
+            return super().run(kernel, *args)
+        self.barrier[:] = 0
+        for member in range(self.size - 1, -1, -1):
+            kernel(member, self.size, self.barrier, *args)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("size", [2, 3])
+def test_who_does_a_part_does_not_count(size, monkeypatch):
+    """Members that come when all is done change nothing: the same bits."""
+    x, y = random_batch(2000, [9, 5, 5, 2, 1, 30, 30] * 3)
+
+    def results():
+        model = make_model("rnn", 2000, 5, dtype="float64", n_threads=size, max_epochs=2, batch_size=4)
+        model.fit(x, y)
+        pairs = Seq2Seq("rnn", 3, max_epochs=2, random_state=0, n_threads=size, batch_size=4).fit(x, y)
+        sides = (model.network_, *pairs.network_.networks)
+        return [
+            *(array for network in sides for array in (network.model.dense, network.U)), np.array(model.loss_curve_),
+            np.array(pairs.loss_curve_), *model.predict(x), *model.score_samples(x, y)[:, None],
+            *model.gradients(x, y)[1].values(),
+        ]  # fmt: skip
+
+    expected = results()
+    for module in (network, training):
+        monkeypatch.setattr(module, "Team", OneByOne)
+    for a, b in zip(results(), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def refuse_after(count, error):
+    """`_thread.start_new_thread` that starts so many threads."""
+    started = []
+
+    def refuse(function, args):
+        if len(started) == count:
+            raise error
+        started.append(START_NEW_THREAD(function, args))
+
+    return refuse
+
+
+@pytest.mark.compiled
+class TestThreadsThatCannotStart:
+    @pytest.mark.parametrize("started, error", [(0, RuntimeError), (1, MemoryError), (2, RuntimeError)])
+    def test_fewer_are_used_and_that_is_said_once(self, started, error, monkeypatch, caplog):
+        x, y = random_batch(30, [9, 5, 5, 2, 1])
+        model = make_model("rnn", 30, 4, n_threads=max(1, started))
+        expected = model.loss(x, y)
+        threads._tell_fewer.cache_clear()
+        with caplog.at_level("WARNING", "fastrnn"):
+            for _ in range(2):
+                with monkeypatch.context() as patch:
+                    patch.setattr(threads._thread, "start_new_thread", refuse_after(started, error("no thread")))
+                    with Team(4) as team:
+                        assert team.size == max(1, started)
+                    patch.setattr(threads._thread, "start_new_thread", refuse_after(started, error("no thread")))
+                    assert model.set_params(n_threads=4).loss(x, y) == expected
+        (line,) = caplog.messages
+        assert line.startswith("n_threads=4: the system started ") and f"so {max(1, started)} " in line
+
+    def test_a_thread_that_does_not_come(self, monkeypatch, caplog):
+        before = _thread._count()
+        functions = []
+        monkeypatch.setattr(threads._thread, "start_new_thread", lambda function, args: functions.append(function))
+        monkeypatch.setattr(threads, "START_SECONDS", 0.01)
+        with Team(2) as team:
+            out = np.zeros(2, np.int64)
+            team.run(sign_up, out)
+            assert (team.size, out.tolist()) == (1, [1, 0]) and len(functions) == 1
+        START_NEW_THREAD(functions[0], ())  # it comes too late, and ends
+        deadline = time.monotonic() + 60
+        while _thread._count() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert _thread._count() == before
+
+
+LIMITED = """
+import logging, os, resource, sys
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+from fastrnn import FastRNN
+model = FastRNN("rnn", 3, 5, max_epochs=0, random_state=0, n_threads=1).fit([[0, 2, 3], [0, 3]], [[2, 3, 1], [3, 1]])
+expected = model.loss([[0, 1]], [[1, 2]])
+model.set_params(n_threads=2).loss([[0, 1]], [[1, 2]])
+if LIMIT == "memory":
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 100 * 2**20,) * 2)
+else:
+    if os.getuid() == 0:  # whom no limit binds
+        os.setuid(54321)
+    resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))
+assert abs(model.set_params(n_threads=200).loss([[0, 1]], [[1, 2]]) - expected) < 1e-6
+"""
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits as Linux has them")
+@pytest.mark.parametrize("limit", ["memory", "processes"])
+def test_a_limit_on_memory_or_processes(limit):
+    out = run_python(LIMITED.replace("LIMIT", repr(limit), 1), PACKAGE.parent)
+    assert out.startswith("n_threads=200: the system started ") and out.count("\n") == 1
+
+
+def control_groups(root, groups, mounts, files):
+    """A made-up /proc/self and control groups below `root`."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    lines = [f"31 23 0:28 {top} {point} rw,relatime shared:9 - {kind} cgroup {options}\n"
+             for top, point, kind, options in mounts]  # fmt: skip
+    (root / "proc/self/mountinfo").write_text("23 1 0:2 / / rw - ext4 /dev/vda rw\n" + "".join(lines))
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+V1 = [("/", "/sys/fs/cgroup/cpu,cpuacct", "cgroup", "rw,cpu,cpuacct"),
+      ("/", "/sys/fs/cgroup/cpuset", "cgroup", "rw,cpuset")]  # fmt: skip
+V2 = [("/", "/sys/fs/cgroup", "cgroup2", "rw,nsdelegate")]
+
+
+class TestCores:
+    def test_of_this_machine(self):
         assert 1 <= available_cores() <= os.cpu_count()
+
+    @pytest.mark.parametrize(
+        "groups, mounts, files, quota",
+        [
+            ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
+            ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
+            ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "nonsense"}, None),
+            ("0::/\n", V2, {}, None),
+            ("0::/\n", [], {"sys/fs/cgroup/cpu.max": "1 1"}, None),
+            # Nested: the smallest counts, wherever it is.
+            ("0::/a/b c\n", V2, {"sys/fs/cgroup/a/b c/cpu.max": "max 100000", "sys/fs/cgroup/a/cpu.max": "20000 10000",
+                                 "sys/fs/cgroup/cpu.max": "300000 100000"}, 2),
+            ("0::/a/b\n", V2, {"sys/fs/cgroup/a/b/cpu.max": "50000 100000", "sys/fs/cgroup/a/cpu.max": "2 1"}, 0.5),
+            # What is mounted begins at the container's own group, or the name is relative to another one's.
+            ("0::/docker/x/in\n", [("/docker/x", "/sys/fs/cgroup", "cgroup2", "rw")],
+             {"sys/fs/cgroup/cpu.max": "30 10", "sys/fs/cgroup/in/cpu.max": "40 10"}, 3),
+            ("0::/../y\n", V2, {"sys/fs/cgroup/cpu.max": "10 10"}, 1),
+            ("4:cpu,cpuacct:/a\n3:cpuset:/\n0::/\n", V1,
+             {"sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": "250000\n",
+              "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": "100000\n",
+              "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+              "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n"}, 2.5),
+            ("4:cpu,cpuacct:/a\n", V1, {"sys/fs/cgroup/cpuset/a/cpu.max": "1 1"}, None),
+            # Both versions at once: a folder with a blank in its name.
+            ("1:cpu:/\n0::/\n", [("/", "/c\\040pu", "cgroup", "rw,cpu"), ("/", "/unified", "cgroup2", "rw")],
+             {"c pu/cpu.cfs_quota_us": "7000", "c pu/cpu.cfs_period_us": "1000", "unified/cpu.max": "6 1"}, 6),
+        ],
+    )  # fmt: skip
+    def test_quota(self, tmp_path, groups, mounts, files, quota):
+        assert cpu_quota(control_groups(tmp_path, groups, mounts, files)) == quota
+
+    @pytest.mark.parametrize("quota, affinity, expected", [
+        ("100000", 64, 1), ("150000", 64, 2), ("20000", 64, 1), ("6400000", 8, 8), ("max", 8, 8), ("200000", 1, 1),
+    ])  # fmt: skip
+    def test_the_default(self, tmp_path, monkeypatch, quota, affinity, expected):
+        monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(affinity)), raising=False)
+        files = {"sys/fs/cgroup/cpu.max": f"{quota} 100000\n"}
+        assert available_cores(control_groups(tmp_path, "0::/\n", V2, files)) == expected
+
+    @pytest.mark.parametrize("fast, expected", [(6, 6), (None, 10)])
+    def test_on_a_mac(self, tmp_path, monkeypatch, fast, expected):
+        monkeypatch.delattr(cores.os, "sched_getaffinity", raising=False)
+        monkeypatch.setattr(cores.sys, "platform", "darwin")
+        monkeypatch.setattr(cores.os, "cpu_count", lambda: 10)
+        monkeypatch.setattr(cores, "_fast_cores", lambda: fast)
+        assert available_cores(tmp_path) == expected
+
+    def test_without_sysctl(self):
+        if sys.platform != "darwin":
+            assert cores._fast_cores() is None
 
 
 WARM = """
@@ -331,7 +565,7 @@ def test_a_second_process_compiles_what_is_missing_once(tmp_path):
 
 
 FAILING = """
-from fastrnn import second_process
+from fastrnn import Seq2Seq, network, second_process, training
 from fastrnn.cpu import separate
 from fastrnn.cpu.gemm import _tiles
 from fastrnn.cpu.jit import compilations

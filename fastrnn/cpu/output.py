@@ -1,14 +1,14 @@
 """The output layer: logits, softmax, cross-entropy and their gradients, without ever holding them for all tokens.
 
-Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words are split over
-the team, so every row of V has one reader and one writer. Of a block only e = exp(z - m) is kept, as
+Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words go to the team in parts,
+so every row of V has one reader and one writer. Of a block only e = exp(z - m) is kept, as
 [words, tokens], with tokens along the vector: the softmax's sums then need no sum across a vector.
 
     z = V h + c;                    o = softmax(z) = f e;   loss = -ln o[y];   f = exp(m) / sum exp(z)
     dz = scale (o - onehot(y));     dV += dz h^T;           dc += dz;          dh = V^T dz
 
 Logits are visited once, for their exponential. No pass looks for their maximum: m is the largest of a
-member's first sub-block, which serves as long as no sum exceeds LIMIT; else it is raised. None forms dz either: the
+part's first sub-block, which serves as long as no sum exceeds LIMIT; else it is raised. None forms dz either: the
 factor f of a token scales h in dV, and the result V^T e in dh; the one-hot part touches one row of V a token.
 
 Words are passed twice: for e and V^T e, and, once their sums and so f are known, for dV. Both passes have a second
@@ -24,8 +24,8 @@ from . import output_bfloat16
 from .gemm import product
 from .jit import jit, overload
 from .mathfun import exp, exponentials
-from .softmax import TOKENS, WORDS, exceeds, highest, row_length
-from .threads import meet, share
+from .softmax import TOKENS, WORDS, exceeds, first_reference, highest, row_length, words_of
+from .threads import end_phase, next_part
 from .views import flat
 
 
@@ -43,32 +43,40 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
     block would see the new V). Returns False, before any gradient of a block was written, if one of its
     cross-entropies is not finite.
     """
-    first, last = share(member, size, len(V), 2)
-    learn = len(dV) > 0
-    log_sum = work.log_sum[member]
-    round_weights(V, first, last, work)
+    learn, parts = len(dV) > 0, len(work.total)
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         words, rows, errors = targets[block : block + n], state[block : block + n], dh[block : block + n]
-        _target_logits(V, c, first, last, words, rows, work.target_logit, errors)
-        pass_logits(member, V, c, first, last, words, rows, work, learn)
-        meet(barrier, size)
-        finite = _log_sums(size, n, work.reference, work.total, log_sum)
-        if member == 0:
-            for i in range(n):
-                work.nll[block + i] = log_sum[i] - work.target_logit[i]
+        hT_is_there, part = False, next_part(member, size, barrier, parts, -1)
+        while part >= 0:
+            if part == parts:
+                _close_logits(n, work, dscale)
+                for i in range(n):
+                    work.nll[block + i] = work.log_sum[i] - work.target_logit[i]
+            else:
+                first, last = words_of(part, parts, len(V))
+                if block == 0:
+                    round_weights(V, first, last, work)
+                if not hT_is_there:
+                    transpose(rows, V.shape[1], work.hT[member])
+                    hT_is_there = True
+                _target_logits(V, c, first, last, words, rows, work.target_logit, errors)
+                pass_logits(member, part, V, c, first, last, words, work, learn)
+            part = next_part(member, size, barrier, parts, part)
+        end_phase(member, size, barrier)
         if learn:
-            if not finite:
+            if work.finite[0] == 0:
                 return False
-            factor, reference = work.factor[member], work.reference[member]
-            for i in range(n):
-                factor[i] = dscale * exp(reference[i] - log_sum[i])
-            pass_gradients(member, first, last, words, rows, work, dV, dc, add or block > 0)
-            _one_hot_gradients(first, last, words, rows, log_sum, work, dV, dc, dscale)
-        meet(barrier, size)
-        if learn:
-            _sum_parts(member, size, n, log_sum, work, errors, dscale, dh_scale)
-            meet(barrier, size)  # the next block's parts take the place of these
+            part = next_part(member, size, barrier, parts + size, -1)
+            while part >= 0:
+                if part < parts:
+                    first, last = words_of(part, parts, len(V))
+                    pass_gradients(member, part, first, last, rows, work, dV, dc, add or block > 0)
+                    _one_hot_gradients(first, last, words, rows, work.log_sum, work, dV, dc, dscale)
+                elif part < parts + size:
+                    _sum_parts(part - parts, size, n, work.log_sum, work, errors, dscale, dh_scale)
+                part = next_part(member, size, barrier, parts + size, part)
+            end_phase(member, size, barrier)
     return True
 
 
@@ -79,27 +87,33 @@ def probabilities(member, size, barrier, V, c, count, state, origin, work, best,
     Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`. `work` is a
     workspace.Softmax.
     """
-    first, last = share(member, size, len(V), 2)
-    log_sum, factor, largest = work.log_sum[member], work.factor[member], work.total[member]
+    parts = len(work.total)
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
         places, rows = origin[block : block + n], state[block : block + n]
-        nobody = work.best[member, :n]  # in the place of targets: to a workspace.Softmax only their number counts
-        pass_logits(member, V, c, first, last, nobody, rows, work, False)
-        meet(barrier, size)
-        _log_sums(size, n, work.reference, work.total, log_sum)
-        meet(barrier, size)
-        for i in range(n):
-            factor[i] = exp(work.reference[member, i] - log_sum[i])
-        _block_probabilities(first, last, places, work.e, factor, largest, work.best[member], proba)
-        meet(barrier, size)
-        for i in range(n * member // size, n * (member + 1) // size):
-            winner = 0
-            for other in range(1, size):
-                if work.total[other, i] > work.total[winner, i]:
-                    winner = other
-            best[places[i]] = work.best[winner, i]
-        meet(barrier, size)
+        hT_is_there, part = False, next_part(member, size, barrier, parts, -1)
+        while part >= 0:
+            if part == parts:
+                _close_logits(n, work, 1.0)
+            else:
+                first, last = words_of(part, parts, len(V))
+                if not hT_is_there:
+                    transpose(rows, V.shape[1], work.hT[member])
+                    hT_is_there = True
+                nobody = work.best[part, :n]  # in the place of targets: to a workspace.Softmax only their number counts
+                pass_logits(member, part, V, c, first, last, nobody, work, False)
+            part = next_part(member, size, barrier, parts, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, parts, -1)
+        while part >= 0:
+            if part == parts:
+                _best_words(n, places, work, best)
+            else:
+                first, last = words_of(part, parts, len(V))
+                largest = work.total[part]  # in the place of the sums, which have served
+                _block_probabilities(first, last, places, work.e, work.factor[part], largest, work.best[part], proba)
+            part = next_part(member, size, barrier, parts, part)
+        end_phase(member, size, barrier)
 
 
 @jit
@@ -120,20 +134,19 @@ def _target_logits(V, c, first, last, targets, rows, target_logit, errors):
                     error[j] = v[j]
 
 
-def _pass_logits(member, V, c, first, last, targets, rows, work, learn):
+def _pass_logits(member, number, V, c, first, last, targets, work, learn):
     H, n = V.shape[1], len(targets)
     length = row_length(n)
     hT, e, part, reference, total = (
-        work.hT[member], work.e, work.part[member], work.reference[member], work.total[member]
+        work.hT[member], work.e, work.part[number], work.reference[number], work.total[number]
     )  # fmt: skip
-    _transpose(rows, hT, length)
     for i in range(length):
         reference[i], total[i] = -np.inf, 0
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length
         product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
         if word0 == first:
-            _raise_reference(c, first, word0, words, n, e, reference, total, part, learn)
+            first_reference(c, word0, words, e, at, length, n, reference)
         exponentials(e, at, length, n, words, c, word0, reference, total)
         if exceeds(total, n):
             product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
@@ -145,9 +158,9 @@ def _pass_logits(member, V, c, first, last, targets, rows, work, learn):
         part[:n] = 0
 
 
-def _pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
-    H, n = dV.shape[1], len(targets)
-    length, e, factor, scaled = row_length(n), work.e, work.factor[member], work.scaled[member]
+def _pass_gradients(member, number, first, last, rows, work, dV, dc, add):
+    H, n = dV.shape[1], len(rows)
+    length, e, factor, scaled = row_length(n), work.e, work.factor[number], work.scaled[member]
     for i in range(n):
         h, out = rows[i], scaled[i]
         for j in range(H):
@@ -159,12 +172,10 @@ def _pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
             product(e, at, length, 1, factor, 0, 1, dc, word0, 1, words, 1, n, add)
 
 
-@jit
-def _transpose(rows, hT, length):
-    """hT[j * length + i] = rows[i, j] for the units j; a few units at a time, so that the writes stay in few lines."""
-    H = len(hT) // TOKENS
+def _transpose(rows, H, hT):
+    length = row_length(len(rows))
     for j0 in range(0, H, 16):
-        for i in range(len(rows)):
+        for i in range(len(rows)):  # a few units at a time, so that the writes stay in few lines of the cache
             row = rows[i]
             for j in range(j0, min(H, j0 + 16)):
                 hT[j * length + i] = row[j]
@@ -188,19 +199,35 @@ def _raise_reference(c, first, word0, words, n, e, reference, total, part, learn
 
 
 @jit
-def _log_sums(size, n, reference, total, log_sum):
-    """log_sum = ln sum exp(logit) over all words, joined from the members' parts. Returns whether all are finite."""
+def _close_logits(n, work, scale):
+    """With the sums of all parts: work.log_sum, and what makes e of a part probabilities times `scale`, work.factor."""
+    reference, total, log_sum, parts = work.reference, work.total, work.log_sum, len(work.total)
     finite = True
     for i in range(n):
         highest = reference[0, i]
-        for other in range(1, size):
-            highest = max(highest, reference[other, i])
+        for part in range(1, parts):
+            highest = max(highest, reference[part, i])
         summed = 0.0
-        for other in range(size):
-            summed += total[other, i] * math.exp(reference[other, i] - highest)
+        for part in range(parts):
+            summed += total[part, i] * math.exp(reference[part, i] - highest)
         log_sum[i] = highest + math.log(summed) if summed > 0 else np.nan
         finite = finite and np.isfinite(log_sum[i])
-    return finite
+    work.finite[0] = 1 if finite else 0
+    for part in range(parts):
+        factor, own = work.factor[part], reference[part]
+        for i in range(n):
+            factor[i] = scale * exp(own[i] - log_sum[i])
+
+
+@jit
+def _best_words(n, places, work, best):
+    """The most probable word of every token, of those of all parts."""
+    for i in range(n):
+        winner = 0
+        for part in range(1, len(work.total)):
+            if work.total[part, i] > work.total[winner, i]:
+                winner = part
+        best[places[i]] = work.best[winner, i]
 
 
 @jit
@@ -217,14 +244,14 @@ def _one_hot_gradients(first, last, targets, rows, log_sum, work, dV, dc, dscale
 
 
 @jit
-def _sum_parts(member, size, n, log_sum, work, dh, dscale, dh_scale):
-    """dh of this member's share of a block's tokens, where the targets' rows of V stand so far."""
-    for i in range(n * member // size, n * (member + 1) // size):
+def _sum_parts(share, shares, n, log_sum, work, dh, dscale, dh_scale):
+    """dh of a share of a block's tokens, where the targets' rows of V stand so far."""
+    for i in range(n * share // shares, n * (share + 1) // shares):
         out, scale = dh[i], dscale * left_out(i, log_sum, work)
         for j in range(len(out)):
             out[j] *= -scale
-        for other in range(size):
-            piece, f = work.part[other, i], work.factor[other, i]
+        for part in range(len(work.part)):
+            piece, f = work.part[part, i], work.factor[part, i]
             for j in range(len(out)):
                 out[j] += f * piece[j]
         for j in range(len(out)):
@@ -257,19 +284,25 @@ def round_weights(V, first, last, work):
         output_bfloat16.round_weights(V, first, last, work)
 
 
-def pass_logits(member, V, c, first, last, targets, rows, work, learn):
-    """e of words first..last of a block of tokens, the sums of e, and, to learn, the part of V^T e of these words.
+def transpose(rows, H, hT):
+    """The H units of the states of a block's tokens, transposed: hT[j * row_length(tokens) + i] = rows[i, j]."""
+    (output_bfloat16.transpose if hT.dtype == np.uint32 else _transpose)(rows, H, hT)
 
-    They go into work.e, work.total[member] and work.part[member], less what is left in work.reference[member].
+
+def pass_logits(member, number, V, c, first, last, targets, work, learn):
+    """e of part `number`, words first..last, of a block of tokens, sums of e, and, to learn, its part of V^T e.
+
+    They go into work.e, work.total[number] and work.part[number], less what is left in work.reference[number]. The
+    states are in work.hT[member].
     """
     passes = output_bfloat16.pass_logits if _in_bfloat16(work) else _pass_logits
-    passes(member, V, c, first, last, targets, rows, work, learn)
+    passes(member, number, V, c, first, last, targets, work, learn)
 
 
-def pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
-    """Rows first..last of dV and dc, less the one-hot parts: from work.e, once work.factor[member] is known."""
+def pass_gradients(member, number, first, last, rows, work, dV, dc, add):
+    """Rows first..last of dV and dc, less the one-hot parts: from work.e, once work.factor[number] is known."""
     passes = output_bfloat16.pass_gradients if _in_bfloat16(work) else _pass_gradients
-    passes(member, first, last, targets, rows, work, dV, dc, add)
+    passes(member, number, first, last, rows, work, dV, dc, add)
 
 
 def left_out(i, log_sum, work):
@@ -299,13 +332,18 @@ def _round_weights_of_type(V, first, last, work):
     return _choice(work, _no_rounding, output_bfloat16.round_weights)
 
 
+@overload(transpose)
+def _transpose_of_type(rows, H, hT):
+    return output_bfloat16.transpose if hT.dtype == types.uint32 else _transpose
+
+
 @overload(pass_logits)
-def _pass_logits_of_type(member, V, c, first, last, targets, rows, work, learn):
+def _pass_logits_of_type(member, number, V, c, first, last, targets, work, learn):
     return _choice(work, _pass_logits, output_bfloat16.pass_logits)
 
 
 @overload(pass_gradients)
-def _pass_gradients_of_type(member, first, last, targets, rows, work, dV, dc, add):
+def _pass_gradients_of_type(member, number, first, last, rows, work, dV, dc, add):
     return _choice(work, _pass_gradients, output_bfloat16.pass_gradients)
 
 

@@ -22,7 +22,7 @@ from .bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, join_scale
 from .gemm import product
 from .jit import jit, overload
 from .mathfun import exp
-from .softmax import WORDS, exceeds, highest, row_length
+from .softmax import WORDS, exceeds, first_reference, highest, row_length
 from .vector import I32, Vectors, constant, lanes_of
 from .views import flat
 
@@ -38,13 +38,17 @@ def round_weights(V, first, last, work):
             join_rows(V[word], V[word, :0], work.V_words[word // 2])
 
 
-def pass_logits(member, V, c, first, last, targets, rows, work, learn):
+def transpose(rows, H, hT):
+    """As `output.transpose`."""
+    _transpose(rows, H, hT, row_length(len(rows)))
+
+
+def pass_logits(member, number, V, c, first, last, targets, work, learn):
     """As `output.pass_logits`."""
     H, n, units = V.shape[1], len(targets), work.V.shape[1]
     length, even = row_length(n), n + n % 2  # a token beyond an odd last one makes its pair, of zeros
-    hT, z, e_words, part = work.hT[member], work.z[member], work.e_words[member], work.part[member]
-    reference, total, before = work.reference[member], work.total[member], work.before[member]
-    _transpose(rows, H, hT, length)
+    hT, z, e_words, part = work.hT[member], work.z[member], work.e_words[member], work.part[number]
+    reference, total, before = work.reference[number], work.total[number], work.before[member]
     for i in range(length):
         reference[i], total[i] = -np.inf if i < n else 0, 0
     for word0 in range(first, last, WORDS):
@@ -54,7 +58,7 @@ def pass_logits(member, V, c, first, last, targets, rows, work, learn):
         for i in range(length):
             before[i] = total[i]
         if word0 == first:
-            _raise_reference(c, first, word0, words, n, z, work.e, reference, total, part, learn)
+            first_reference(c, word0, words, z, 0, length, n, reference)
         exponentials_in_pairs(z, length, words, c, word0, reference, total, work.e, at, e_words)
         if exceeds(total, n):
             for i in range(length):
@@ -71,11 +75,11 @@ def pass_logits(member, V, c, first, last, targets, rows, work, learn):
         part[:n] = 0
 
 
-def pass_gradients(member, first, last, targets, rows, work, dV, dc, add):
+def pass_gradients(member, number, first, last, rows, work, dV, dc, add):
     """As `output.pass_gradients`."""
-    H, n = dV.shape[1], len(targets)
+    H, n = dV.shape[1], len(rows)
     length, pairs = row_length(n), (n + 1) // 2
-    factor, scaled, factors = work.factor[member], work.scaled[member], work.factors[member]
+    factor, scaled, factors = work.factor[number], work.scaled[member], work.factors[member]
     nothing = factor.dtype.type(0)
     for k in range(pairs):
         i = 2 * k

@@ -12,10 +12,20 @@ import numpy as np
 from .dropout import batch_key
 from .jit import jit
 from .output import output_layer
-from .passes import apply_update, assign_slots, begin, free_slots, rows_gradient, squares, sum_of_squares, total_of
-from .recurrence import copy, pack, token_count
+from .passes import (
+    apply_update,
+    assign_slots,
+    begin,
+    free_slots,
+    rows_gradient,
+    squares,
+    sum_of_squares,
+    total_of,
+    update_parts,
+)
+from .recurrence import copy, pack, steps_of, token_count
 from .stack import pack_backward, pack_forward, run_backward, run_forward, weights_gradients
-from .threads import meet
+from .threads import end_phase, next_part
 from .update import NONE, constants
 from .workspace import Model, Segments, Work
 
@@ -54,16 +64,30 @@ def train_pairs(
         first, last = bounds[batch], bounds[batch + 1]
         n, place = last - first, places[first:last]
         source_key, target_key = batch_key(status[2] + 1, status[1]), batch_key(status[2], status[1])
-        source_count, source_steps = _prepare(member, size, encoder, first, last)
-        target_count, target_steps = _prepare(member, size, decoder, first, last)
-        meet(barrier, size)
-        _forward(member, size, encoder, source_steps, rate, source_key)
-        meet(barrier, size)
-        for layer in range(len(targets.states.initial)):
-            for i in range(member, n, size):
-                copy(sources.states.final[layer, place[i]], targets.states.initial[layer, i])
-        _forward(member, size, decoder, target_steps, rate, target_key)
-        meet(barrier, size)
+        source_count = token_count(encoder.segments.length, encoder.ids[first:last])
+        target_count = token_count(decoder.segments.length, decoder.ids[first:last])
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                _prepare(part, size, encoder, first, last)
+                _prepare(part, size, decoder, first, last)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                _forward(part, size, encoder, first, last, rate, source_key)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                for layer in range(len(targets.states.initial)):
+                    for i in range(part, n, size):
+                        copy(sources.states.final[layer, place[i]], targets.states.initial[layer, i])
+                _forward(part, size, decoder, first, last, rate, target_key)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
         states, L = targets.states, len(targets.states.state)
         if not output_layer(
             member, size, barrier, decoder.model.V, decoder.model.c, target_count,
@@ -71,64 +95,84 @@ def train_pairs(
             decoder.gradient.V, decoder.gradient.c, targets.errors.dh, scale if scale > 0 else 1.0 / n, 1.0, False,
         ):  # fmt: skip
             return
-        meet(barrier, size)
-        _backward(member, size, decoder, target_steps, rate, target_key)
-        for layer in range(len(targets.states.initial)):
-            for i in range(member, n, size):
-                copy(targets.errors.initial[layer, i], sources.errors.final[layer, place[i]])
-        meet(barrier, size)
-        starts = sources.rows.starts[member]
-        sources.errors.dh[starts[0] : starts[source_steps]] = 0
-        _backward(member, size, encoder, source_steps, rate, source_key)
-        if member == 0:
-            losses[batch] = total_of(targets.softmax.nll, target_count)
-            assign_slots(sources.rows.tokens, source_count, sources.sparse, sources.partial)
-            assign_slots(targets.rows.tokens, target_count, targets.sparse, targets.partial)
-        meet(barrier, size)
-        _gradients(member, size, encoder, source_count)
-        _gradients(member, size, decoder, target_count)
-        meet(barrier, size)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                _backward(part, size, decoder, first, last, rate, target_key)
+                for layer in range(len(targets.states.initial)):
+                    for i in range(part, n, size):
+                        copy(targets.errors.initial[layer, i], sources.errors.final[layer, place[i]])
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size + 1, -1)
+        while part >= 0:
+            if part == 0:
+                losses[batch] = total_of(targets.softmax.nll, target_count)
+                assign_slots(sources.rows.tokens, source_count, sources.sparse, sources.partial)
+                assign_slots(targets.rows.tokens, target_count, targets.sparse, targets.partial)
+            elif part <= size:
+                starts = sources.rows.starts[part - 1]
+                steps = steps_of(part - 1, encoder.segments.length, encoder.ids[first:last])
+                sources.errors.dh[starts[0] : starts[steps]] = 0
+                _backward(part - 1, size, encoder, first, last, rate, source_key)
+            part = next_part(member, size, barrier, size + 1, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                _gradients(part, size, encoder, source_count)
+                _gradients(part, size, decoder, target_count)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
         clip = 1.0
         if hyper[6] > 0:
-            for side in (encoder, decoder):
-                work = side.work
-                squares(member, size, side.gradient.dense, work.sparse.dU, int(work.partial[0, 1]), work.partial)
-            meet(barrier, size)
-            norm = np.sqrt(sum_of_squares(size, sources.partial) + sum_of_squares(size, targets.partial))
+            part = next_part(member, size, barrier, size, -1)
+            while part >= 0:
+                if part < size:
+                    _squares(part, size, encoder)
+                    _squares(part, size, decoder)
+                else:
+                    norms[batch] = np.sqrt(
+                        sum_of_squares(size, sources.partial) + sum_of_squares(size, targets.partial)
+                    )  # fmt: skip
+                part = next_part(member, size, barrier, size, part)
+            end_phase(member, size, barrier)
+            norm = norms[batch]
             if not np.isfinite(norm):
                 return
-            norms[batch] = norm
             clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
-        _update(member, size, encoder, rule, hyper, clip, status)
-        _update(member, size, decoder, rule, hyper, clip, status)
-        meet(barrier, size)
-        if member == 0:
-            status[0] += 1
-            status[1] += 1
-        meet(barrier, size)
+        parts = update_parts(size)
+        part = next_part(member, size, barrier, parts, -1)
+        while part >= 0:
+            if part < parts:
+                _update(member, part, parts, encoder, rule, hyper, clip, status)
+                _update(member, part, parts, decoder, rule, hyper, clip, status)
+            else:
+                status[0] += 1
+                status[1] += 1
+            part = next_part(member, size, barrier, parts, part)
+        end_phase(member, size, barrier)
 
 
 @jit
 def _prepare(member, size, side, first, last):
-    """Lay out this member's group of a side, and its share of the weights; tokens of the batch, steps of the group."""
+    """Lay out a group of a side, and a share of the weights."""
     segments, work, chosen = side.segments, side.work, side.ids[first:last]
-    count = token_count(segments.length, chosen)
-    steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, work.rows)
+    pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, work.rows)
     begin(member, size, segments.start[0], last - first, work.states)
     pack_forward(member, size, side.model, work.cell, work.inputs)
     pack_backward(member, size, side.model, work.errors)
-    return count, steps
 
 
 @jit
-def _forward(member, size, side, steps, rate, key):
-    work = side.work
+def _forward(member, size, side, first, last, rate, key):
+    work, steps = side.work, steps_of(member, side.segments.length, side.ids[first:last])
     run_forward(member, size, work.cell, work.inputs, side.U, steps, work.rows, work.states, rate, key)
 
 
 @jit
-def _backward(member, size, side, steps, rate, key):
-    work = side.work
+def _backward(member, size, side, first, last, rate, key):
+    work, steps = side.work, steps_of(member, side.segments.length, side.ids[first:last])
     run_backward(member, size, work.cell, -1, steps, work.rows, work.states, work.errors, rate, key)
 
 
@@ -141,12 +185,18 @@ def _gradients(member, size, side, count):
 
 
 @jit
-def _update(member, size, side, rule, hyper, clip, status):
+def _squares(member, size, side):
+    work = side.work
+    squares(member, size, side.gradient.dense, work.sparse.dU, int(work.partial[0, 1]), work.partial)
+
+
+@jit
+def _update(member, part, parts, side, rule, hyper, clip, status):
     work, occurring = side.work, int(side.work.partial[0, 1])
     if rule != NONE:
         constants(rule, hyper, clip, status[1] + 1, work.constants[member])
         apply_update(
-            member, size, rule, 0, side.model.dense, side.gradient.dense, side.moments, side.U, work.sparse, occurring,
+            part, parts, rule, 0, side.model.dense, side.gradient.dense, side.moments, side.U, work.sparse, occurring,
             side.moments_U, work.constants[member],
         )  # fmt: skip
-    free_slots(member, size, work.sparse, occurring)
+    free_slots(part, parts, work.sparse, occurring)

@@ -1,5 +1,7 @@
 """Passes over batches, each run by a whole team: training, scoring, predicting, and running a network for its states.
 
+They are made of phases (threads.py): where something is divided by `member` and `size`, the member is a part's number.
+
 `ids` (int64) names the segments of all batches, each batch's longest first; batch b takes those from bounds[b] to
 bounds[b + 1] - 1.
 """
@@ -9,13 +11,15 @@ import numpy as np
 from .dropout import batch_key
 from .jit import jit
 from .output import output_layer, probabilities
-from .recurrence import copy, pack, token_count
+from .recurrence import copy, pack, steps_of, token_count
 from .softmax import TOKENS
 from .stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
-from .threads import meet, share
+from .threads import end_phase, next_part, share
 from .update import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
 from .views import flat
 from .workspace import CARRIED, GIVEN
+
+UPDATE_PARTS_EACH = 4
 
 
 @jit
@@ -54,13 +58,22 @@ def train_pass(
     for batch in range(len(bounds) - 1):
         chosen, key = ids[bounds[batch] : bounds[batch + 1]], batch_key(status[2], status[1])
         count = token_count(segments.length, chosen)
-        steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        begin(member, size, segments.start[batch], len(chosen), states)
-        pack_forward(member, size, model, work.cell, work.inputs)
-        pack_backward(member, size, model, errors)
-        meet(barrier, size)
-        run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, rate, key)
-        meet(barrier, size)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                pack(part, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
+                begin(part, size, segments.start[batch], len(chosen), states)
+                pack_forward(part, size, model, work.cell, work.inputs)
+                pack_backward(part, size, model, errors)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                steps = steps_of(part, segments.length, chosen)
+                run_forward(part, size, work.cell, work.inputs, U, steps, rows, states, rate, key)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
         dscale = scale if scale > 0 else 1.0 / len(chosen)
         dh_scale, dV, dc = 1.0, gradient.V, gradient.c
         # Plain SGD in one block needs no gradient of V: its step goes straight into V.
@@ -73,41 +86,67 @@ def train_pass(
             dV, dc, errors.dh, dscale, dh_scale, direct,
         ):  # fmt: skip
             return
-        meet(barrier, size)
-        run_backward(member, size, work.cell, truncate, steps, rows, states, errors, rate, key)
-        if member == 0:
-            losses[batch] = total_of(work.softmax.nll, count)
-            assign_slots(rows.tokens, count, sparse, work.partial)
-        meet(barrier, size)
-        occurring, clip = int(work.partial[0, 1]), 1.0
-        weights_gradients(member, size, work.cell, gradient, count, states, errors)
-        rows_gradient(member, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
-        meet(barrier, size)
+        part = next_part(member, size, barrier, size + 1, -1)
+        while part >= 0:
+            if part == 0:
+                losses[batch] = total_of(work.softmax.nll, count)
+                assign_slots(rows.tokens, count, sparse, work.partial)
+            elif part <= size:
+                group = part - 1
+                steps = steps_of(group, segments.length, chosen)
+                run_backward(group, size, work.cell, truncate, steps, rows, states, errors, rate, key)
+            part = next_part(member, size, barrier, size + 1, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                weights_gradients(part, size, work.cell, gradient, count, states, errors)
+                occurring = int(work.partial[0, 1])
+                rows_gradient(part, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        clip = 1.0
         if hyper[6] > 0:
-            squares(member, size, gradient.dense, sparse.dU, occurring, work.partial)
-            meet(barrier, size)
-            norm = np.sqrt(sum_of_squares(size, work.partial))
+            part = next_part(member, size, barrier, size, -1)
+            while part >= 0:
+                if part < size:
+                    squares(part, size, gradient.dense, sparse.dU, int(work.partial[0, 1]), work.partial)
+                else:
+                    norms[batch] = np.sqrt(sum_of_squares(size, work.partial))
+                part = next_part(member, size, barrier, size, part)
+            end_phase(member, size, barrier)
+            norm = norms[batch]
             if not np.isfinite(norm):
                 return
-            norms[batch] = norm
             clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
-        if rule != NONE:
-            constants(rule, hyper, clip, status[1] + 1, work.constants[member])
-            apply_update(
-                member, size, rule, model.cell_start if direct else 0, model.dense, gradient.dense, moments, U, sparse,
-                occurring, moments_U, work.constants[member],
-            )  # fmt: skip
-        free_slots(member, size, sparse, occurring)
-        meet(barrier, size)
-        if member == 0:
-            status[0] += 1
-            status[1] += 1
-        meet(barrier, size)
+        parts = update_parts(size)
+        part = next_part(member, size, barrier, parts, -1)
+        while part >= 0:
+            if part < parts:
+                occurring = int(work.partial[0, 1])
+                if rule != NONE:
+                    constants(rule, hyper, clip, status[1] + 1, work.constants[member])
+                    apply_update(
+                        part, parts, rule, model.cell_start if direct else 0, model.dense, gradient.dense, moments, U,
+                        sparse, occurring, moments_U, work.constants[member],
+                    )  # fmt: skip
+                free_slots(part, parts, sparse, occurring)
+            else:
+                status[0] += 1
+                status[1] += 1
+            part = next_part(member, size, barrier, parts, part)
+        end_phase(member, size, barrier)
+
+
+@jit
+def update_parts(size):
+    """In how many parts an update is done; of no consequence for its result."""
+    return 1 if size == 1 else UPDATE_PARTS_EACH * size
 
 
 @jit
 def begin(member, size, start, sequences, states):
-    """What this member's sequences start from, where states are carried."""
+    """What a group's sequences start from, where states are carried."""
     initial, final = states.initial, states.final
     if start == GIVEN or initial.shape[1] == 0:
         return
@@ -148,7 +187,7 @@ def free_slots(member, size, sparse, occurring):
 
 @jit
 def rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
-    """This member's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
+    """A member's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
     slot, dU = sparse.slot, sparse.dU
     rows = errors.dwords if errors.dwords.shape[1] > 0 else errors.da[0]
     first, last = share(member, size, rows.shape[1], GRAIN)
@@ -161,7 +200,7 @@ def rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
 
 @jit
 def squares(member, size, dense, dU, occurring, partial):
-    """This member's part of a gradient's squared norm, into partial[member, 0]."""
+    """A member's part of a gradient's squared norm, into partial[member, 0]."""
     first, last = share(member, size, len(dense), GRAIN)
     first_U, last_U = share(member, size, occurring * dU.shape[1], GRAIN)
     partial[member, 0] = squared_norm(dense, first, last) + squared_norm(flat(dU), first_U, last_U)
@@ -169,7 +208,7 @@ def squares(member, size, dense, dU, occurring, partial):
 
 @jit
 def sum_of_squares(size, partial):
-    """The squared norm whose parts `squares` has left; the team must have met since."""
+    """The squared norm whose parts `squares` has left."""
     total = 0.0
     for other in range(size):
         total += partial[other, 0]
@@ -178,7 +217,7 @@ def sum_of_squares(size, partial):
 
 @jit
 def apply_update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
-    """This member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
+    """A member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = share(member, size, len(dense) - start, GRAIN)
     update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own[0])
     rule = RMSPROP if rule == ADAM else rule
@@ -191,37 +230,33 @@ def apply_update(member, size, rule, start, dense, gradient, moments, U, sparse,
 def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll):
     """nll[t], nats: the cross-entropy of every token t of the segments, in the corpus' order."""
     rows, states, nothing = work.rows, work.states, model.V[:0]
-    pack_forward(member, size, model, work.cell, work.inputs)
-    meet(barrier, size)
+    _pack_all(member, size, barrier, model, work)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
-        steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        begin(member, size, segments.start[batch], len(chosen), states)
-        run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, 0.0, 0)
-        meet(barrier, size)
+        _run_groups(member, size, barrier, U, segments, chosen, segments.start[batch], work)
         output_layer(
             member, size, barrier, model.V, model.c, count, states.state[len(states.state) - 1], rows.targets,
             work.softmax, nothing, model.c[:0], work.errors.dh, 1.0, 1.0, len(nothing) > 0,
         )  # fmt: skip
-        for row in range(count * member // size, count * (member + 1) // size):
-            nll[rows.origin[row]] = work.softmax.nll[row]
-        meet(barrier, size)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                for row in range(count * part // size, count * (part + 1) // size):
+                    nll[rows.origin[row]] = work.softmax.nll[row]
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
 
 
 @jit
 def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, best, proba):
     """best[t]: the most probable word after every token t of the segments; proba[t] (N or 0, C): all probabilities."""
     rows, states = work.rows, work.states
-    pack_forward(member, size, model, work.cell, work.inputs)
-    meet(barrier, size)
+    _pack_all(member, size, barrier, model, work)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
         count = token_count(segments.length, chosen)
-        steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        begin(member, size, segments.start[batch], len(chosen), states)
-        run_forward(member, size, work.cell, work.inputs, U, steps, rows, states, 0.0, 0)
-        meet(barrier, size)
+        _run_groups(member, size, barrier, U, segments, chosen, segments.start[batch], work)
         probabilities(
             member, size, barrier, model.V, model.c, count, states.state[len(states.state) - 1], rows.origin,
             work.softmax, best, proba,
@@ -231,12 +266,33 @@ def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, b
 @jit
 def run_pass(member, size, barrier, model, U, segments, ids, bounds, work):
     """Run the layers forward; what the last batch leaves behind is in work.states, its last states in states.final."""
-    rows = work.rows
-    pack_forward(member, size, model, work.cell, work.inputs)
-    meet(barrier, size)
+    _pack_all(member, size, barrier, model, work)
     for batch in range(len(bounds) - 1):
         chosen = ids[bounds[batch] : bounds[batch + 1]]
-        steps = pack(member, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
-        begin(member, size, segments.start[batch], len(chosen), work.states)
-        run_forward(member, size, work.cell, work.inputs, U, steps, rows, work.states, 0.0, 0)
-        meet(barrier, size)
+        _run_groups(member, size, barrier, U, segments, chosen, segments.start[batch], work)
+
+
+@jit
+def _pack_all(member, size, barrier, model, work):
+    """A phase: all weights in panels, for the forward pass."""
+    part = next_part(member, size, barrier, size, -1)
+    while part >= 0:
+        if part < size:
+            pack_forward(part, size, model, work.cell, work.inputs)
+        part = next_part(member, size, barrier, size, part)
+    end_phase(member, size, barrier)
+
+
+@jit
+def _run_groups(member, size, barrier, U, segments, chosen, start, work):
+    """A phase: all groups of a batch, laid out and run forward."""
+    part = next_part(member, size, barrier, size, -1)
+    while part >= 0:
+        if part < size:
+            steps = pack(
+                part, size, segments.x, segments.y, segments.begin, segments.length, chosen, work.rows
+            )  # fmt: skip
+            begin(part, size, start, len(chosen), work.states)
+            run_forward(part, size, work.cell, work.inputs, U, steps, work.rows, work.states, 0.0, 0)
+        part = next_part(member, size, barrier, size, part)
+    end_phase(member, size, barrier)

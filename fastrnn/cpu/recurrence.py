@@ -1,9 +1,9 @@
 """Time loops of one layer: a group of sequences through all of its steps, forward and back.
 
-Sequences are independent, so each member of the team takes a group of them, sorted by length, through all
-steps by itself: no barrier in the loop. The group's tokens stand in packed rows, step after step, and
-within a step the longest sequence first: as sequences end, fewer rows stay active, and nothing is ever
-padded.
+Sequences are independent, so a member of the team takes a group of them, sorted by length, through all steps by
+itself: no barrier in the loop. There are as many groups as members, `size`; `member` is the number of a group. Its
+tokens stand in packed rows, step after step, and within a step the longest sequence first: as sequences end, fewer
+rows stay active, and nothing is ever padded.
 
     rows of step t:  starts[t] ... starts[t+1] - 1;   sequence b of the group at step t:  row starts[t] + b
 """
@@ -22,8 +22,14 @@ def token_count(length, ids):
 
 
 @jit
+def steps_of(member, length, ids):
+    """Number of steps of a group."""
+    return length[ids[member]] if member < len(ids) else 0
+
+
+@jit
 def pack(member, size, x, y, begin, length, ids, rows):
-    """Lay out this member's group: its tokens, targets and the rows of each step. Returns the number of steps.
+    """Lay out a group: its tokens, targets and the rows of each step. Returns the number of steps.
 
     The group is every `size`-th sequence of `ids` (int64, longest first), from `member` on.
     """
@@ -33,7 +39,7 @@ def pack(member, size, x, y, begin, length, ids, rows):
         if position % size < member:
             starts[0] += length[ids[position]]
     count = (len(ids) - member + size - 1) // size
-    steps = length[ids[member]] if count > 0 else 0
+    steps = steps_of(member, length, ids)
     for t in range(steps):
         while length[ids[member + (count - 1) * size]] <= t:
             count -= 1

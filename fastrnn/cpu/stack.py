@@ -4,7 +4,7 @@
     every other layer   h of the layer below, times its own matrix
     the output          h of the last layer
 
-A member takes its group of sequences through one whole layer after the other: what enters a layer is then one
+A member takes a group of sequences through one whole layer after the other: what enters a layer is then one
 product for all steps, and no barrier is needed. Only truncated errors go down all layers step by step.
 
 Dropout (Zaremba et al. 2014, arXiv 1409.2329) acts on what enters a layer from below, an embedding or h, and on what
@@ -215,7 +215,7 @@ def _hand_down(dx, n, first, rate, key, connection, origin):
 def weights_gradients(member, size, cell, gradient, count, states, errors):
     """This member's columns of the gradients of all weights of the layers, summed over the batch's `count` tokens.
 
-    `gradient` is a workspace.Model; overwritten. The team must have met since the backward pass.
+    `gradient` is a workspace.Model; overwritten. The backward pass of all groups must be done.
     """
     L, E, H, columns = len(states.prev), states.words.shape[1], states.x.shape[2], errors.da.shape[2]
     first, last = share(member, size, columns, GRAIN)

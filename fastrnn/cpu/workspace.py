@@ -6,7 +6,7 @@ import numpy as np
 
 from .gemm import PANEL
 from .panels import panel_rows, token_sum_size
-from .softmax import TOKENS, WORDS
+from .softmax import TOKENS, WORDS, word_parts
 
 
 class Model(NamedTuple):
@@ -39,8 +39,8 @@ class Segments(NamedTuple):
 # States.initial.
 ZEROS, CARRIED, GIVEN = range(3)
 
-# Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, L layers, S parts of a
-# state, A of aux, E numbers of an embedding, or 0.
+# Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, as many groups of sequences,
+# P parts of the words, L layers, S parts of a state, A of aux, E numbers of an embedding, or 0.
 
 
 class Rows(NamedTuple):
@@ -49,7 +49,7 @@ class Rows(NamedTuple):
     origin: np.ndarray  # int64[N]: where the row's token stands in the corpus
     tokens: np.ndarray  # int32[N]
     targets: np.ndarray  # int32[N]
-    starts: np.ndarray  # int64[M, steps + 1]: first row of each step of a member's group
+    starts: np.ndarray  # int64[M, steps + 1]: first row of each step of a group
 
 
 class States(NamedTuple):
@@ -71,14 +71,15 @@ class Softmax(NamedTuple):
     nll: np.ndarray  # (N,): cross-entropy of each row, nats
     e: np.ndarray  # (C * TOKENS,): exponentials, in rows of softmax.row_length(tokens of the block)
     hT: np.ndarray  # (M, H * TOKENS): states, transposed
-    reference: np.ndarray  # (M, TOKENS): what a member subtracts from its logits
-    total: np.ndarray  # (M, TOKENS): sum of its exponentials
-    log_sum: np.ndarray  # (M, TOKENS)
+    reference: np.ndarray  # (P, TOKENS): what is subtracted from the logits of a part of the words
+    total: np.ndarray  # (P, TOKENS): sum of its exponentials
+    log_sum: np.ndarray  # (TOKENS,): ln sum exp(logit) over all words
+    finite: np.ndarray  # int64[1]: whether all of log_sum were, in the last block
     target_logit: np.ndarray  # (TOKENS,)
-    factor: np.ndarray  # (M, TOKENS): probability over exponential, times the gradient's scale
+    factor: np.ndarray  # (P, TOKENS): probability over exponential, times the gradient's scale
     scaled: np.ndarray  # (M, TOKENS, H): states times that
-    part: np.ndarray  # (M, TOKENS or 0, H): each member's part of V^T e
-    best: np.ndarray  # int32[M, TOKENS]: most probable of the member's words
+    part: np.ndarray  # (P, TOKENS or 0, H): each part of V^T e
+    best: np.ndarray  # int32[P, TOKENS]: most probable of a part's words
 
 
 class BFloat16Softmax(NamedTuple):
@@ -90,6 +91,7 @@ class BFloat16Softmax(NamedTuple):
     reference: np.ndarray
     total: np.ndarray
     log_sum: np.ndarray
+    finite: np.ndarray
     target_logit: np.ndarray
     factor: np.ndarray
     scaled: np.ndarray  # uint32[M, TOKENS // 2, H]: of two tokens
@@ -137,7 +139,7 @@ class Work(NamedTuple):
     softmax: Softmax  # or BFloat16Softmax
     errors: Errors
     sparse: Sparse
-    partial: np.ndarray  # float64[M, 8]: each member's part of a sum
+    partial: np.ndarray  # float64[M, 8]: parts of a sum
     constants: np.ndarray  # (M, 2, 8): constants of the optimiser, for the dense parameters and for U
 
 
@@ -198,25 +200,26 @@ def allocate(model, U, sizes):
 
 
 def _softmax(C, H, N, M, learn, real):
+    P = word_parts(C, M)
     return Softmax(
-        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(M, TOKENS), total=real(M, TOKENS),
-        log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS), scaled=real(learn * M, TOKENS, H),
-        part=real(M, learn * TOKENS, H), best=np.empty((M, TOKENS), np.int32),
+        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(P, TOKENS), total=real(P, TOKENS),
+        log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS), factor=real(P, TOKENS),
+        scaled=real(learn * M, TOKENS, H), part=real(P, learn * TOKENS, H), best=np.empty((P, TOKENS), np.int32),
     )  # fmt: skip
 
 
 def _bfloat16_softmax(C, H, N, M, learn, real):
-    units, words, tokens = (H + 1) // 2, (C + 1) // 2, TOKENS // 2
+    units, words, tokens, P = (H + 1) // 2, (C + 1) // 2, TOKENS // 2, word_parts(C, M)
 
     def twos(*shape):
         return np.empty(shape, np.uint32)
 
     return BFloat16Softmax(
-        nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(M, TOKENS),
-        total=real(M, TOKENS), log_sum=real(M, TOKENS), target_logit=real(TOKENS), factor=real(M, TOKENS),
-        scaled=twos(learn * M, tokens, H), part=real(M, learn * TOKENS, H), V=twos(C, units), V_words=twos(words, H),
-        z=real(M, WORDS * TOKENS), e_words=twos(M, WORDS // 2 * TOKENS), before=real(M, TOKENS),
-        factors=twos(M, tokens),
+        nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(P, TOKENS),
+        total=real(P, TOKENS), log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS),
+        factor=real(P, TOKENS), scaled=twos(learn * M, tokens, H), part=real(P, learn * TOKENS, H),
+        V=twos(C, units), V_words=twos(words, H), z=real(M, WORDS * TOKENS), e_words=twos(M, WORDS // 2 * TOKENS),
+        before=real(M, TOKENS), factors=twos(M, tokens),
     )  # fmt: skip
 
 
