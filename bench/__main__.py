@@ -33,7 +33,7 @@ TABLES = {
 
 
 def parse():
-    from fastrnn.cpu.cores import available_cores
+    from fastrnn.kernels.cores import available_cores
 
     parser = argparse.ArgumentParser(
         "python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

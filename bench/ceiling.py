@@ -6,8 +6,8 @@ import time
 import numba
 import numpy as np
 
-from fastrnn.cpu.gemm import product
-from fastrnn.cpu.threads import Team
+from fastrnn.kernels.linalg.gemm import product
+from fastrnn.kernels.threads import Team
 
 from .peers import torch
 

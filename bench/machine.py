@@ -19,7 +19,7 @@ def facts(options, torch_present):
     """{what: value} of everything a figure depends on; `busy` says whether other programs ran at the start."""
     from llvmlite import binding
 
-    from fastrnn.cpu.cores import available_cores
+    from fastrnn.kernels.cores import available_cores
 
     load = cores_in_use()
     packages = [name for name in PACKAGES if name != "torch" or torch_present]
@@ -39,7 +39,7 @@ def facts(options, torch_present):
 
 def has_bfloat16():
     """Whether products in bfloat16 are worth measuring: the CPU has an instruction for them."""
-    from fastrnn.cpu.bfloat16 import problem
+    from fastrnn.kernels.linalg.bfloat16 import problem
 
     return problem() is None
 

@@ -7,7 +7,7 @@ unfinished sentences only, and takes the best K words of each row before it take
 
 import numpy as np
 
-from fastrnn.ragged import minibatches
+from fastrnn.data.ragged import minibatches
 
 from .peers import torch
 

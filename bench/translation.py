@@ -108,7 +108,7 @@ class Corpus:
 
     def bleu(self, name, found):
         """BLEU, 0 to 100, of index sequences found for the questions of a part."""
-        from fastrnn.bleu import bleu
+        from fastrnn.estimators.bleu import bleu
 
         return bleu(
             self.questions[name][1], [self.vocabularies[1].decode(np.asarray(words, np.int64)) for words in found]

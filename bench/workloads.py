@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fastrnn.ragged import Ragged, minibatches
+from fastrnn.data.ragged import Ragged, minibatches
 
 CELLS = ("rnn", "lstm", "gru")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def simulator(monkeypatch):
     """Without a GPU, what `simulating` says."""
-    from fastrnn.cuda import driver
+    from fastrnn.kernels.cuda import driver
 
     with simulating(monkeypatch) if driver.SIMULATED else nullcontext():
         yield
@@ -71,7 +71,7 @@ def simulating(monkeypatch):
 
     No memory is zero before it is written, as on a GPU: numbers are NaN there, or indices far outside.
     """
-    from fastrnn.cuda import driver
+    from fastrnn.kernels.cuda import driver
 
     api, memory = (importlib.import_module(f"numba.cuda.simulator.{name}") for name in ("kernelapi", "cudadrv"))
     allocate, lock = api.FakeCUDAShared.array, threading.Lock()

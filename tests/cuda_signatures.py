@@ -24,7 +24,7 @@ import numpy as np
 @contextmanager
 def noted(launches):
     """A context that adds to `launches` (a set) every kernel launched, with the types of its arguments."""
-    from fastrnn.cuda.driver import Kernel
+    from fastrnn.kernels.cuda.driver import Kernel
 
     original = Kernel.__call__
 

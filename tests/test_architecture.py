@@ -104,7 +104,7 @@ def test_storage_stands_alone():
 
 
 def test_only_the_cells_name_a_cell():
-    from fastrnn.cells import CELLS
+    from fastrnn.kernels.cells import CELLS
 
     classes = {cell.__name__ for cell in CELLS.values()}
     assert classes >= {"RNN", "LSTM", "GRU"}
@@ -140,7 +140,7 @@ def test_nothing_is_executed_from_files():
 
 
 def test_kernels_are_compiled_in_one_way():
-    """numba's decorators are used in cpu/jit.py alone: flags and cache are the same everywhere."""
+    """numba's decorators are used in kernels/compiler/jit.py alone: flags and cache are the same everywhere."""
     for name, tree in TREES.items():
         if name != "cpu.jit":
             assert not {"njit", "vectorize", "guvectorize", "prange"} & identifiers(tree), name

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import Ensemble, FastRNN, LanguageModel, Ragged, Seq2Seq, Translator, Vocabulary, plotting
+from fastrnn import Ensemble, FastRNN, LanguageModel, Ragged, Seq2Seq, Translator, Vocabulary
+from fastrnn.plotting import plots
 from fastrnn.base import Estimator
 
 pytest.importorskip("matplotlib").use("Agg")
@@ -105,7 +106,7 @@ def subjects():
             for method, found in inspect.getmembers(thing, callable):
                 if not method.startswith("_") and not inspect.isclass(found):
                     yield f"{name}.{method}", thing
-    for name in plotting.__all__:
+    for name in plots.__all__:
         yield f"plotting.{name}", None
 
 
@@ -115,7 +116,7 @@ def arguments():
         if owner is not None and "." not in name and issubclass(owner, Estimator):
             yield from ((name, owner, argument) for argument in owner._parameter_defaults())
             continue
-        thing = plotting if name.startswith("plotting.") else fastrnn
+        thing = plots if name.startswith("plotting.") else fastrnn
         for part in name.removeprefix("plotting.").split("."):
             thing = getattr(thing, part)
         for argument, parameter in inspect.signature(thing).parameters.items():
@@ -139,7 +140,7 @@ def call(fitted, subject, owner, value):
             thing = owner(**thing.get_params() | ({} if owner is Vocabulary else {"max_epochs": 0}))
         function = getattr(thing, name.partition(".")[2])
     else:
-        function = getattr(plotting, name.removeprefix("plotting.")) if "plotting" in name else getattr(fastrnn, name)
+        function = getattr(plots, name.removeprefix("plotting.")) if "plotting" in name else getattr(fastrnn, name)
     given = {}
     for other, parameter in inspect.signature(function).parameters.items():
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
@@ -188,7 +189,7 @@ def check_refusal(fitted, subject, owner, value):
         return True
     finally:
         if subject.startswith("plotting"):
-            plotting.pyplot().close("all")
+            plots.pyplot().close("all")
     return False
 
 

@@ -17,7 +17,7 @@ if importlib.util.find_spec("bench") is None:
     sys.path.append(str(ROOT))
 from bench.gpu import checks, environment, report, results, runner, step  # noqa: E402
 from bench.measure import Skipped  # noqa: E402
-from fastrnn.cuda.block import ROWS  # noqa: E402
+from fastrnn.kernels.cuda.block import ROWS  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="steps are ended by process groups")
 # A step of its own: the file of rows is its argument. It says that it runs, and then does as it is told.
@@ -246,7 +246,7 @@ def test_what_compute_sanitizer_says(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("simulator")
 def test_kernels_are_noted_without_being_launched():
     """As the step `compile` needs it: in one dtype all kernels that training, scoring and drawing launch."""
-    from fastrnn.cuda.driver import Kernel
+    from fastrnn.kernels.cuda.driver import Kernel
 
     found, launch = {}, Kernel.__call__
     with environment.noted(found):
@@ -270,7 +270,7 @@ def test_kernels_are_noted_without_being_launched():
 
 @pytest.mark.usefixtures("simulator")
 def test_a_forced_plan_is_followed(monkeypatch):
-    from fastrnn.cuda import recurrence
+    from fastrnn.kernels.cuda.layers import recurrence
 
     plan = recurrence._plan
     W = np.empty((1, 3, 9), np.float32)

@@ -17,11 +17,13 @@ from conftest import COMPILED, examples, make_model, random_batch, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, devices, second_process, warmup
-from fastrnn.cpu import bfloat16, output, output_bfloat16, panels
-from fastrnn.cpu.bfloat16 import split, two
-from fastrnn.cpu.gemm import PANEL, product
-from fastrnn.cpu.vector import has_features
+from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, warmup
+from fastrnn.networks import devices, precompile
+from fastrnn.kernels.linalg import bfloat16, packing
+from fastrnn.kernels.cpu.layers import softmax, softmax_bfloat16
+from fastrnn.kernels.linalg.bfloat16 import split, two
+from fastrnn.kernels.linalg.gemm import PANEL, product
+from fastrnn.kernels.linalg.simd import has_features
 
 CELLS = ["lstm"] if COMPILED else ALL_CELLS  # what depends on the cell is shown without compiling it once more
 ROUNDING = 2.0**-8  # of a factor, relative
@@ -84,7 +86,7 @@ class TestNumbers:
 
 @numba.njit
 def pairs_of_exponentials(z, length, words, c, c0, reference, total, e, e0, e_words):
-    output_bfloat16.exponentials_in_pairs(z, length, words, c, c0, reference, total, e, e0, e_words)
+    softmax_bfloat16.exponentials_in_pairs(z, length, words, c, c0, reference, total, e, e0, e_words)
 
 
 @pytest.mark.every_cpu
@@ -123,24 +125,24 @@ def multiply(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
 def pack(size, W, out, transposed):
     for member in range(size):
         if transposed:
-            panels.pack_transposed(member, size, W, out)
+            packing.pack_transposed(member, size, W, out)
         else:
-            panels.pack_weights(member, size, W, out)
+            packing.pack_weights(member, size, W, out)
 
 
 @numba.njit
 def multiply_panels(x, x0, x_row, weights, depth, k0, k1, first, last, out, out0, out_row, m, add):
-    panels.panel_product(x, x0, x_row, weights, depth, k0, k1, first, last, out, out0, out_row, m, add)
+    packing.panel_product(x, x0, x_row, weights, depth, k0, k1, first, last, out, out0, out_row, m, add)
 
 
 @numba.njit
 def sum_tokens(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch):
-    panels.token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch)
+    packing.token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch)
 
 
 def in_panels(W, transposed, dtype=np.uint32, size=2):
     columns, depth = W.shape if transposed else W.shape[::-1]
-    out = np.full((panels.panel_rows(depth, columns, dtype), PANEL), 0x7FC07FC0, np.uint32).view(dtype)
+    out = np.full((packing.panel_rows(depth, columns, dtype), PANEL), 0x7FC07FC0, np.uint32).view(dtype)
     pack(size, W, out, transposed)
     return out
 
@@ -202,7 +204,7 @@ class TestProducts:
         rng = np.random.default_rng(seed)
         x, d = (rng.standard_normal((count, size + 1)).astype(f4) for size in (m, n))
         out = np.full((m, n + 2), 77, f4)
-        scratch = np.full(panels.token_sum_size(m, n), 0x7FC07FC0, np.uint32)
+        scratch = np.full(packing.token_sum_size(m, n), 0x7FC07FC0, np.uint32)
         sum_tokens(x.ravel(), 1, m + 1, d.ravel(), 1, n + 1, count, out.ravel(), 1, n + 2, m, n, scratch)
         close(out[:, 1:-1], rounded(x[:, 1:]).T @ rounded(d[:, 1:]), count)
         assert (out[:, [0, -1]] == 77).all()
@@ -302,7 +304,7 @@ def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13, run
     V, c, dV, dc, dh = model.model.V, model.model.c, np.zeros((C, H), f4), np.zeros(C, f4), np.zeros((tokens, H), f4)
 
     def run(member):
-        output.output_layer(
+        softmax.output_layer(
             member, members, None, V, c, tokens, state, targets, work.softmax, dV, dc, dh, f4(1), f4(1), False
         )
 
@@ -350,11 +352,11 @@ class TestOutputLayer:
     @pytest.mark.parametrize("late", [0, 1])
     def test_a_member_that_is_late(self, precision, late, monkeypatch):
         """It changes nothing of what the others did without it, and gives what would come of one member only."""
-        tokens, results = 2 * output.TOKENS + 7, []
+        tokens, results = 2 * softmax.TOKENS + 7, []
         for running in (1, 2):
             phases = Phases(2, late if running == 2 else None)
-            monkeypatch.setattr(output, "next_part", phases.next_part)
-            monkeypatch.setattr(output, "end_phase", phases.end_phase)
+            monkeypatch.setattr(softmax, "next_part", phases.next_part)
+            monkeypatch.setattr(softmax, "end_phase", phases.end_phase)
             results.append(output_layer_gradients(precision, tokens, 2, running=running))
         monkeypatch.undo()
         for alone, found, expected in zip(*results, output_layer_gradients(precision, tokens), strict=True):
@@ -570,6 +572,6 @@ class TestParameter:
 
 @pytest.mark.compiled
 def test_the_second_process_compiles_no_product_in_float32():
-    plain, rounded = (second_process.versions("rnn", "float32", precision) for precision in ("float32", "bfloat16"))
+    plain, rounded = (precompile.versions("rnn", "float32", precision) for precision in ("float32", "bfloat16"))
     names = ["uint32" in str(version.kinds) for version in rounded]
     assert len(rounded) == len(plain) + 1 and all(names), names

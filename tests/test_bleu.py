@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrnn.bleu import bleu, signature
+from fastrnn.estimators.bleu import bleu, signature
 
 HYPOTHESES = ["the cat sat on the mat .", "it is cold", "yes", "a dog and a cat ran home quickly ."]
 REFERENCES = [

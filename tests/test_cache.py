@@ -15,8 +15,8 @@ import pytest
 from conftest import run_python
 
 import fastrnn
-from fastrnn.cpu import cache, cache_folder
-from fastrnn.cpu.jit import jit
+from fastrnn.kernels.compiler import cache, cache_folder
+from fastrnn.kernels.compiler.jit import jit
 
 PACKAGE = Path(fastrnn.__file__).parent
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user ids")
@@ -150,7 +150,7 @@ class TestFolder:
         (tmp_path / "file").write_text("")
         script = """
 import os, sys
-from fastrnn.cpu.cache_folder import FOLDER, PROBLEM
+from fastrnn.kernels.compiler.cache_folder import FOLDER, PROBLEM
 assert FOLDER.is_dir() and PROBLEM
 if hasattr(os, "fork") and os.fork() == 0:
     sys.exit()
@@ -452,7 +452,7 @@ def test_kernels_are_kept_whatever_happens_and_an_edited_source_never_runs_an_ol
     assert (repaired, hits, misses) == (loss, 0, 1) and new_files.keys() == files.keys()
     assert all(new_files[path] > files[path] for path in files)
 
-    # The cached kernel is in cpu/passes.py, which is not edited: Numba alone would not notice. And the disk is full.
+    # The cached kernel is in kernels/cpu/passes.py, which is not edited: Numba alone would not notice. And the disk is full.
     source = package / "cells" / "rnn.py"
     text = source.read_text()
     assert text.count("h[j] = tanh(a[j])") == 1
@@ -471,7 +471,7 @@ def test_other_functions_are_not_cached():
 
 @pytest.mark.compiled
 def test_without_a_folder_the_reason_is_told_once(monkeypatch, warnings, tmp_path):
-    from fastrnn.cpu.threads import share
+    from fastrnn.kernels.threads import share
 
     kept = cache.KernelCache(share.py_func)
     compiled = next(iter(share.overloads.values())) if share(1, 2, 3, 1) and share.overloads else None

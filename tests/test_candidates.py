@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import DTYPES
 
-from fastrnn.cpu.candidates import allocate, clear, finish, visit
-from fastrnn.cpu.gemm import PANEL
+from fastrnn.kernels.cpu.decoding.top_k import allocate, clear, finish, visit
+from fastrnn.kernels.linalg.gemm import PANEL
 
 C = 300
 PADDED = -(-C // PANEL) * PANEL

@@ -14,11 +14,13 @@ from conftest import random_batch
 from test_estimator import raised
 
 import fastrnn
-from fastrnn import FastRNN, LanguageModel, storage, trainable, training
-from fastrnn.checkpoint import Checkpoint, fingerprint, generator_from, generator_state
-from fastrnn.network import Network
-from fastrnn.ragged import Ragged
-from fastrnn.tasks import LanguageTask
+from fastrnn import FastRNN, LanguageModel, storage
+from fastrnn.estimators import trainable
+from fastrnn.training import loop
+from fastrnn.training.checkpoint import Checkpoint, fingerprint, generator_from, generator_state
+from fastrnn.networks.network import Network
+from fastrnn.data.ragged import Ragged
+from fastrnn.training.tasks import LanguageTask
 
 DATA = random_batch(9, [6, 5, 4, 3, 3, 1] * 3)
 HELD_OUT = random_batch(9, [4, 2, 5], seed=1)
@@ -51,7 +53,7 @@ def killed_after(calls, monkeypatch, function, *args, **keywords):
 
     with monkeypatch.context() as patch:
         patch.setattr(LanguageTask, "train", train)
-        patch.setattr(training, "SECONDS_PER_RUN", 0.0)  # one batch a call
+        patch.setattr(loop, "SECONDS_PER_RUN", 0.0)  # one batch a call
         try:
             function(*args, **keywords)
         except Killed:
@@ -87,7 +89,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bits(case, tmp_path, 
             start.setdefault("bytes", path.read_bytes())
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastrnn.trainable.Checkpoint", Remembered)
+        patch.setattr("fastrnn.estimators.trainable.Checkpoint", Remembered)
         whole.fit(*DATA)
     expected = everything(whole)  # now: a generator that was given is drawn from by all of them
     for step in (1, 5):  # batches between two deaths
@@ -101,7 +103,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bits(case, tmp_path, 
 
 def test_what_goes_wrong_is_resumed_too(tmp_path, monkeypatch):
     path, original = tmp_path / "run.ckpt", Network.train
-    monkeypatch.setattr(training, "SNAPSHOT_EVERY", 4)
+    monkeypatch.setattr(loop, "SNAPSHOT_EVERY", 4)
 
     def diverges(network, team, batches, work, gradient, optimizer, truncate, *scale):
         losses, norms = original(network, team, batches, work, gradient, optimizer, truncate, *scale)
@@ -110,7 +112,7 @@ def test_what_goes_wrong_is_resumed_too(tmp_path, monkeypatch):
         return (losses[: bad[0]], norms[: bad[0]]) if bad else (losses, norms)
 
     monkeypatch.setattr(Network, "train", diverges)
-    monkeypatch.setattr(training, "SECONDS_PER_RUN", 0.0)
+    monkeypatch.setattr(loop, "SECONDS_PER_RUN", 0.0)
     parameters = SMALL | {"checkpoint": path, "checkpoint_minutes": 1e-9, "batch_size": 1}
     whole = FastRNN(**parameters).fit(*DATA)
     assert whole.learning_rate_ < 0.002 and whole.optimizer_.earlier > 0
@@ -217,7 +219,7 @@ class TestWriting:
     def test_after_every_epoch_or_more_often(self, tmp_path, monkeypatch):
         written, original = [], Checkpoint.write
         monkeypatch.setattr(Checkpoint, "write", lambda self, header, arrays: written.append(header["state"]["batch"]))
-        monkeypatch.setattr(training, "SECONDS_PER_RUN", 0.0)
+        monkeypatch.setattr(loop, "SECONDS_PER_RUN", 0.0)
         FastRNN(**SMALL, checkpoint=tmp_path / "c").fit(*DATA)
         assert written == [0, 0, 0, 0] and original
         written.clear()

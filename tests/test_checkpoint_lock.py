@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastrnn import FastRNN
-from fastrnn.checkpoint_lock import reserved
+from fastrnn.training.checkpoint_lock import reserved
 
 X, Y = [[0, 2, 3], [0, 3]] * 4, [[2, 3, 1], [3, 1]] * 4
 
@@ -92,7 +92,7 @@ def test_threads_that_share_a_checkpoint_train_as_if_alone(tmp_path):
 
 HOLDER = """
 import sys, time
-from fastrnn.checkpoint_lock import reserved
+from fastrnn.training.checkpoint_lock import reserved
 with reserved(sys.argv[1], False) as path:
     print(path, flush=True)
     time.sleep(600)
@@ -121,7 +121,7 @@ def test_where_files_cannot_be_locked_training_goes_on(tmp_path, monkeypatch):
     def fail(handle):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("fastrnn.checkpoint_lock._try_to_lock", fail)
+    monkeypatch.setattr("fastrnn.training.checkpoint_lock._try_to_lock", fail)
     path = tmp_path / "c.ckpt"
     model(path).fit(X, Y)
     assert names(tmp_path) == ["c.ckpt"]

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 from conftest import COMPILED
 
-from fastrnn import LanguageModel, Translator, arguments, cli, cli_train, plotting
+from fastrnn import LanguageModel, Translator
+from fastrnn.cli import arguments, main, train
+from fastrnn.plotting import plots
 from fastrnn.errors import DivergenceError
-from fastrnn.estimator import FastRNN
-from fastrnn.history import History
-from fastrnn.text import _pieces, hold_out
-from fastrnn.training import Training
+from fastrnn.estimators.rnn import FastRNN
+from fastrnn.training.history import History
+from fastrnn.text.tokenize import _pieces, hold_out
+from fastrnn.training.loop import Training
 
-ROOT = Path(cli.__file__).resolve().parent.parent
+ROOT = Path(main.__file__).resolve().parent.parent
 SMALL = ["--hidden-dim", "8", "--epochs", "3", "--threads", "2", "--seed", "0"]
 TINY = ["--hidden-dim", "4", "--epochs", "1", "--threads", "1", "--seed", "0", "--held-out", "0"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
@@ -85,7 +87,7 @@ def tiny(tmp_path, monkeypatch):
     """The working folder, with tiny.npz, made in this process."""
     monkeypatch.chdir(tmp_path)
     Path("tiny.txt").write_text("A cat sees.\nA dog hears!\n")
-    assert cli.main(["train", "tiny.txt", "-o", "tiny.npz", "--quiet", "--sentence-split", "line", *TINY]) == 0
+    assert main.main(["train", "tiny.txt", "-o", "tiny.npz", "--quiet", "--sentence-split", "line", *TINY]) == 0
     return tmp_path
 
 
@@ -131,7 +133,7 @@ def test_train_on_a_csv_column_and_on_standard_input(folder):
 @pytest.mark.parametrize("command, kind", [("train", LanguageModel), ("translate-train", Translator)])
 def test_every_parameter_has_its_option(command, kind, capsys):
     with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     told = {*re.findall(r"^  (?:-o FILE, )?(--[\w-]+)", capsys.readouterr().out, re.M)}
     options = {name: option for name, (option, *_) in arguments.PARAMETERS.items()}
     pointless = {"verbose", "warm_start"}  # --quiet stands for the one; no process has a model to go on from
@@ -146,7 +148,7 @@ def test_options_reach_the_parameters(tiny):
     more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1 --no-peepholes"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
     command += [*arguments.split(), *more.split()]
-    assert cli.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
+    assert main.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
     parameters = LanguageModel.load("o.npz").get_params()
     expected = {"cell": "rnn", "bias": False, "lowercase": False, "level": "char", "vocab_size": 9, "clip_norm": None}
     expected |= {"dtype": "float64", "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5, "batch_size": 1}
@@ -173,7 +175,7 @@ def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split):
 
 def test_nothing_is_held_out_of_one_paragraph(tiny, capsys):
     Path("one.txt").write_text("It is only a sentence")
-    assert cli.main(["train", "one.txt", "-o", "o.npz", *TINY, "--held-out", "0.5"]) == 0
+    assert main.main(["train", "one.txt", "-o", "o.npz", *TINY, "--held-out", "0.5"]) == 0
     out, err = capsys.readouterr()
     assert "nothing is held out" in err and "Held out" not in out
 
@@ -200,7 +202,7 @@ def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     Path("more.txt").write_text("\n".join(["A cat sees.", "A dog hears!", "The mouse sees the cat."] * 10))
     options = "--held-out 0.2 --sentence-split line --epochs 60 --n-iter-no-change 2 --tol 0.01"
     command = ["train", "more.txt", "-o", "o.npz", *TINY, *options.split(), "--learning-rate", "0.2"]
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     out, err = capsys.readouterr()
     assert out.count("Early stopping: the weights kept are those of the best epoch on held-out text") == 1
     model = LanguageModel.load("o.npz").model_
@@ -208,9 +210,9 @@ def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     assert 2 < len(losses) == model.n_epochs_ < 60 and f"validation {losses[-1]:.3f}" in err
     after = float(re.search(r"after training: ([\d.]+) nats", out)[1])
     assert after == pytest.approx(min(losses), abs=1e-3)  # the weights that are saved are the best ones
-    assert cli.main(["info", "o.npz"]) == 0
+    assert main.main(["info", "o.npz"]) == 0
     assert re.search(rf"validation  {min(losses):.4f} nats a token", capsys.readouterr().out)
-    assert cli.main([*command, "--no-early-stopping", "--epochs", str(len(losses) + 2)]) == 0
+    assert main.main([*command, "--no-early-stopping", "--epochs", str(len(losses) + 2)]) == 0
     model = LanguageModel.load("o.npz").model_
     assert model.n_epochs_ == len(losses) + 2 and model.validation_losses_ == []
     assert "Early stopping" not in capsys.readouterr().out
@@ -223,7 +225,7 @@ def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
 def test_nothing_is_held_out_unasked(tiny, options, early_stopping):
     Path("two.txt").write_text("A cat sees.\nA dog hears!\n\nA mouse.")
     command = ["train", "two.txt", "-o", "o.npz", "--sentence-split", "line", *TINY]
-    assert cli.main([*command, "--quiet", *options.split()]) == 0
+    assert main.main([*command, "--quiet", *options.split()]) == 0
     assert LanguageModel.load("o.npz").early_stopping == early_stopping
 
 
@@ -260,7 +262,7 @@ def test_ctrl_c_before_anything_was_learned_saves_nothing(tiny, monkeypatch, cap
 
     FastRNN_fit = FastRNN.fit
     monkeypatch.setattr(FastRNN, "fit", fit)
-    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == (0 if learned else 130)
+    assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == (0 if learned else 130)
     assert Path("o.npz").exists() == learned
     assert ("0 epochs (7 updates)" in capsys.readouterr().out) == learned
 
@@ -283,7 +285,7 @@ def test_a_signal_while_it_saves_destroys_nothing(tiny, monkeypatch, capsys, num
     monkeypatch.setattr(LanguageModel, "save", signals_at("save", LanguageModel.save))
     end_epoch = signals_at("train", Training._end_epoch)
     monkeypatch.setattr(Training, "_end_epoch", lambda *args: end_epoch(*args))
-    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "2"]) == status
+    assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "2"]) == status
     out, err = capsys.readouterr()
     assert "Saved o.npz after" in out and err.endswith(f"fastrnn: {said}\n")
     saved, once = (LanguageModel.load(name).model_.params_["V"] for name in ("o.npz", "tiny.npz"))
@@ -293,15 +295,15 @@ def test_a_signal_while_it_saves_destroys_nothing(tiny, monkeypatch, capsys, num
 
 @posix
 def test_sigterm_before_anything_was_learned(tiny, monkeypatch, capsys):
-    monkeypatch.setattr("fastrnn.files.read_inputs", lambda *_: signal.raise_signal(signal.SIGTERM))
-    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == 143
+    monkeypatch.setattr("fastrnn.text.files.read_inputs", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == 143
     assert capsys.readouterr() == ("", "fastrnn: terminated\n") and not Path("o.npz").exists()
 
 
 def test_no_line_goes_on_where_the_bar_ends(tiny, capsys):
     rough = ["--learning-rate", "1e30", "--optimizer", "sgd", "--clip-norm", "none", "--epochs", "4"]
     with np.errstate(all="ignore"):
-        assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, *rough]) in (0, 1)
+        assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY, *rough]) in (0, 1)
     err = capsys.readouterr().err
     assert "training goes on from the last good weights" in err and "epoch 1:" in err
     assert not re.search(r"[^\r\n]fastrnn: ", err)
@@ -312,7 +314,7 @@ def test_ctrl_c_elsewhere_is_one_line(tiny, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LanguageModel, "load", interrupt)
-    assert cli.main(["info", "tiny.npz"]) == 130
+    assert main.main(["info", "tiny.npz"]) == 130
     assert capsys.readouterr() == ("", "fastrnn: interrupted\n")
 
 
@@ -327,7 +329,7 @@ def test_divergence_saves_the_last_finite_weights_if_they_learned(tiny, monkeypa
 
     FastRNN_fit = FastRNN.fit
     monkeypatch.setattr(FastRNN, "fit", fit)
-    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == 1
+    assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY]) == 1
     out, err = capsys.readouterr()
     assert "\nfastrnn: error: training diverged" in err and "generate" not in out
     assert Path("o.npz").exists() == bool(epochs)
@@ -353,12 +355,12 @@ def test_generate_a_sentence_a_line_reproducibly(folder):
 
 
 def test_generate_in_this_process(tiny, capsys):
-    assert cli.main(["generate", "tiny.npz", "--seed", "1", "--max-length", "3"]) == 0
+    assert main.main(["generate", "tiny.npz", "--seed", "1", "--max-length", "3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
     command = ["generate", "tiny.npz", "--prompt", "a zebra", "-n", "1"]
-    assert cli.main(command) == 2
+    assert main.main(command) == 2
     assert capsys.readouterr().err.startswith("fastrnn: error: prompt: found 'zebra'")
-    assert cli.main([*command, "--unknown-prompt", "token", "--allow-unknown", "--log-probs"]) == 0
+    assert main.main([*command, "--unknown-prompt", "token", "--allow-unknown", "--log-probs"]) == 0
     assert re.match(r"-[\d.]+\ta UNKNOWN_TOKEN", capsys.readouterr().out)
 
 
@@ -397,11 +399,11 @@ def test_candidates_are_ranked_whole(folder):
 
 
 def test_score_in_this_process(tiny, capsys):
-    assert cli.main(["score", "tiny.npz", "tiny.txt", "--text", "a dog sees."]) == 0
+    assert main.main(["score", "tiny.npz", "tiny.txt", "--text", "a dog sees."]) == 0
     rows, _ = read_scores(capsys.readouterr().out)
     assert [row[3] for row in rows] == ["a dog sees.", "A cat sees.", "A dog hears!"]
     for wrong in (["--text", " "], []):
-        assert cli.main(["score", "tiny.npz", *wrong]) == 2
+        assert main.main(["score", "tiny.npz", *wrong]) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.count("\n") == 1
 
@@ -438,8 +440,8 @@ def test_info(folder):
 
 
 def test_info_of_a_model_that_has_not_trained(tiny, capsys):
-    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]) == 0
-    assert cli.main(["info", "o.npz"]) == 0
+    assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]) == 0
+    assert main.main(["info", "o.npz"]) == 0
     assert "last loss" not in capsys.readouterr().out
 
 
@@ -448,7 +450,7 @@ def test_info_of_a_model_that_has_not_trained(tiny, capsys):
 ])  # fmt: skip
 def test_help_has_an_example_and_the_classes_defaults(command, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main([*command.split(), "--help"])
+        main.main([*command.split(), "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert (
         caught.value.code == 0
@@ -476,7 +478,7 @@ def test_pictures_are_saved_as_their_ending_says(tiny, capsys, ending, head):
     text = ["--text", "A cat hears a zebra. A dog sees."]
     for picture in (["losses", "tiny.npz"], ["hidden", "tiny.npz", "--units", "3", "--layer", "0", *text],
                     ["gates", "tiny.npz", *text], ["surprisal", "tiny.npz", *text]):  # fmt: skip
-        assert cli.main(["plot", *picture, "-o", f"p.{ending}"]) == 0
+        assert main.main(["plot", *picture, "-o", f"p.{ending}"]) == 0
         out, err = capsys.readouterr()
         assert out == f"Saved p.{ending}\n" and (not err or err.startswith("Compiling the kernels"))
         assert Path(f"p.{ending}").read_bytes().startswith(head)
@@ -493,9 +495,9 @@ def test_outputs_go_through_links_and_into_fifos(tiny, capsys):
     reader = threading.Thread(target=lambda: read.append(Path("fifo.npz").read_bytes()), daemon=True)
     reader.start()
     small = ["--quiet", "--sentence-split", "line", *TINY]
-    assert cli.main(["train", "tiny.txt", "-o", "m.npz", "--checkpoint", "run.ckpt", *small]) == 0
-    assert cli.main(["train", "tiny.txt", "-o", "fifo.npz", *small]) == 0
-    assert cli.main(["plot", "losses", "m.npz", "-o", "p.svg"]) == 0
+    assert main.main(["train", "tiny.txt", "-o", "m.npz", "--checkpoint", "run.ckpt", *small]) == 0
+    assert main.main(["train", "tiny.txt", "-o", "fifo.npz", *small]) == 0
+    assert main.main(["plot", "losses", "m.npz", "-o", "p.svg"]) == 0
     reader.join(60)
     assert all(Path(name).is_symlink() for name in ("m.npz", "run.ckpt", "p.svg"))
     assert {*os.listdir("there")} == {"m.npz", "run.ckpt", "p.svg"}
@@ -516,7 +518,7 @@ def test_what_cannot_be_replaced_is_told_before_the_training(tiny, capsys):
             ("nowhere.npz", "none: no such directory, nowhere.npz cannot be saved there"),
         ):
             for option in (["-o", output], ["-o", "o.npz", "--checkpoint", output]):
-                assert cli.main(["train", "tiny.txt", *option, *TINY]) == 2
+                assert main.main(["train", "tiny.txt", *option, *TINY]) == 2
                 assert told in capsys.readouterr().err
     assert not Path("o.npz").exists()
 
@@ -530,26 +532,26 @@ def test_surprisal_is_told_where_no_picture_is_saved(folder):
 
 def test_losses_of_several_models_are_named_after_their_files(tiny, monkeypatch):
     labels = []
-    original = plotting.plot_losses
-    monkeypatch.setattr(plotting, "plot_losses", lambda m, by, names: labels.append(names) or original(m, by, names))
+    original = plots.plot_losses
+    monkeypatch.setattr(plots, "plot_losses", lambda m, by, names: labels.append(names) or original(m, by, names))
     Path("other").mkdir()
     Path("other/tiny.npz").write_bytes(Path("tiny.npz").read_bytes())
     Path("b.npz").write_bytes(Path("tiny.npz").read_bytes())
-    assert cli.main(["plot", "losses", "tiny.npz", "b.npz", "-o", "p.svg"]) == 0
-    assert cli.main(["plot", "losses", "tiny.npz", "-o", "p.svg", "other/tiny.npz"]) == 0
+    assert main.main(["plot", "losses", "tiny.npz", "b.npz", "-o", "p.svg"]) == 0
+    assert main.main(["plot", "losses", "tiny.npz", "-o", "p.svg", "other/tiny.npz"]) == 0
     assert labels == [["tiny", "b"], ["tiny.npz", "other/tiny.npz"]]
 
 
 def test_a_picture_without_matplotlib_is_one_line(tiny, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert cli.main(["plot", "losses", "tiny.npz", "-o", "p.png"]) == 2
+    assert main.main(["plot", "losses", "tiny.npz", "-o", "p.png"]) == 2
     assert capsys.readouterr().err == "fastrnn: error: pictures need matplotlib: pip install matplotlib\n"
-    assert cli.main(["plot", "surprisal", "tiny.npz", "--text", "A cat"]) == 0
+    assert main.main(["plot", "surprisal", "tiny.npz", "--text", "A cat"]) == 0
 
 
 def test_losses_of_a_model_that_has_not_trained(tiny, capsys):
-    assert cli.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]) == 0
-    assert cli.main(["plot", "losses", "o.npz", "-o", "p.png"]) == 2
+    assert main.main(["train", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]) == 0
+    assert main.main(["plot", "losses", "o.npz", "-o", "p.png"]) == 2
     assert "o: found no epoch" in capsys.readouterr().err
 
 
@@ -611,7 +613,7 @@ def test_an_error_is_one_line(wrong_files, capsys, monkeypatch, arguments, said)
     monkeypatch.setattr(sys, "stdin", open(os.devnull))
     with sys.stdin:
         try:
-            status = cli.main(arguments.split())
+            status = main.main(arguments.split())
         except SystemExit as error:
             status = error.code
     out, err = capsys.readouterr()
@@ -645,8 +647,8 @@ def test_demo_in_this_process(tmp_path, monkeypatch, capsys):
     texts = [f"A cat sees {i} dogs." for i in range(25)]
     compiled = numba.njit(lambda: 25)  # a kernel that is not on disk
     monkeypatch.setattr("fastrnn.corpora.python_manual", lambda: texts[: compiled()])
-    monkeypatch.setattr(cli_train, "DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
-    assert cli.main(["demo", "--output", "d.npz"]) == 0
+    monkeypatch.setattr(train, "DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
+    assert main.main(["demo", "--output", "d.npz"]) == 0
     out, err = capsys.readouterr()
     assert "24 sentences" in out and "1 sentence," in out and "fastrnn generate d.npz --prompt" in out
     assert COMPILED is ("Compiling the kernels" in err) and LanguageModel.load("d.npz").random_state == 0
@@ -664,15 +666,15 @@ def test_demo(tmp_path):
 
 def test_warmup_tells_what_it_did(tiny, capsys, monkeypatch):
     capsys.readouterr()
-    assert cli.main(["warmup", "--cell", "rnn", "--dtype", "float32"]) == 0
+    assert main.main(["warmup", "--cell", "rnn", "--dtype", "float32"]) == 0
     out, err = capsys.readouterr()
     steps = re.findall(r"^rnn +float32 +(\w+) +[\d.]+ s  (?:compiled|ready)$", out, re.M)
     assert steps == ["training", "scoring", "predicting", "generating", "pairs"]
     kept = "Kept in .+" if COMPILED else "Not kept: NUMBA_DISABLE_JIT is set"
     assert re.search(rf"^\d of 5 compiled, [\d.]+ s in all\n{kept}\n\Z", out, re.M)
     assert "rnn float32 training: 0 of 5 done" in err and "rnn float32 pairs: 5 of 5 done" in err
-    monkeypatch.setattr("fastrnn.cpu.cache_folder.PROBLEM", "/home/ann: read-only")
-    assert cli.main(["warmup", "--cell", "rnn"]) == 0
+    monkeypatch.setattr("fastrnn.kernels.compiler.cache_folder.PROBLEM", "/home/ann: read-only")
+    assert main.main(["warmup", "--cell", "rnn"]) == 0
     assert capsys.readouterr().out.endswith("\nNot kept: /home/ann: read-only\n")
-    assert cli.main(["warmup", "--cell", "elman"]) == 2
+    assert main.main(["warmup", "--cell", "elman"]) == 2
     assert "expected one of 'rnn', 'lstm', 'gru'" in capsys.readouterr().err

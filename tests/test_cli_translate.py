@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrnn import FastRNN, Seq2Seq, Translator, cli, cli_translate
+from fastrnn import FastRNN, Seq2Seq, Translator
+from fastrnn.cli import main, translate
 from fastrnn.errors import DivergenceError
-from fastrnn.files import read_pairs
-from fastrnn.history import History
-from fastrnn.text import hold_out_pairs
+from fastrnn.text.files import read_pairs
+from fastrnn.training.history import History
+from fastrnn.text.tokenize import hold_out_pairs
 
 TINY = ["--hidden-dim", "6", "--epochs", "2", "--threads", "1", "--seed", "0", "--learning-rate", "0.05"]
 PAIRS = [
@@ -34,13 +35,13 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("translate")
     write_pairs(folder / "pairs.tsv", [*PAIRS, *((s, f"{t} !") for s, t in PAIRS[::4])])
     common = ["translate-train", str(folder / "pairs.tsv"), "--quiet", "--held-out", "0.2", *TINY]
-    assert cli.main([*common, "-o", str(folder / "fr.npz"), "--checkpoint", str(folder / "fr.ckpt")]) == 0
-    assert cli.main([*common, "-o", str(folder / "two.npz"), "--seed", "2"]) == 0
+    assert main.main([*common, "-o", str(folder / "fr.npz"), "--checkpoint", str(folder / "fr.ckpt")]) == 0
+    assert main.main([*common, "-o", str(folder / "two.npz"), "--seed", "2"]) == 0
     write_pairs(folder / "short.tsv", PAIRS[:4])
-    assert cli.main([common[0], str(folder / "short.tsv"), "-o", str(folder / "short.npz"), *common[2:]]) == 0
+    assert main.main([common[0], str(folder / "short.tsv"), "-o", str(folder / "short.npz"), *common[2:]]) == 0
     (folder / "text.txt").write_text("A cat sees.\nA dog hears!\n")
     text = ["train", str(folder / "text.txt"), "--quiet", "--held-out", "0", *TINY, "--epochs", "1"]
-    assert cli.main([*text, "-o", str(folder / "lm.npz")]) == 0
+    assert main.main([*text, "-o", str(folder / "lm.npz")]) == 0
     small = {"hidden_dim": 2, "max_epochs": 1, "n_threads": 1}
     FastRNN(**small).fit([[0, 2]], [[2, 1]]).save(folder / "plain.npz")
     Seq2Seq(**small).fit([[2, 3]], [[2]]).save(folder / "plain2.npz")
@@ -61,7 +62,7 @@ def set_stdin(monkeypatch, text):
 
 
 def test_training_tells_vocabularies_losses_and_bleu(here, tmp_path, capsys):
-    assert cli.main(["translate-train", "pairs.tsv", "-o", str(tmp_path / "o.npz"), "--held-out", "0.2", *TINY]) == 0
+    assert main.main(["translate-train", "pairs.tsv", "-o", str(tmp_path / "o.npz"), "--held-out", "0.2", *TINY]) == 0
     out = capsys.readouterr().out
     learned, kept = hold_out_pairs(read_pairs("pairs.tsv"), 0.2, True)
     translator = Translator.load(tmp_path / "o.npz")
@@ -104,7 +105,7 @@ def test_pairs_come_from_files_of_all_sorts(here, tmp_path, monkeypatch):
     set_stdin(monkeypatch, text)
     found = []
     for arguments in (["more.tsv"], ["p.tsv.gz"], ["-"], ["--source", "s.txt", "--target", "t.txt"]):
-        assert cli.main(["translate-train", *arguments, "-o", "o.npz", "--quiet", *TINY]) == 0
+        assert main.main(["translate-train", *arguments, "-o", "o.npz", "--quiet", *TINY]) == 0
         found.append(Translator.load("o.npz").model_.params_["encoder.layer0.W"])
         Path("o.npz").unlink()
     assert all(np.array_equal(array, found[0]) for array in found)
@@ -114,7 +115,7 @@ def test_options_reach_the_parameters(here, tmp_path):
     more = "--cell gru --layers 2 --source-vocab-size 9 --target-vocab-size 8 --no-reverse --no-lowercase --dropout 0.1"
     more += " --optimizer sgd --batch-size 4 --early-stopping --level whitespace --init-scale 0.08"
     command = ["translate-train", "pairs.tsv", "-o", str(tmp_path / "o.npz"), "--quiet", *TINY, *more.split()]
-    assert cli.main([*command, "--epochs", "0"]) == 0
+    assert main.main([*command, "--epochs", "0"]) == 0
     expected = {"cell": "gru", "num_layers": 2, "source_vocab_size": 9, "target_vocab_size": 8, "dropout": 0.1}
     expected |= {"reverse_source": False, "lowercase": False, "optimizer": "sgd", "batch_size": 4, "hidden_dim": 6}
     expected |= {"early_stopping": True, "level": "whitespace", "init_scale": 0.08, "random_state": 0, "max_epochs": 0}
@@ -123,7 +124,7 @@ def test_options_reach_the_parameters(here, tmp_path):
 
 def test_early_stopping_is_told_by_what_is_held_out(here, tmp_path):
     command = ["translate-train", "pairs.tsv", "-o", str(tmp_path / "o.npz"), "--held-out", "0.2", "--quiet", *TINY]
-    assert cli.main([*command, "--early-stopping"]) == 0
+    assert main.main([*command, "--early-stopping"]) == 0
     translator = Translator.load(tmp_path / "o.npz")
     _, kept = hold_out_pairs(read_pairs("pairs.tsv"), 0.2, True)
     losses = translator.model_.validation_losses_
@@ -133,9 +134,9 @@ def test_early_stopping_is_told_by_what_is_held_out(here, tmp_path):
 def test_a_run_goes_on_from_its_checkpoint(here, tmp_path):
     command = ["translate-train", "pairs.tsv", "--held-out", "0.2", "--quiet", *TINY, "-o"]
     checkpoint, output = str(tmp_path / "run.ckpt"), str(tmp_path / "o.npz")
-    assert cli.main([*command, output, "--epochs", "1", "--checkpoint", checkpoint]) == 0
+    assert main.main([*command, output, "--epochs", "1", "--checkpoint", checkpoint]) == 0
     once = Translator.load(output).model_.params_["decoder.V"]
-    assert cli.main([*command, output, "--resume", checkpoint]) == 0
+    assert main.main([*command, output, "--resume", checkpoint]) == 0
     whole = Translator.load("fr.npz").model_.params_["decoder.V"]
     assert np.array_equal(Translator.load(output).model_.params_["decoder.V"], whole)
     assert not np.array_equal(once, whole)
@@ -152,7 +153,7 @@ def test_divergence_and_ctrl_c_are_told_as_by_train(here, tmp_path, monkeypatch,
 
     original, output = Seq2Seq.fit, tmp_path / "o.npz"
     monkeypatch.setattr(Seq2Seq, "fit", fit)
-    assert cli.main(["translate-train", "pairs.tsv", "-o", str(output), *TINY]) == 1
+    assert main.main(["translate-train", "pairs.tsv", "-o", str(output), *TINY]) == 1
     out, err = capsys.readouterr()
     assert "fastrnn: error: training diverged" in err and "BLEU" not in out and "Let it" not in out
     assert output.exists() == bool(epochs)
@@ -161,7 +162,7 @@ def test_divergence_and_ctrl_c_are_told_as_by_train(here, tmp_path, monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Seq2Seq, "fit", interrupt)
-    assert cli.main(["translate-train", "pairs.tsv", "-o", str(output), *TINY]) == 130
+    assert main.main(["translate-train", "pairs.tsv", "-o", str(output), *TINY]) == 130
 
 
 # Translating
@@ -173,18 +174,18 @@ def test_a_line_gives_a_line(here, tmp_path, capsys, monkeypatch):
     translator = Translator.load("fr.npz")
     lengths = ["--min-length", "3", "--max-length", "6"]
     expected = [line.strip() and translator.translate([line], min_length=3, max_length=6)[0] for line in lines]
-    assert cli.main(["translate", "fr.npz", *lengths, str(tmp_path / "in.txt")]) == 0
+    assert main.main(["translate", "fr.npz", *lengths, str(tmp_path / "in.txt")]) == 0
     out, err = capsys.readouterr()
     assert out == "\n".join([*expected, "", ""]) and err == "" and any(expected)
     set_stdin(monkeypatch, "The cat sees me.\r\n\r\nA mouse hears it.")
-    assert cli.main(["translate", "fr.npz", "-", "--text", "the dog", *lengths]) == 0
+    assert main.main(["translate", "fr.npz", "-", "--text", "the dog", *lengths]) == 0
     assert capsys.readouterr().out.split("\n") == [expected[4], *expected[:3], ""]
 
 
 def test_blocks_are_joined(here, capsys, monkeypatch):
-    monkeypatch.setattr(cli_translate, "_LINES_AT_ONCE", 2)
+    monkeypatch.setattr(translate, "_LINES_AT_ONCE", 2)
     texts = [part for s, _ in PAIRS[:5] for part in ("--text", s)]
-    assert cli.main(["translate", "fr.npz", *texts, "--n-best", "1"]) == 0
+    assert main.main(["translate", "fr.npz", *texts, "--n-best", "1"]) == 0
     assert [row.split("\t")[0] for row in capsys.readouterr().out.splitlines()] == list("12345")
 
 
@@ -193,32 +194,32 @@ def test_scores_and_n_best(here, capsys):
     [expected] = Translator.load("fr.npz").translate([text], n_best=2, **options)
     command = "--beam 3 --max-length 5 --length-penalty 0.6 --min-length 2".split()
     command = ["translate", "fr.npz", "--text", "", "--text", text, *command]
-    assert cli.main([*command, "--n-best", "2"]) == 0
+    assert main.main([*command, "--n-best", "2"]) == 0
     blank, *rows = capsys.readouterr().out.splitlines()
     assert blank == "" and rows == [f"2\t{score:.4f}\t{translation}" for translation, score in expected]
-    assert cli.main([*command, "--scores"]) == 0
+    assert main.main([*command, "--scores"]) == 0
     assert capsys.readouterr().out == f"\n{expected[0][1]:.4f}\t{expected[0][0]}\n"
 
 
 def test_unknown_words_are_told_once(here, capsys, monkeypatch):
     texts = ["--text", "the zebra sees a gnu", "--text", "a zebra", "--text", "b c d e"]
-    monkeypatch.setattr(cli_translate, "_LINES_AT_ONCE", 2)
-    assert cli.main(["translate", "fr.npz", *texts]) == 0
+    monkeypatch.setattr(translate, "_LINES_AT_ONCE", 2)
+    assert main.main(["translate", "fr.npz", *texts]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 3
     told = "7 of 11 source tokens are unknown, taken for UNKNOWN_TOKEN: 'zebra', 'gnu', 'b', 'c', 'd', ..."
     assert err == f"fastrnn: {told}\n"
-    assert cli.main(["translate", "fr.npz", "--text", "me", *texts, "--unknown", "error"]) == 2
+    assert main.main(["translate", "fr.npz", "--text", "me", *texts, "--unknown", "error"]) == 2
     assert "--text 2: found 'zebra', 'gnu', expected words of the vocabulary" in capsys.readouterr().err
 
 
 def test_an_ensemble_translates_together(here, capsys):
     first, second = Translator.load("fr.npz"), Translator.load("two.npz")
     [[expected]] = first.translate(["A mouse sees me."], n_best=1, ensemble=[second])
-    assert cli.main(["translate", "fr.npz", "--ensemble", "two.npz", "--text", "A mouse sees me.", "--scores"]) == 0
+    assert main.main(["translate", "fr.npz", "--ensemble", "two.npz", "--text", "A mouse sees me.", "--scores"]) == 0
     assert capsys.readouterr().out == f"{expected[1]:.4f}\t{expected[0]}\n"
     assert expected[1] not in [t.translate(["A mouse sees me."], n_best=1)[0][0][1] for t in (first, second)]
-    assert cli.main(["translate", "fr.npz", "--ensemble", "two.npz", "--ensemble", "short.npz", "--text", "me"]) == 2
+    assert main.main(["translate", "fr.npz", "--ensemble", "two.npz", "--ensemble", "short.npz", "--text", "me"]) == 2
     assert "error: short.npz: found another source vocabulary" in capsys.readouterr().err
 
 
@@ -227,11 +228,11 @@ def test_an_ensemble_translates_together(here, capsys):
 
 def test_info_of_every_kind(here, capsys):
     for name, kind in (("fr", "Translator"), ("lm", "LanguageModel"), ("plain", "FastRNN"), ("plain2", "Seq2Seq")):
-        assert cli.main(["info", f"{name}.npz"]) == 0
+        assert main.main(["info", f"{name}.npz"]) == 0
         out = capsys.readouterr().out
         assert f"\nkind        {kind}" in out and "last loss" in out
         assert ("without a vocabulary" in out) == name.startswith("plain")
-    assert cli.main(["info", "fr.npz", "--all"]) == 0
+    assert main.main(["info", "fr.npz", "--all"]) == 0
     out, translator = capsys.readouterr().out, Translator.load("fr.npz")
     for side in ("source", "target"):
         head, *_ = getattr(translator, f"{side}_vocabulary_").report().splitlines()
@@ -241,7 +242,7 @@ def test_info_of_every_kind(here, capsys):
 
 def test_losses_of_every_kind_are_drawn(here, tmp_path, capsys):
     files = ["fr.npz", "lm.npz", "plain.npz", "plain2.npz"]
-    assert cli.main(["plot", "losses", *files, "-o", str(tmp_path / "p.svg")]) == 0
+    assert main.main(["plot", "losses", *files, "-o", str(tmp_path / "p.svg")]) == 0
     assert (tmp_path / "p.svg").read_bytes().startswith(b"<?xml")
 
 
@@ -300,7 +301,7 @@ def test_losses_of_every_kind_are_drawn(here, tmp_path, capsys):
 def test_an_error_is_one_line(here, wrong_files, capsys, monkeypatch, arguments, said):
     set_stdin(monkeypatch, "")
     try:
-        status = cli.main(arguments.split())
+        status = main.main(arguments.split())
     except SystemExit as error:
         status = error.code
     out, err = capsys.readouterr()

@@ -70,7 +70,7 @@ def told(process):
 KEEP = """
 from types import SimpleNamespace
 from numba.cuda import types
-from fastrnn.cpu.cache_folder import FOLDER
+from fastrnn.kernels.compiler.cache_folder import FOLDER
 from fastrnn.cuda import driver, update
 cache = next(kernel for kernel in vars(update).values() if isinstance(kernel, driver.Kernel))._dispatcher._cache
 cache._impl.rebuild = lambda context, states: states

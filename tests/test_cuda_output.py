@@ -7,8 +7,10 @@ import pytest
 from conftest import CELLS
 
 from fastrnn import FastRNN
-from fastrnn.cuda import driver, output, product, workspace
-from fastrnn.cuda.driver import to_device, to_host
+from fastrnn.kernels.cuda import driver, workspace
+from fastrnn.kernels.cuda.layers import softmax
+from fastrnn.kernels.cuda.linalg import gemm
+from fastrnn.kernels.cuda.driver import to_device, to_host
 
 pytestmark = pytest.mark.usefixtures("simulator")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -37,15 +39,15 @@ def test_product_takes_operands_in_either_order_and_in_part(dtype, sizes, a_turn
     b_k, b_column = (1, depth + 2) if b_turned else (n + 3, 1)
     C = to_device(c)
     operands = (A, a_row + 2 * a_k, a_row, a_k, B, b_k + 2 * b_column, b_k, b_column, C, 1, n + 2, m, n, depth)
-    product.product(*operands)
-    product.product(*operands, add=True, bias=to_device(bias), bias0=2)
+    gemm.product(*operands)
+    gemm.product(*operands, add=True, bias=to_device(bias), bias0=2)
     want = c.copy()
     want[:m, 1 : n + 1] = 2 * expected + bias[2:]
     close(to_host(C), want, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("of", [product.COLUMN_SUMS, product.ROW_SUMS])
+@pytest.mark.parametrize("of", [gemm.COLUMN_SUMS, gemm.ROW_SUMS])
 @pytest.mark.parametrize(
     "count, m, n, room", [(37, 3, 5, 1000), (37, 3, 5, 0), (70, 5, 9, 100), (2, 1, 1, 9), (0, 2, 3, 9)]
 )
@@ -55,28 +57,28 @@ def test_token_sum_in_parts_and_in_one(dtype, of, count, m, n, room):
     out, sums = random(rng, m, n + 1, dtype=dtype), random(rng, 1 + max(m, n), dtype=dtype)
     scratch = to_device(np.full(room, np.nan, dtype))
     Out, Sums, X, D = map(to_device, (out, sums, x, d))
-    length = m if of == product.ROW_SUMS else n
+    length = m if of == gemm.ROW_SUMS else n
     want, want_sums = out.copy(), sums.copy()
-    own_sums = x[:, 1 : m + 1].sum(0) if of == product.ROW_SUMS else d[:, 3 : n + 3].sum(0)
+    own_sums = x[:, 1 : m + 1].sum(0) if of == gemm.ROW_SUMS else d[:, 3 : n + 3].sum(0)
     for add in (False, True):
-        product.token_sum(
+        gemm.token_sum(
             X, 1, m + 2, D, 3, n + 4, count, Out, 1, n + 1, m, n, scratch, add=add, sums=Sums, sums0=1, of=of
         )  # fmt: skip
         want[:, 1:] = x[:, 1 : m + 1].T @ d[:, 3 : n + 3] + add * want[:, 1:]
         want_sums[1 : length + 1] = own_sums + add * want_sums[1 : length + 1]
         close(to_host(Out), want, dtype)
         close(to_host(Sums), want_sums, dtype)
-    product.token_sum(X, 1, m + 2, D, 3, n + 4, count, Out, 1, n + 1, m, n, scratch)
+    gemm.token_sum(X, 1, m + 2, D, 3, n + 4, count, Out, 1, n + 1, m, n, scratch)
     close(to_host(Sums), want_sums, dtype)
 
 
 def test_long_sums_are_split_and_short_ones_are_not():
-    assert product._split(1, 1000, 100)[0] == product.BUSY
-    assert product._split(1, 1000, 0)[0] == product._split(1000, 1000, 100)[0] == product._split(1, 0, 100)[0] == 1
+    assert gemm._split(1, 1000, 100)[0] == gemm.BUSY
+    assert gemm._split(1, 1000, 0)[0] == gemm._split(1000, 1000, 100)[0] == gemm._split(1, 0, 100)[0] == 1
     for depth in range(100):
-        parts, share = product._split(2, depth, 3)
+        parts, share = gemm._split(2, depth, 3)
         assert parts <= 3 and (parts - 1) * share < max(depth, 1) <= parts * share
-        assert share % product.DEPTH == 0
+        assert share % gemm.DEPTH == 0
 
 
 class Case:
@@ -102,11 +104,11 @@ class Case:
         self.losses, self.status = driver.zeros(3, "f8"), driver.zeros(2, "i8")
 
     def run(self, scale=0.25, learn=True):
-        output.output_layer(
+        softmax.output_layer(
             self.model, self.count, to_device(self.top), to_device(self.targets), self.row0, self.softmax,
             self.gradient if learn else None, self.dh if learn else None, dtype_of(self.dtype, scale), learn,
         )  # fmt: skip
-        output.total_loss(self.softmax, self.count, self.losses, 1, self.status)
+        softmax.total_loss(self.softmax, self.count, self.losses, 1, self.status)
 
     def expected(self, scale=0.25):
         h, V, c = (np.asarray(array, np.float64) for array in (self.top[:, : self.H], self.V, self.c))
@@ -206,7 +208,7 @@ def test_probabilities_stand_at_the_tokens_places(monkeypatch, sizes, every):
     case = Case(monkeypatch, **sizes)
     best = to_device(np.full(case.count + 1, -5, np.int32))
     proba = to_device(np.full((case.count + 1, case.C), 5, case.dtype)) if every else None
-    output.probabilities(
+    softmax.probabilities(
         case.model, case.count, to_device(case.top), to_device(case.origin), case.row0, case.softmax, best, proba
     )
     places, want = case.origin[case.row0 : case.row0 + case.count], case.expected()
@@ -222,7 +224,7 @@ def test_of_equally_probable_words_the_first_is_best(monkeypatch):
     case.top[:, : case.H] = np.abs(case.top[:, : case.H])
     case.model.V = to_device(case.V)
     best = driver.zeros(case.count, "i4")
-    output.probabilities(
+    softmax.probabilities(
         case.model, case.count, to_device(case.top), to_device(case.origin), case.row0, case.softmax, best
     )
     assert np.all(to_host(best) == 3)
@@ -239,7 +241,7 @@ HARDWARE = {"TILE": 64, "DEPTH": 16, "BUSY": 512, "LEAST": 64}  # as on a GPU, a
 )
 def test_scratch_is_no_larger_than_products_use(C, H, G, N, monkeypatch):
     for name, value in HARDWARE.items():
-        monkeypatch.setattr(product, name, value)
+        monkeypatch.setattr(gemm, name, value)
     monkeypatch.setattr(workspace, "TILE", HARDWARE["TILE"])
     model = SimpleNamespace(cell=SimpleNamespace(W=np.empty((2, H, G * H), "i1")), V=np.empty((C, H), "i1"))
     block = workspace.block_tokens(C, N)
@@ -247,26 +249,26 @@ def test_scratch_is_no_larger_than_products_use(C, H, G, N, monkeypatch):
     largest = 512 * 64 * 64 + max(C * H + C, G * H * (H + 1))  # of tiles that are all busy with parts
     assert found <= largest and found * 4 < 32e6
     for n in range(1, block + 1, 7):  # the last block of a batch may be of any size
-        assert product.scratch_size(n, H, C) <= found
+        assert gemm.scratch_size(n, H, C) <= found
     for tokens in range(1, N, max(1, N // 50)):
-        assert product.scratch_size(H, G * H, tokens, G * H) <= found
-        assert product.scratch_size(C, H, min(tokens, block), C) <= found
+        assert gemm.scratch_size(H, G * H, tokens, G * H) <= found
+        assert gemm.scratch_size(C, H, min(tokens, block), C) <= found
 
 
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "embedding_dim": 3}], ids=["one layer", "deep"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_training_has_as_much_scratch_as_its_products_can_use(cell, options, monkeypatch):
-    launch, split = product._launch, []
+    launch, split = gemm._launch, []
 
     def launched(*arguments):
         m, n, depth, mode, scratch = (arguments[i] for i in (11, 12, 13, 17, 18))
         if scratch is not None:
-            wanted = product.scratch_size(m, n, depth, (0, 0, m, n)[mode])
+            wanted = gemm.scratch_size(m, n, depth, (0, 0, m, n)[mode])
             assert scratch.size >= wanted
             split.append(wanted > 0)
         launch(*arguments)
 
-    monkeypatch.setattr(product, "_launch", launched)
+    monkeypatch.setattr(gemm, "_launch", launched)
     x = [[0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]
     FastRNN(cell, 3, 18, max_epochs=1, random_state=0, device="cuda", **options).fit(x, x)
     assert any(split)

@@ -8,12 +8,13 @@ import reference
 from conftest import CELLS
 
 from fastrnn import DeviceError
-from fastrnn.cells import CELLS as CPU_CELLS
-from fastrnn.cpu.dropout import batch_key, row_key
-from fastrnn.cpu.dropout import drop as cpu_drop
-from fastrnn.cuda import driver as cuda
-from fastrnn.cuda import recurrence, stack, workspace
-from fastrnn.cuda.block import ROWS, THREADS, UNITS
+from fastrnn.kernels.cells import CELLS as CPU_CELLS
+from fastrnn.kernels.cpu.layers.dropout import batch_key, row_key
+from fastrnn.kernels.cpu.layers.dropout import drop as cpu_drop
+from fastrnn.kernels.cuda import driver as cuda
+from fastrnn.kernels.cuda.layers import recurrence, stack
+from fastrnn.kernels.cuda import workspace
+from fastrnn.kernels.cuda.block import ROWS, THREADS, UNITS
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

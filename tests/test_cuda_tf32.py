@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from conftest import CELLS, HAS_GPU, make_model, random_batch
 
-from fastrnn import FastRNN, LanguageModel, Seq2Seq, devices
-from fastrnn.cuda import driver, instructions, product, tensor
-from fastrnn.cuda.driver import to_device, to_host
+from fastrnn import FastRNN, LanguageModel, Seq2Seq
+from fastrnn.networks import devices
+from fastrnn.kernels.cuda import driver
+from fastrnn.kernels.cuda.linalg import gemm, ptx, tensor_cores
+from fastrnn.kernels.cuda.driver import to_device, to_host
 
 pytestmark = pytest.mark.usefixtures("simulator")
 
@@ -86,13 +88,13 @@ def test_lanes_hold_what_the_instruction_wants(monkeypatch):
         for turn, operand in enumerate((a, b)):
             pieces = memory[(2 * half + turn) * piece :][:piece].reshape(DEPTH, ROW)
             pieces[:, :TILE] = operand[half * DEPTH : (half + 1) * DEPTH]
-    monkeypatch.setattr(tensor, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.empty)))
-    monkeypatch.setattr(tensor, "instructions", warp)
-    multiply, keep = tensor.multiplication(ROW, piece, DEPTH), tensor.keeping(ROW)
+    monkeypatch.setattr(tensor_cores, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.empty)))
+    monkeypatch.setattr(tensor_cores, "instructions", warp)
+    multiply, keep = tensor_cores.multiplication(ROW, piece, DEPTH), tensor_cores.keeping(ROW)
     tile = np.full(TILE * ROW, np.nan)
 
     def work(thread):
-        sums = np.zeros(tensor.SUMS)
+        sums = np.zeros(tensor_cores.SUMS)
         for place in (0, 2 * piece):
             multiply(memory, place, thread, sums)
         keep(sums, thread, tile)
@@ -106,9 +108,9 @@ def test_lanes_hold_what_the_instruction_wants(monkeypatch):
 
 def test_the_sums_of_a_thread_are_as_many_as_without():
     if not driver.SIMULATED:
-        assert (product.TILE, product.DEPTH, product.ROW, product.PRODUCT_THREADS) == (TILE, DEPTH, ROW, THREADS)
-        assert product.SUMS == tensor.SUMS
-    assert tensor.SUMS * THREADS == TILE * TILE and (TILE // tensor.SIDE) ** 2 * tensor.LANES == THREADS
+        assert (gemm.TILE, gemm.DEPTH, gemm.ROW, gemm.PRODUCT_THREADS) == (TILE, DEPTH, ROW, THREADS)
+        assert gemm.SUMS == tensor_cores.SUMS
+    assert tensor_cores.SUMS * THREADS == TILE * TILE and (TILE // tensor_cores.SIDE) ** 2 * tensor_cores.LANES == THREADS
 
 
 def test_a_warp_s_reads_meet_no_bank_twice(monkeypatch):
@@ -121,11 +123,11 @@ def test_a_warp_s_reads_meet_no_bank_twice(monkeypatch):
             read.setdefault(thread, []).append(int(place))
             return 0.0
 
-    monkeypatch.setattr(tensor, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.zeros)))
-    monkeypatch.setattr(tensor, "instructions", SimpleNamespace(mma=lambda *operands: operands[6:]))
-    multiply = tensor.multiplication(ROW, DEPTH * ROW, DEPTH)
+    monkeypatch.setattr(tensor_cores, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.zeros)))
+    monkeypatch.setattr(tensor_cores, "instructions", SimpleNamespace(mma=lambda *operands: operands[6:]))
+    multiply = tensor_cores.multiplication(ROW, DEPTH * ROW, DEPTH)
     for thread in range(THREADS):
-        multiply(Memory(), 0, thread, np.zeros(tensor.SUMS))
+        multiply(Memory(), 0, thread, np.zeros(tensor_cores.SUMS))
     for first in range(0, THREADS, 32):
         for places in zip(*(read[first + lane] for lane in range(32)), strict=True):
             assert len({place % 32 for place in places}) == 32
@@ -138,12 +140,12 @@ def test_the_stand_in_rounds_as_the_instruction_does():
     step = np.float32(2.0**-10)
     ties = np.float32([1 + step / 2, 1 + 3 * step / 2, -1 - step / 2, 2 - step / 2, 1 + step / 4, 0.0, -0.0])
     for value in (*values, *ties):
-        found = instructions.round_tf32(value)
+        found = ptx.round_tf32(value)
         assert found == rounded(value) and found.dtype == np.float32
         assert found.view(np.uint32) & 0x1FFF == 0 and abs(found - value) <= abs(value) * 2.0**-11
-    assert [instructions.round_tf32(v) for v in ties] == [1 + step, 1 + 2 * step, -1 - step, 2, 1, 0, 0]
-    assert instructions.round_tf32(np.float32(np.inf)) == np.inf and np.isnan(
-        instructions.round_tf32(np.float32(np.nan))
+    assert [ptx.round_tf32(v) for v in ties] == [1 + step, 1 + 2 * step, -1 - step, 2, 1, 0, 0]
+    assert ptx.round_tf32(np.float32(np.inf)) == np.inf and np.isnan(
+        ptx.round_tf32(np.float32(np.nan))
     )
 
 
@@ -155,7 +157,7 @@ def test_product_of_rounded_operands(sizes, turned):
     a, b, bias = (rng.normal(size=shape).astype("f4") for shape in ((m, depth), (depth, n), n))
     A, B, C = to_device(a.T if turned else a), to_device(b.T if turned else b), driver.zeros((m, n), "f4")
     a_steps, b_steps = ((1, m), (1, depth)) if turned else ((depth, 1), (n, 1))
-    product.product(A, 0, *a_steps, B, 0, *b_steps, C, 0, n, m, n, depth, bias=to_device(bias), tf32=True)
+    gemm.product(A, 0, *a_steps, B, 0, *b_steps, C, 0, n, m, n, depth, bias=to_device(bias), tf32=True)
     expected = rounded(a).astype("f8") @ rounded(b) + bias
     np.testing.assert_allclose(to_host(C), expected, rtol=1e-5, atol=1e-5)
     if sizes == (9, 3, 40):
@@ -167,7 +169,7 @@ def test_token_sum_of_rounded_operands_in_parts():
     x, d = (rng.normal(size=(70, columns)).astype("f4") for columns in (5, 9))
     out, sums = driver.zeros((5, 9), "f4"), driver.zeros(9, "f4")
     scratch = driver.empty(1000, "f4")
-    product.token_sum(to_device(x), 0, 5, to_device(d), 0, 9, 70, out, 0, 9, 5, 9, scratch, sums=sums, tf32=True)
+    gemm.token_sum(to_device(x), 0, 5, to_device(d), 0, 9, 70, out, 0, 9, 5, 9, scratch, sums=sums, tf32=True)
     np.testing.assert_allclose(to_host(out), rounded(x).T.astype("f8") @ rounded(d), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(to_host(sums), rounded(d).sum(0, dtype="f8"), rtol=1e-5, atol=1e-5)
 
@@ -205,13 +207,13 @@ def test_the_error_of_gradients_is_that_of_tf32(cell):
 def asked(monkeypatch):
     """What every product is asked for."""
     asked = []
-    launch = product._launch
+    launch = gemm._launch
 
     def noted(*arguments):
         asked.append(arguments[-1])
         return launch(*arguments)
 
-    monkeypatch.setattr(product, "_launch", noted)
+    monkeypatch.setattr(gemm, "_launch", noted)
     return asked
 
 

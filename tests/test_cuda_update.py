@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastrnn.cpu.update import ADAM, MOMENTUM, NONE, RMSPROP, SGD, constants, update
-from fastrnn.cuda.driver import THREADS, empty, to_device, to_host, zeros
-from fastrnn.cuda.update import COLUMNS, apply_update, rows_gradient, squares
-from fastrnn.cuda.workspace import PARTIALS, Batch, Layout
+from fastrnn.kernels.cpu.optimizers import ADAM, MOMENTUM, NONE, RMSPROP, SGD, constants, update
+from fastrnn.kernels.cuda.driver import THREADS, empty, to_device, to_host, zeros
+from fastrnn.kernels.cuda.optimizers import COLUMNS, apply_update, rows_gradient, squares
+from fastrnn.kernels.cuda.workspace import Batch, Layout, PARTIALS
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

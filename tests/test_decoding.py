@@ -7,9 +7,9 @@ from conftest import CELLS, COMPILED, DTYPES, examples, make_model, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import decoding
-from fastrnn.cpu.threads import Team
-from fastrnn.decoding import STREAMS, Decoder, make_rule
+from fastrnn.decoding import sampling
+from fastrnn.kernels.threads import Team
+from fastrnn.decoding.sampling import Decoder, STREAMS, make_rule
 
 PROBABILITIES = np.array([0.05, 0.1, 0.4, 0.25, 0.15, 0.05])
 MANY = 20_000 if COMPILED else 2_000
@@ -342,8 +342,8 @@ def test_fewer_words_than_the_team_would_share(C, threads):
 def test_n_threads_is_respected(threads, members, monkeypatch):
     """And no thread is started for too little work: 4 shares of it here."""
     sizes = []
-    monkeypatch.setattr(decoding, "Team", lambda size: sizes.append(size) or Team(size))
-    monkeypatch.setattr(decoding, "WORTH_A_THREAD", 300 * 4)
+    monkeypatch.setattr(sampling, "Team", lambda size: sizes.append(size) or Team(size))
+    monkeypatch.setattr(sampling, "WORTH_A_THREAD", 300 * 4)
     make_model("gru", 300, 4, n_threads=threads).generate(4, max_length=3)
     assert sizes == [members]
 
@@ -387,8 +387,8 @@ def test_pieces_make_no_difference(n, monkeypatch):
     """Neither to what is drawn nor to what is left of the generator."""
     model, found = make_model("lstm", 9, 5), []
     for first_steps, seconds in ((1, 0.0), (3, 1e9), (1000, 1e9)):
-        monkeypatch.setattr(decoding, "FIRST_STEPS", first_steps)
-        monkeypatch.setattr(decoding, "SECONDS_PER_RUN", seconds)
+        monkeypatch.setattr(sampling, "FIRST_STEPS", first_steps)
+        monkeypatch.setattr(sampling, "SECONDS_PER_RUN", seconds)
         rng = np.random.default_rng(4)
         sequences = model.generate(n, prompt=[0, 3, 2, 5, 4], max_length=40, random_state=rng)
         found.append(([s.tolist() for s in sequences], rng.random()))

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn import FastRNN
-from fastrnn.batches import Batches
-from fastrnn.cpu.dropout import batch_key, drop, row_key
-from fastrnn.ragged import Ragged, minibatches, streams
+from fastrnn.data.batches import Batches
+from fastrnn.kernels.cpu.layers.dropout import batch_key, drop, row_key
+from fastrnn.data.ragged import Ragged, minibatches, streams
 
 SHAPES = {
     "one layer": {},
@@ -114,8 +114,8 @@ class TestStates:
 
     @pytest.mark.parametrize("cell", CELLS)
     def test_a_sequence_in_two_parts_is_the_sequence(self, cell, monkeypatch):
-        monkeypatch.setattr("fastrnn.network.SCORE_STEPS", 3)  # so that the parts go in pieces too
-        monkeypatch.setattr("fastrnn.network.SCORE_SEQUENCES", 2)
+        monkeypatch.setattr("fastrnn.networks.network.SCORE_STEPS", 3)  # so that the parts go in pieces too
+        monkeypatch.setattr("fastrnn.networks.network.SCORE_SEQUENCES", 2)
         model = make_model(cell, 8, 5, dtype="float64", num_layers=2)
         x, _ = random_batch(8, [9, 6, 7])
         whole, state = model.predict_proba(x, return_state=True)

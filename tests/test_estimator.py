@@ -14,7 +14,7 @@ import reference
 from conftest import CELLS, COMPILED, make_model, random_batch, weights
 
 from fastrnn import DivergenceError, FastRNN, NotFittedError, Ragged, storage
-from fastrnn.network import Network
+from fastrnn.networks.network import Network
 
 TUTORIAL = dict(
     cell="rnn", hidden_dim=100, bptt_truncate=4, optimizer="sgd", learning_rate=0.005, batch_size=1, clip_norm=None,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fastrnn.interruption import HeldInterrupts, Terminated, sigterm_interrupts
+from fastrnn.training.interruption import HeldInterrupts, Terminated, sigterm_interrupts
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -21,16 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import Seq2Seq, network, second_process, training
-from fastrnn.cpu import cache_folder, cores, threads
-from fastrnn.cpu import jit as jit_module
-from fastrnn.cpu.cores import available_cores, cpu_quota
-from fastrnn.cpu.gemm import TILE_ROWS, product
-from fastrnn.cpu.output import output_layer
-from fastrnn.cpu.recurrence import pack, token_count
-from fastrnn.cpu.threads import Team, end_phase, meet, next_part, share
-from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES, host_vectors
-from fastrnn.cpu.workspace import Rows
+from fastrnn import Seq2Seq
+from fastrnn.networks import network, precompile
+from fastrnn.training import loop
+from fastrnn.kernels.compiler import cache_folder
+from fastrnn.kernels import cores, threads
+from fastrnn.kernels.compiler import jit as jit_module
+from fastrnn.kernels.cores import available_cores, cpu_quota
+from fastrnn.kernels.linalg.gemm import TILE_ROWS, product
+from fastrnn.kernels.cpu.layers.softmax import output_layer
+from fastrnn.kernels.cpu.layers.recurrence import pack, token_count
+from fastrnn.kernels.threads import Team, end_phase, meet, next_part, share
+from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES, host_vectors
+from fastrnn.kernels.cpu.workspace import Rows
 
 PACKAGE = Path(fastrnn.__file__).parent
 START_NEW_THREAD = _thread.start_new_thread
@@ -322,7 +325,7 @@ def test_who_does_a_part_does_not_count(size, monkeypatch):
         ]  # fmt: skip
 
     expected = results()
-    for module in (network, training):
+    for module in (network, loop):
         monkeypatch.setattr(module, "Team", OneByOne)
     for a, b in zip(results(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -477,7 +480,7 @@ class TestCores:
 
 WARM = """
 from fastrnn import Ensemble, FastRNN, Seq2Seq, warmup
-from fastrnn.cpu.jit import compilations
+from fastrnn.kernels.compiler.jit import compilations
 if WARMUP:
     print(*((step.task, step.compiled) for step in warmup(["rnn"])))
 x, y = [[0, 3, 2, 4, 1], [0, 4], [0]], [[3, 2, 4, 1, 1], [4, 1], [1]]
@@ -533,7 +536,7 @@ def test_a_fit_compiles_training_only(tmp_path):
     script = """
 from fastrnn import FastRNN
 from fastrnn.cpu import beam, decode, passes
-from fastrnn.cpu.jit import compilations
+from fastrnn.kernels.compiler.jit import compilations
 with compilations() as compiled:
     FastRNN("rnn", 2, max_epochs=1).fit([[0, 1]], [[1, 0]])
 kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, decode.draw, beam.search]
@@ -545,7 +548,7 @@ print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
 HELPED = """
 import json
 from fastrnn import FastRNN, second_process
-from fastrnn.cpu.jit import compilations
+from fastrnn.kernels.compiler.jit import compilations
 second_process.available_cores, made = lambda: 2, []
 start = second_process.subprocess.Popen
 second_process.subprocess.Popen = lambda *arguments, **options: made.append(start(*arguments, **options)) or made[-1]
@@ -567,8 +570,8 @@ def test_a_second_process_compiles_what_is_missing_once(tmp_path):
 FAILING = """
 from fastrnn import Seq2Seq, network, second_process, training
 from fastrnn.cpu import separate
-from fastrnn.cpu.gemm import _tiles
-from fastrnn.cpu.jit import compilations
+from fastrnn.kernels.linalg.gemm import _tiles
+from fastrnn.kernels.compiler.jit import compilations
 second_process.available_cores, second_process.CODE, separate.PATIENCE = lambda: 2, GIVEN, 0.2
 process = second_process.compile_meanwhile("rnn", "float32")
 with compilations() as compiled:
@@ -593,24 +596,24 @@ def test_no_second_process(monkeypatch, tmp_path):
         raise OSError("no process")
 
     started = []
-    monkeypatch.setattr(second_process, "versions", lambda *wanted: [SimpleNamespace(load=lambda: False)])
-    monkeypatch.setattr(second_process.subprocess, "Popen", lambda *arguments, **options: started.append(1))
-    monkeypatch.setattr(second_process, "ENABLED", True)
+    monkeypatch.setattr(precompile, "versions", lambda *wanted: [SimpleNamespace(load=lambda: False)])
+    monkeypatch.setattr(precompile.subprocess, "Popen", lambda *arguments, **options: started.append(1))
+    monkeypatch.setattr(precompile, "ENABLED", True)
     monkeypatch.setattr(cache_folder, "FOLDER", tmp_path)
-    monkeypatch.setattr(second_process, "available_cores", lambda: 2)
+    monkeypatch.setattr(precompile, "available_cores", lambda: 2)
     for module, name, value in (
-        (second_process, "ENABLED", False), (second_process, "available_cores", lambda: 1),
+        (precompile, "ENABLED", False), (precompile, "available_cores", lambda: 1),
         (cache_folder, "FOLDER", None), (os, "access", lambda path, mode: False),
     ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
-            assert second_process.compile_meanwhile("rnn", "float32") is None
+            assert precompile.compile_meanwhile("rnn", "float32") is None
     for executable in ("", None, "/usr/bin/uwsgi"):
         monkeypatch.setattr(sys, "executable", executable)
-        assert second_process.compile_meanwhile("rnn", "float32") is None
+        assert precompile.compile_meanwhile("rnn", "float32") is None
     monkeypatch.setattr(sys, "executable", "/usr/bin/Python3")
-    monkeypatch.setattr(second_process.subprocess, "Popen", refuse)
-    assert second_process.compile_meanwhile("rnn", "float32") is None and not started
+    monkeypatch.setattr(precompile.subprocess, "Popen", refuse)
+    assert precompile.compile_meanwhile("rnn", "float32") is None and not started
 
 
 @pytest.mark.compiled
@@ -623,7 +626,7 @@ HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx
 AVX2_SCRIPT = """
 import numpy as np, reference
 from conftest import assert_arrays_close, make_model, random_batch, weights
-from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES
+from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES
 assert (VECTOR_BYTES, TILE_VECTORS) == (32, 2), (VECTOR_BYTES, TILE_VECTORS)
 for C, H in ((97, 19), (5, 3)):
     x, y = random_batch(C, [9, 5, 5, 2, 1] * 4)

@@ -9,7 +9,8 @@ import numba
 import numpy as np
 import pytest
 
-from fastrnn.cpu import candidates, mathfun
+from fastrnn.kernels.cpu.decoding import top_k
+from fastrnn.kernels.linalg import elementwise
 
 pytestmark = pytest.mark.every_cpu
 
@@ -17,36 +18,36 @@ pytestmark = pytest.mark.every_cpu
 @numba.njit
 def apply_exp(x, y):
     for i in range(len(x)):
-        y[i] = mathfun.exp(x[i])
+        y[i] = elementwise.exp(x[i])
 
 
 @numba.njit
 def apply_tanh(x, y):
     for i in range(len(x)):
-        y[i] = mathfun.tanh(x[i])
+        y[i] = elementwise.tanh(x[i])
 
 
 @numba.njit
 def apply_sigmoid(x, y):
     for i in range(len(x)):
-        y[i] = mathfun.sigmoid(x[i])
+        y[i] = elementwise.sigmoid(x[i])
 
 
 @numba.njit
 def apply_slopes(x, y, z):
     for i in range(len(x)):
-        y[i] = mathfun.tanh_slope(x[i])
-        z[i] = mathfun.sigmoid_slope(x[i])
+        y[i] = elementwise.tanh_slope(x[i])
+        z[i] = elementwise.sigmoid_slope(x[i])
 
 
 @numba.njit
 def apply_exponentials(z, length, n, words, c, c0, reference, total):
-    mathfun.exponentials(z, 3, length, n, words, c, c0, reference, total)
+    elementwise.exponentials(z, 3, length, n, words, c, c0, reference, total)
 
 
 @numba.njit
 def add_exponentials(piece, reference, sums):
-    candidates.add_exponentials(piece, reference, sums)
+    top_k.add_exponentials(piece, reference, sums)
 
 
 def float32s(low, high, step):
@@ -161,9 +162,9 @@ class TestMathematics:
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_sums_of_exponentials_of_a_piece(self, dtype):
-        rng, sums = np.random.default_rng(0), np.zeros(candidates.LANES, dtype)
+        rng, sums = np.random.default_rng(0), np.zeros(top_k.LANES, dtype)
         for scale in (1, 10, 25):
-            piece, reference = (rng.uniform(-scale, scale, candidates.PANEL)).astype(dtype), np.dtype(dtype).type(0.5)
+            piece, reference = (rng.uniform(-scale, scale, top_k.PANEL)).astype(dtype), np.dtype(dtype).type(0.5)
             sums[:] = 0
             add_exponentials(piece, reference, sums)
             expected = np.exp(piece.astype(float) - 0.5).sum()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fastrnn import FastRNN, cli
-from fastrnn.output_paths import refuse_overwriting
+from fastrnn import FastRNN
+from fastrnn.cli import main
+from fastrnn.cli.output_paths import refuse_overwriting
 
 TEXT = "A cat sees.\nA dog hears!\n"
 TINY = ["--hidden-dim", "4", "--epochs", "1", "--threads", "1", "--held-out", "0", "--quiet"]
@@ -47,10 +48,10 @@ def here(tmp_path, monkeypatch):
 def test_it_is_refused_before_anything_is_read(here, capsys, monkeypatch, arguments, said):
     if sys.platform == "win32" and any(word in arguments for word in ("soft", "hard", "folder", "dangling")):
         pytest.skip("links need rights there")
-    monkeypatch.setattr("fastrnn.files._read", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr("fastrnn.text.files._read", lambda *_: pytest.fail("a file was read"))
     with open("notes.txt") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert cli.main(["train", *arguments.split(), *TINY]) == 2
+        assert main.main(["train", *arguments.split(), *TINY]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and said in err
     assert all(Path(name).read_text() == TEXT for name in ("notes.txt", "other.txt", "corpus/deep/part.txt"))
@@ -58,26 +59,26 @@ def test_it_is_refused_before_anything_is_read(here, capsys, monkeypatch, argume
 
 
 def test_what_is_written_may_be_new_or_be_in_the_folder_that_is_read(here):
-    assert cli.main(["train", "corpus", "-o", "corpus/m.npz", "--checkpoint", "run.ckpt", *TINY]) == 0
-    assert cli.main(["train", "corpus", "-o", "corpus/m.npz", *TINY, "--resume", "run.ckpt", "--epochs", "2"]) == 0
+    assert main.main(["train", "corpus", "-o", "corpus/m.npz", "--checkpoint", "run.ckpt", *TINY]) == 0
+    assert main.main(["train", "corpus", "-o", "corpus/m.npz", *TINY, "--resume", "run.ckpt", "--epochs", "2"]) == 0
     again = ["--resume", "run.ckpt", "--checkpoint", "run.ckpt", "--epochs", "3"]
-    assert cli.main(["train", "corpus", "-o", "corpus/m.npz", *TINY, *again]) == 0
+    assert main.main(["train", "corpus", "-o", "corpus/m.npz", *TINY, *again]) == 0
 
 
 def test_what_will_be_replaced_is_said(here, capsys):
     command = ["train", "notes.txt", "-o", "m.npz", "--checkpoint", "run.ckpt", *TINY[:-1]]
     Path("m.npz").write_text("what was there")
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     assert "fastrnn: m.npz exists (no model of fastrnn) and will be replaced\n" in capsys.readouterr().err
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     told = capsys.readouterr().err.splitlines()[:2]
     assert told[0] == "fastrnn: m.npz exists (a LanguageModel) and will be replaced"
     assert told[1].endswith(
         "run.ckpt exists (a FastRNN checkpoint) and will be replaced; --resume run.ckpt would go on with it"
     )
-    assert cli.main([*command, "--quiet"]) == 0
+    assert main.main([*command, "--quiet"]) == 0
     assert "exists" not in capsys.readouterr().err
-    assert cli.main(["train", "notes.txt", "-o", "new.npz", *TINY[:-1]]) == 0
+    assert main.main(["train", "notes.txt", "-o", "new.npz", *TINY[:-1]]) == 0
     assert "exists" not in capsys.readouterr().err
 
 
@@ -85,9 +86,9 @@ def test_a_picture_does_not_replace_a_model(here, capsys):
     FastRNN(hidden_dim=2, max_epochs=1, n_threads=1).fit([[0, 2]], [[2, 1]]).save("model.svg")
     model = Path("model.svg").read_bytes()
     Path("other.svg").write_bytes(model)
-    assert cli.main(["plot", "losses", "other.svg", "model.svg", "-o", "./model.svg"]) == 2
+    assert main.main(["plot", "losses", "other.svg", "model.svg", "-o", "./model.svg"]) == 2
     assert "--output: found model.svg, which is a model to read as well (model.svg)" in capsys.readouterr().err
-    assert cli.main(["plot", "surprisal", "model.svg", "--text", "cat", "-o", "model.svg"]) == 2
+    assert main.main(["plot", "surprisal", "model.svg", "--text", "cat", "-o", "model.svg"]) == 2
     assert "--output: found model.svg" in capsys.readouterr().err and Path("model.svg").read_bytes() == model
 
 

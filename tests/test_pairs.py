@@ -7,9 +7,9 @@ from conftest import CELLS, COMPILED, assert_arrays_close, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn.beam_search import beam_search
-from fastrnn.pair_network import PairBatches, PairNetwork, Pairs
-from fastrnn.ragged import Ragged, between, reversed_sequences
+from fastrnn.decoding.beam_search import beam_search
+from fastrnn.networks.encoder_decoder import PairBatches, PairNetwork, Pairs
+from fastrnn.data.ragged import Ragged, between, reversed_sequences
 
 SHAPES = {
     "one layer": {},
@@ -167,10 +167,10 @@ class TestSearch:
         network, (source, _, _) = make_network("lstm", scale=3), make_pairs((8, 9), LENGTHS)
         expected = search([network], source, 3, 8)
         for name, value in limits.items():
-            monkeypatch.setattr(f"fastrnn.beam_search.{name}", value)
+            monkeypatch.setattr(f"fastrnn.decoding.beam_search.{name}", value)
         for threads in (1, 2):
             with monkeypatch.context() as context:
-                context.setattr("fastrnn.beam_search.team_size", lambda network, rows, n_threads: n_threads)
+                context.setattr("fastrnn.decoding.beam_search.team_size", lambda network, rows, n_threads: n_threads)
                 found = search([network], source, 3, 8, threads)
             for one, other in zip(found, expected, strict=True):
                 assert_same_hypotheses(one, as_expected(other))
@@ -178,7 +178,7 @@ class TestSearch:
     def test_few_sentences_of_an_ensemble_at_once_are_all_at_once(self, monkeypatch):
         networks, (source, _, _) = [make_network("lstm", seed=seed) for seed in (0, 1)], make_pairs((8, 9), LENGTHS)
         expected = search(networks, source, 3, 8)
-        monkeypatch.setattr("fastrnn.beam_search.MOST_LOGITS", 2 * 3 * 64)
+        monkeypatch.setattr("fastrnn.decoding.beam_search.MOST_LOGITS", 2 * 3 * 64)
         for one, other in zip(search(networks, source, 3, 8), expected, strict=True):
             assert_same_hypotheses(one, as_expected(other))
 
@@ -187,8 +187,8 @@ class TestSearch:
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_of_equals_the_earlier(self, dtype, width, alone, monkeypatch):
         """Words of `best` are all as probable, in several panels and shares; rows are equal too."""
-        monkeypatch.setattr("fastrnn.beam_search.ALONE", alone)
-        monkeypatch.setattr("fastrnn.beam_search.team_size", lambda network, rows, n_threads: n_threads)
+        monkeypatch.setattr("fastrnn.decoding.beam_search.ALONE", alone)
+        monkeypatch.setattr("fastrnn.decoding.beam_search.team_size", lambda network, rows, n_threads: n_threads)
         network, best = (
             make_network("rnn", (8, 300), 3, dtype=dtype),
             [1, 2, 63, 64, 66, 191, 192, 255, *range(270, 300)],

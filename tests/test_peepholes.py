@@ -5,7 +5,7 @@ import pytest
 from conftest import CELLS, make_model, random_batch
 
 from fastrnn import FastRNN, Seq2Seq, Translator, storage
-from fastrnn.cpu.jit import compilations
+from fastrnn.kernels.compiler.jit import compilations
 
 X, Y = random_batch(7, [5, 3, 3, 1])
 SMALL = {"hidden_dim": 4, "max_epochs": 2, "batch_size": 2, "random_state": 0, "n_threads": 1}

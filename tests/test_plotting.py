@@ -11,8 +11,9 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 
-from fastrnn import FastRNN, LanguageModel, drawing, plotting, surprisal
-from fastrnn.plotting import plot_gates, plot_hidden, plot_losses, plot_surprisal, surprisal_line
+from fastrnn import FastRNN, LanguageModel
+from fastrnn.plotting import figures, plots, surprisal
+from fastrnn.plotting.plots import plot_gates, plot_hidden, plot_losses, plot_surprisal, surprisal_line
 
 matplotlib.use("agg")
 
@@ -226,7 +227,7 @@ def test_a_long_text_is_cut_and_the_title_says_so(model):
     axes = plot_surprisal(model, text)
     title = axes.get_title("left")
     shown = int(re.search(r"\nthe first (\d+) of 700 are shown", title)[1])
-    assert len(words_of(axes)) == shown == 7 * drawing.MOST_LINES
+    assert len(words_of(axes)) == shown == 7 * figures.MOST_LINES
     assert title.startswith("700 tokens, ")
     _, own = pyplot.subplots(figsize=(3, 2))
     assert plot_surprisal(model, text, ax=own) is own
@@ -313,4 +314,4 @@ def test_without_matplotlib_the_error_says_what_to_install(model, monkeypatch):
 
 
 def test_colours_of_runs_differ_in_grey_by_their_marks():
-    assert len({to_rgb(color) for color in plotting.COLORS}) == len(plotting.COLORS) == len({*plotting.MARKERS})
+    assert len({to_rgb(color) for color in plots.COLORS}) == len(plots.COLORS) == len({*plots.MARKERS})

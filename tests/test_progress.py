@@ -5,8 +5,9 @@ import re
 import pytest
 from conftest import random_batch
 
-from fastrnn import FastRNN, progress
-from fastrnn.progress import Forecast, Progress, duration
+from fastrnn import FastRNN
+from fastrnn.training import progress
+from fastrnn.training.progress import Forecast, Progress, duration
 
 DATA = random_batch(9, [6, 5, 4, 3, 3, 1] * 2)
 SMALL = dict(hidden_dim=4, vocab_size=9, max_epochs=3, batch_size=2, random_state=1, n_threads=1)

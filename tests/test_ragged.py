@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastrnn.ragged import Ragged, check_pair, minibatches
+from fastrnn.data.ragged import Ragged, check_pair, minibatches
 
 SEQUENCES = [[0, 5, 2], [7], [3, 3]]
 lists_of_ints = st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1), min_size=1)

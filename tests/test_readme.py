@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrnn import cli
+from fastrnn.cli import main
 
 pytestmark = pytest.mark.compiled  # other processes, whose kernels are compiled in any case
 
@@ -89,7 +89,7 @@ def test_commands(comments, monkeypatch, capsys):
         extra += ["--unknown", "token"] if words[1] == "translate" else []
         extra += ["--help"] if words[1] == "warmup" else []
         try:
-            assert cli.main([*words[1:], *extra]) == 0, line
+            assert main.main([*words[1:], *extra]) == 0, line
         except SystemExit as end:  # of --help
             assert end.code == 0
         assert any(capsys.readouterr()), line

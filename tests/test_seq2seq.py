@@ -8,7 +8,7 @@ import reference_pairs
 from conftest import CELLS
 
 from fastrnn import Ensemble, NotFittedError, Ragged, Seq2Seq, Translator
-from fastrnn.bleu import bleu
+from fastrnn.estimators.bleu import bleu
 
 RNG = np.random.default_rng(0)
 SOURCE = [RNG.integers(2, 9, n).tolist() for n in (3, 1, 4, 2, 5, 3)]

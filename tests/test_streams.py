@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastrnn.streams import encoded_output
+from fastrnn.cli.streams import encoded_output
 
 WORDS = "naïve œuvre żółw żółw"
 

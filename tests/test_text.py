@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastrnn import text as text_module
-from fastrnn.corpora import python_manual
-from fastrnn.files import read_texts
-from fastrnn.text import SentenceSplitter, join_words, tokenizer
+from fastrnn.text import tokenize as text_module
+from fastrnn.text.corpora import python_manual
+from fastrnn.text.files import read_texts
+from fastrnn.text.tokenize import SentenceSplitter, join_words, tokenizer
 
 DOCTOR = "Dr. Smith came. He left! Was it e.g. Friday?\nIt was.\n\na new paragraph"
 
@@ -319,7 +319,7 @@ def test_only_spaces_and_quotes_change(tokens):
 
 
 def test_importing_does_not_import_nltk():
-    code = "import sys, fastrnn.text, fastrnn.vocabulary; print('nltk' in sys.modules)"
+    code = "import sys, fastrnn.text, fastrnn.text.vocabulary; print('nltk' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 

@@ -12,13 +12,14 @@ import pytest
 from conftest import random_batch
 from test_estimator import raised, same_weights
 
-from fastrnn import DivergenceError, FastRNN, LanguageModel, Ragged, training
-from fastrnn.history import History
-from fastrnn.interruption import HeldInterrupts
-from fastrnn.network import Network
-from fastrnn.optimizer import Optimizer
-from fastrnn.schedules import _at_plateau
-from fastrnn.tasks import LanguageTask
+from fastrnn import DivergenceError, FastRNN, LanguageModel, Ragged
+from fastrnn.training import loop
+from fastrnn.training.history import History
+from fastrnn.training.interruption import HeldInterrupts
+from fastrnn.networks.network import Network
+from fastrnn.training.optimizer import Optimizer
+from fastrnn.training.schedules import _at_plateau
+from fastrnn.training.tasks import LanguageTask
 
 DATA = random_batch(9, [6, 5, 4, 3, 3, 1] * 2)
 HELD_OUT = random_batch(9, [4, 2, 5], seed=1)
@@ -290,7 +291,7 @@ def diverging(monkeypatch, when):
         return losses, norms
 
     monkeypatch.setattr(LanguageTask, "train", train)
-    monkeypatch.setattr(training, "SECONDS_PER_RUN", 0.0)  # one batch a call
+    monkeypatch.setattr(loop, "SECONDS_PER_RUN", 0.0)  # one batch a call
 
 
 class TestSetbacks:
@@ -310,13 +311,13 @@ class TestSetbacks:
         )  # fmt: skip
         task.begin_epoch(start.rng_, 1)
         optimizer = Optimizer("adam", 0.04, 0.0, 5.0, [start.network_])
-        with training.Team(1) as team:
+        with loop.Team(1) as team:
             task.train(team, 4, 6, optimizer)
         assert same_weights(model, start)
         assert model.n_updates_ == 4 + 2 and model.history_.tokens[0] < 44
 
     def test_weights_of_the_middle_of_an_epoch_are_good_too(self, monkeypatch):
-        monkeypatch.setattr(training, "SNAPSHOT_EVERY", 2)
+        monkeypatch.setattr(loop, "SNAPSHOT_EVERY", 2)
         snapshots, original = [], Network.snapshot
         monkeypatch.setattr(Network, "snapshot", lambda network: snapshots.append(original(network)) or snapshots[-1])
         restored, put_back = [], Network.restore
@@ -358,7 +359,7 @@ class TestSetbacks:
         monkeypatch.setattr(LanguageTask, "train", absurd)
         models = []
         for seconds in (0.0, 1e9):
-            monkeypatch.setattr(training, "SECONDS_PER_RUN", seconds)
+            monkeypatch.setattr(loop, "SECONDS_PER_RUN", seconds)
             model = small()
             models.append(model.fit(*DATA))
         assert same_weights(*models) and models[0].loss_curve_ == models[1].loss_curve_

@@ -7,8 +7,8 @@ import sys
 import numba
 import pytest
 
-from fastrnn.cpu import cache_folder, trial
-from fastrnn.cpu.jit import EXTENSIONS
+from fastrnn.kernels.compiler import cache_folder, trial
+from fastrnn.kernels.compiler.jit import EXTENSIONS
 
 pytestmark = pytest.mark.compiled
 

@@ -31,14 +31,14 @@ FORMS = rf"^(?P<test>\S+::.+?) (?P<outcome>{OUTCOMES})\b", rf"^\[gw\d+\].*? (?P<
 
 def plans():
     """All plans of `recurrence`: sequences of a block, and whether W is in its shared memory."""
-    from fastrnn.cuda.block import ROWS
+    from fastrnn.kernels.cuda.block import ROWS
 
     return [(rows, resident) for resident in (True, False) for rows in ROWS]
 
 
 def fits(rows, resident, W):
     """Whether a block of the GPU has as much shared memory as this plan needs."""
-    from fastrnn.cuda import recurrence
+    from fastrnn.kernels.cuda.layers import recurrence
 
     needed = max(
         recurrence.shared_bytes(tiles, W, rows, resident)
@@ -50,7 +50,7 @@ def fits(rows, resident, W):
 @contextmanager
 def forced(rows, resident):
     """A context in which every recurrence has this plan."""
-    from fastrnn.cuda import recurrence
+    from fastrnn.kernels.cuda.layers import recurrence
 
     plan = recurrence._plan
     recurrence._plan = lambda tiles, W, B: (rows, resident, recurrence.shared_bytes(tiles, W, rows, resident))
@@ -105,7 +105,7 @@ class Expected:
 
     def on_gpu(self, precision):
         """The same by the GPU's kernels."""
-        from fastrnn.devices import moved
+        from fastrnn.networks.devices import moved
 
         network = moved(self.network, "cuda")
         network.matmul_precision = precision
@@ -114,11 +114,11 @@ class Expected:
 
 def one_batch(network, case):
     """Loss a token, gradients, and what one step of Adam adds, of one batch: each by name in its public shape."""
-    from fastrnn.batches import Batches
-    from fastrnn.cpu.threads import Team, available_cores
-    from fastrnn.network import GradientSum, NoOptimizer
-    from fastrnn.optimizer import Optimizer
-    from fastrnn.ragged import minibatches
+    from fastrnn.data.batches import Batches
+    from fastrnn.kernels.threads import Team, available_cores
+    from fastrnn.networks.network import GradientSum, NoOptimizer
+    from fastrnn.training.optimizer import Optimizer
+    from fastrnn.data.ragged import minibatches
 
     x, y, workload = case.x, case.y, case.workload
     batches = Batches.whole(x, y, *minibatches(x.lengths, len(x)))

@@ -31,7 +31,7 @@ def machine():
         "CUDA_HOME": os.environ.get("CUDA_HOME"), "commit": _commit(),
     }  # fmt: skip
     yield {"driver": _driver_version()}
-    from fastrnn.cuda import driver
+    from fastrnn.kernels.cuda import driver
 
     if driver.SIMULATED:
         yield {"gpu": "Numba's simulator", "simulated": True}
@@ -135,8 +135,8 @@ def noted(found):
     """
     import numpy as np
 
-    from fastrnn.cuda.driver import Kernel
-    from fastrnn.cuda.passes import Run
+    from fastrnn.kernels.cuda.driver import Kernel
+    from fastrnn.kernels.cuda.passes import Run
 
     call, finish = Kernel.__call__, Run.finish
 

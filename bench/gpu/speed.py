@@ -31,9 +31,9 @@ class Trainer:
     """
 
     def __init__(self, workload, cell):
-        from fastrnn.batches import Batches
-        from fastrnn.optimizer import Optimizer
-        from fastrnn.ragged import minibatches
+        from fastrnn.data.batches import Batches
+        from fastrnn.training.optimizer import Optimizer
+        from fastrnn.data.ragged import minibatches
 
         self.x, self.y = workload.corpus()
         self.tokens, self.network = len(self.x.values), workload.model(cell, None).network_
@@ -51,7 +51,7 @@ class Trainer:
 
     def laid_out(self):
         """The same work without the host's: a function like `epoch`."""
-        from fastrnn.cuda.layout import BatchLayouts
+        from fastrnn.kernels.cuda.layout import BatchLayouts
 
         layouts = BatchLayouts(*self.batches)
         ready, start = list(layouts), self.batches.segments.start
@@ -97,7 +97,7 @@ def _profiled():
 @contextmanager
 def _watched(around):
     """A context in which every launch of a kernel goes through `around(launch, kernel, arguments, options)`."""
-    from fastrnn.cuda.driver import Kernel
+    from fastrnn.kernels.cuda.driver import Kernel
 
     launch = Kernel.__call__
 
@@ -128,7 +128,7 @@ def host_times(work):
 
 def kernel_times(work):
     """{kernel: seconds on the device of each of its launches}; before each the device is kept busy for a while."""
-    from fastrnn.cuda.driver import SIMULATED, cuda, empty, kernel, synchronize
+    from fastrnn.kernels.cuda.driver import SIMULATED, cuda, empty, kernel, synchronize
 
     @kernel
     def hold(count, out):

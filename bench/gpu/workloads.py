@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fastrnn.ragged import Ragged
+from fastrnn.data.ragged import Ragged
 
 from ..workloads import SEED, Workload
 
@@ -61,7 +61,7 @@ CORRECT = (*WORDS, CHARACTERS)
 
 def either(real, simulated):
     """What is meant for a GPU, or for the simulator if that runs the kernels."""
-    from fastrnn.cuda.driver import SIMULATED
+    from fastrnn.kernels.cuda.driver import SIMULATED
 
     return simulated if SIMULATED else real
 

@@ -1,0 +1,236 @@
+"""`LanguageModel`: a `Vocabulary` and a `FastRNN` in one, from raw text to text."""
+
+import numpy as np
+
+from .. import storage
+from ..base import Estimator
+from .rnn import FastRNN
+from .trainable import check_same, read_vocabulary, restored_if_refused
+from ..validation import (
+    check_bool,
+    check_callable,
+    check_choice,
+    check_list,
+    check_path,
+    check_str,
+    errors_named,
+    shown,
+)
+from ..text.vocabulary import UNKNOWN_TOKEN, Vocabulary
+
+_OWN = ("level", "lowercase", "sentence_split")
+
+
+class LanguageModel(Estimator):
+    """A language model of raw text.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Largest number of different tokens, special ones included; rarer words become UNKNOWN_TOKEN.
+    level : {"word", "char", "whitespace"}
+        What a token is, see `Vocabulary`.
+    lowercase : bool
+    sentence_split : {"punkt", "line", "text"}, optional
+        Where sentences end, see `Vocabulary`.
+    **parameters
+        All further parameters of `FastRNN`: cell, hidden_dim, max_epochs, ...
+
+    Attributes
+    ----------
+    vocabulary_ : Vocabulary
+    model_ : FastRNN
+
+    Examples
+    --------
+    >>> lm = LanguageModel(cell="gru", max_epochs=20).fit(texts)  # doctest: +SKIP
+    >>> lm.generate(3, prompt="the statement")  # doctest: +SKIP
+    """
+
+    _checks = FastRNN._checks | {name: Vocabulary._checks[name] for name in _OWN}
+    _checks["vocab_size"] = Vocabulary._checks["max_size"]
+
+    def __init__(self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, **parameters):
+        self.vocab_size = vocab_size
+        self.level = level
+        self.lowercase = lowercase
+        self.sentence_split = sentence_split
+        network = FastRNN._parameter_defaults()
+        del network["vocab_size"]
+        for name in parameters:
+            if name not in network:
+                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(self._parameter_defaults())}")
+        for name, default in network.items():
+            setattr(self, name, parameters.get(name, default))
+
+    @classmethod
+    def _parameter_defaults(cls):
+        own = {"vocab_size": 8000, "level": "word", "lowercase": True, "sentence_split": None}
+        return own | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
+
+    def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
+        """Learn the vocabulary and train from fresh weights; with `warm_start`, in the vocabulary first learned.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            Raw texts of any number of sentences.
+        validation_texts : iterable of str, optional
+            Measured after every epoch, in the vocabulary of `texts`.
+        callback, resume
+            As in `FastRNN.fit`; the callback gets this LanguageModel.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            The texts or a parameter are not usable.
+        DivergenceError
+            Losses were not finite, again and again; the last good weights are kept.
+        """
+        check_callable("callback", callback)
+        resume = check_path("resume", resume, none=True)
+        x, y, vocabulary, model = self._data(texts, self._checked.warm_start and resume is None)
+        validation = None
+        if validation_texts is not None:
+            with errors_named("validation_texts"):
+                validation = vocabulary.transform(validation_texts)
+        called = None if callback is None else lambda _: callback(self)
+        with restored_if_refused(self):
+            self.vocabulary_, self.model_ = vocabulary, model
+            model.fit(x, y, validation_data=validation, callback=called, resume=resume)
+        return self
+
+    def partial_fit(self, texts):
+        """Train one epoch more on texts, in the vocabulary first learned; the first call learns it."""
+        x, y, vocabulary, model = self._data(texts, True)
+        with restored_if_refused(self):
+            self.vocabulary_, self.model_ = vocabulary, model
+            model.partial_fit(x, y)
+        return self
+
+    def loss(self, texts):
+        """Mean cross-entropy a token, nats; SENTENCE_END counts as a token, unknown words as UNKNOWN_TOKEN."""
+        self._check_fitted("model_")
+        return self.model_.loss(*self.vocabulary_.transform(texts))
+
+    def score(self, texts, y=None):
+        """Minus the loss. y is ignored: scikit-learn passes one."""
+        return -self.loss(texts)
+
+    def perplexity(self, texts):
+        """exp(loss)."""
+        return float(np.exp(self.loss(texts)))
+
+    def score_samples(self, texts):
+        """ln p of every sentence of the texts, in order: float64 (sentences,), nats."""
+        self._check_fitted("model_")
+        return self.model_.score_samples(*self.vocabulary_.transform(texts))
+
+    def generate(
+        self,
+        n=1,
+        *,
+        prompt="",
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        min_length=0,
+        max_length=100,
+        exclude=(UNKNOWN_TOKEN,),
+        unknown="error",
+        random_state=None,
+        return_log_probs=False,
+    ):
+        """Write sentences.
+
+        Parameters
+        ----------
+        n, temperature, top_k, top_p, min_length, max_length, random_state
+            As in `FastRNN.generate`; lengths in tokens, the prompt's not counted, SENTENCE_END counted.
+        prompt : str
+            How every sentence begins.
+        exclude : sequence of str
+            Tokens never to write; their probability is removed.  By default UNKNOWN_TOKEN.
+        unknown : {"error", "token"}
+            What a word of the prompt that the vocabulary lacks does: raise ValueError, or stand as
+            UNKNOWN_TOKEN.
+        return_log_probs : bool
+            Return the log-probabilities too.
+
+        Returns
+        -------
+        sentences : list of str
+            Detokenised for people to read.
+        log_probs : list of float64 arrays
+            ln p under the model of each token written, nats; only with `return_log_probs`.
+        """
+        self._check_fitted("model_")
+        check_choice("unknown", unknown, ("error", "token"))
+        vocabulary = self.vocabulary_
+        tokens, strangers = vocabulary.encode_prompt(check_str("prompt", prompt))
+        if strangers and unknown == "error":
+            raise ValueError(
+                f'prompt: found {", ".join(map(repr, strangers))}, expected words of the vocabulary; unknown="token"'
+                " takes them for UNKNOWN_TOKEN"
+            )
+        exclude = [check_str("exclude", token) for token in check_list("exclude", exclude, "tokens")]
+        missing = [token for token in exclude if token not in vocabulary]
+        if missing:
+            raise ValueError(f"exclude: found {shown(missing[0])}, expected tokens of the vocabulary")
+        return_log_probs = check_bool("return_log_probs", return_log_probs)
+        sequences, log_probs = self.model_.generate(
+            n, prompt=tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_length=min_length,
+            max_length=max_length, exclude=[0, *(vocabulary.index_[token] for token in exclude)],
+            random_state=random_state, return_log_probs=True,
+        )  # fmt: skip
+        sentences = [vocabulary.detokenize(sequence) for sequence in sequences]
+        return (sentences, log_probs) if return_log_probs else sentences
+
+    def save(self, path):
+        """Write vocabulary and model to one .npz file; as `FastRNN.save`."""
+        self._check_fitted("model_")
+        path = check_path("path", path)
+        vocabulary = {f"vocabulary/{name}": array for name, array in self.vocabulary_.to_arrays().items()}
+        header = {"kind": "LanguageModel"} | self.model_._header()
+        storage.write(path, header, vocabulary | self.model_._arrays())
+
+    @classmethod
+    def load(cls, path, *, device="cpu"):
+        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+        path = check_path("path", path)
+        with storage.opened(path, "LanguageModel") as (header, arrays):
+            vocabulary = read_vocabulary(path, arrays, "vocabulary/")
+            model = FastRNN._from_file(path, header, arrays, device)
+        if model.vocab_size_ != len(vocabulary):
+            raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
+        parameters = model.get_params() | {"vocab_size": vocabulary.max_size}
+        language_model = cls(**parameters, **{name: getattr(vocabulary, name) for name in _OWN})
+        language_model.vocabulary_, language_model.model_ = vocabulary, model
+        return language_model
+
+    def new_parts(self):
+        """A `Vocabulary` and a `FastRNN` with these parameters, checked and not fitted."""
+        super().check_parameters()  # under the names that they have here
+        model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
+        model.set_params(vocab_size=None).check_parameters()
+        vocabulary = Vocabulary(self.vocab_size, *(getattr(self, name) for name in _OWN), verbose=self.verbose)
+        return vocabulary, model
+
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
+        self.new_parts()
+
+    def _data(self, texts, warm):
+        """(x, y, vocabulary, model), the latter two those of before if `warm` and there are any."""
+        vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
+        if warm and hasattr(self, "model_"):
+            for name, own in (("vocab_size", "max_size"), *zip(_OWN, _OWN, strict=True)):
+                check_same(name, getattr(self._checked, name), getattr(self.vocabulary_._checked, own))
+            parameters = model.get_params() | {"vocab_size": self.model_.vocab_size_}
+            return *self.vocabulary_.transform(texts), self.vocabulary_, self.model_.set_params(**parameters)
+        x, y = vocabulary.fit_transform(texts)
+        return x, y, vocabulary, model.set_params(vocab_size=len(vocabulary))

@@ -1,0 +1,564 @@
+"""`FastRNN`: the estimator over index sequences. It checks what it is given, then delegates."""
+
+import numpy as np
+
+from ..decoding.sampling import sample
+from ..networks.devices import network_class, resolve
+from ..data.ragged import Ragged, check_pair
+from ..training.tasks import LanguageTask
+from .trainable import Trainable, check_same
+from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real, integer
+
+_NAMES = ("x", "y", "validation_data: x", "validation_data: y")
+
+
+class FastRNN(Trainable):
+    """A recurrent language model over sequences of indices.
+
+    Parameters
+    ----------
+    cell : {"gru", "lstm", "rnn"}
+        Gated recurrent unit, LSTM, or the tanh network of the tutorial.
+    hidden_dim : int
+        Units H of the recurrent layer.
+    vocab_size : int, optional
+        Number of indices C; by default one more than the largest in the data first fitted.
+    bias : bool
+        With the biases b and c, or without.
+    peepholes : bool
+        With peepholes if the cell can have them, which of the three the LSTM can, or without: by them its gates see c.
+    bptt_truncate : int, optional
+        k of truncated back-propagation through time: the error of output t reaches steps t ... t-k. None:
+        all steps.
+    optimizer : {"adam", "rmsprop", "sgd"}
+    learning_rate : float, optional
+        By default 0.005 for "adam", 0.003 for "rmsprop", 0.5 for "sgd". The gradient is summed over the
+        tokens and averaged over the batch's sequences. "adam" and "rmsprop" move the rows of U four times as fast.
+    momentum : float in [0, 1)
+        Of "sgd".
+    batch_size : int
+        Sequences in a minibatch, of similar lengths.
+    max_epochs : int
+        Passes over the data, at most; 0 initialises and trains nothing.
+    clip_norm : float, optional
+        Scale the gradient down to this Euclidean norm when it is larger.
+    lr_schedule : {"constant", "halve", "plateau", "half-epochs"}
+        "halve" is the tutorial's: every `evaluate_every` epochs the loss on the training data is evaluated,
+        and the learning rate halved if it rose. "plateau" halves it when the validation loss (the training loss, if
+        nothing is held out) has not improved for `patience` epochs. "half-epochs" is that of Sutskever et al.
+        2014: after `lr_decay_start` epochs it is halved every half epoch.
+    evaluate_every, patience, lr_decay_start : int
+        Epochs, of the schedules "halve", "plateau" and "half-epochs".
+    validation_fraction : float in (0, 1), optional
+        Share of the sequences that `fit` holds out, drawn by the random state, and measures after every epoch.
+        By default 0.05 for early stopping, else none; validation data given to `fit` stand instead of it.
+    early_stopping : bool or "auto"
+        Stop when the validation loss has not improved for `n_iter_no_change` epochs. The weights of the epoch with
+        the lowest validation loss are put back. "auto": if `fit` is given validation data, a validation_fraction is
+        asked for, or there are 1,000 sequences at least; fewer are all trained on, for `max_epochs`.
+    n_iter_no_change : int
+        Epochs without improvement. It should be more than the `patience` of "plateau", whose halving else comes too
+        late.
+    tol : float
+        An improvement is one by more than this, in nats; for early stopping and "plateau".
+    weight_noise : float
+        Standard deviation of Gaussian noise on all weights, drawn anew for every batch: the gradient is that at
+        the noisy weights, the update one of the weights without noise (Graves 2011; Chung et al. 2014 took 0.075).
+    checkpoint : path, optional
+        File that `fit` keeps up to date with all that it needs to go on if it is stopped: see its `resume`. While
+        another run writes it, this one takes ``<checkpoint>.2`` (or 3, ...) instead, with a warning.
+    checkpoint_minutes : float, optional
+        None: the checkpoint is written after every epoch; a number: also within epochs, as often as that.
+    warm_start : bool
+        `fit` goes on from the weights, the optimiser and the epochs of the last fit. An optimiser with other parameters
+        than the last one's starts anew.
+    num_layers : int
+        Recurrent layers, each fed by the one below.
+    dropout : float in [0, 1)
+        Share of what an embedding or a layer hands up, to the next layer or the output, that is set to zero in
+        training (Zaremba et al. 2014, arXiv 1409.2329); never from step to step.
+    embedding_dim : int, optional
+        Numbers E of an embedding of the indices below the first layer. None: an index has a row of U for itself.
+    tie_weights : bool
+        The embedding is V too (Press & Wolf 2017, arXiv 1608.05859); embedding_dim must be hidden_dim.
+    chunk_len : int, optional
+        For long sequences: train in chunks of so many steps; the state is carried from chunk to chunk, the gradient
+        is not, and every chunk is followed by an update. Fewer sequences than batch_size are cut into as many streams.
+    init : {"default", "tutorial"}
+        Bounds within which initial matrices are uniform: 1/sqrt(inputs); biases and peepholes start at zero. What
+        indices name, U or an embedding, starts in ±1/sqrt(C) with "tutorial" and in ±1 with "default", since
+        only one of the C inputs is not zero.
+    init_scale : float, optional
+        Instead of `init`'s bounds: everything is uniform in ± this (Sutskever et al. 2014: 0.08).
+    dtype : {"float32", "float64"}
+    device : {"cpu", "cuda", "auto"}
+        What trains and runs the network: the CPU, an NVIDIA GPU, or that if there is one. A fitted model moves over at
+        its next use when it is set anew; ask for `params_` again then.
+    matmul_precision : {"float32", "tf32", "bfloat16"}
+        The least precision that large products may have, in training, scoring and beam search; a device takes the
+        fastest of its own that is no less precise. Their factors are rounded, to 11 significant bits in tf32 (each off
+        by 2^-11 = 5e-4 of itself at most) and to 8 in bfloat16 (2^-8 = 4e-3), and summed up in float32. Weights,
+        states, gates and updates stay float32; dtype "float64" takes no other than "float32". A CPU multiplies in
+        float32, for "bfloat16" in that if it has AVX512_BF16; a GPU, but for "float32", in tf32 if it has compute
+        capability 8.0 or more. One that has not stays with float32, and that is said once. Gradients are typically
+        off by 1e-4 to 5e-4 of their norm in tf32, by 1e-3 to 1e-2 in bfloat16. `predict`, `predict_proba` and what is
+        drawn are not rounded. Files do not hold it.
+    n_threads : int, optional
+        By default the cores this process may use: those of its affinity, at most as many as its container's CPU quota
+        pays for, and on a Mac the performance cores. Where the system starts fewer, that is logged once.
+    random_state : int, numpy.random.Generator or RandomState, optional
+        Seeds the initial weights and the order of the batches. Same seed, machine and number of threads:
+        same numbers.
+    verbose : int
+        1 shows a progress bar for each epoch, with the loss and tokens a second.
+
+    Attributes
+    ----------
+    params_ : mapping of str to array
+        "layer0.U" (G*H, C), "layer0.W" (G*H, H), "layer0.b" (G*H,), "layer0.p" (3, H; peepholes), "V" (C, H), "c" (C,):
+        views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
+        (LSTM: i, f, o, g).
+    loss_curve_ : list of float
+        Mean cross-entropy a token of every epoch, nats, of each batch before its update.
+    validation_losses_ : list of float
+        Mean cross-entropy a token of the validation data after every epoch, nats.
+    evaluations_ : list of (int, float)
+        Epochs done and loss on all training data, of the schedule "halve".
+    history_ : History
+        These and, by epoch, norms of the gradient, learning rates, seconds and tokens.
+    n_epochs_, n_updates_ : int
+        Epochs and updates done.
+    learning_rate_ : float
+        The learning rate as the schedule has left it.
+    vocab_size_ : int
+
+    Examples
+    --------
+    >>> model = FastRNN(hidden_dim=8, max_epochs=1, random_state=0)
+    >>> model.fit([[0, 2, 3], [0, 3]], [[2, 3, 1], [3, 1]]).predict_proba([[0, 2]])[0].shape
+    (2, 4)
+    """
+
+    _checks = Trainable._checks | {
+        "vocab_size": integer(1, none=True),
+        "bptt_truncate": integer(0, none=True),
+        "chunk_len": integer(1, none=True),
+    }
+
+    def __init__(
+        self,
+        cell="gru",
+        hidden_dim=100,
+        vocab_size=None,
+        *,
+        bias=True,
+        peepholes=True,
+        bptt_truncate=None,
+        optimizer="adam",
+        learning_rate=None,
+        momentum=0.0,
+        batch_size=32,
+        max_epochs=5,
+        clip_norm=5.0,
+        lr_schedule="constant",
+        evaluate_every=5,
+        num_layers=1,
+        dropout=0.0,
+        embedding_dim=None,
+        tie_weights=False,
+        chunk_len=None,
+        init="default",
+        init_scale=None,
+        patience=1,
+        lr_decay_start=5,
+        validation_fraction=None,
+        early_stopping="auto",
+        n_iter_no_change=2,
+        tol=1e-4,
+        weight_noise=0.0,
+        checkpoint=None,
+        checkpoint_minutes=None,
+        warm_start=False,
+        dtype="float32",
+        device="cpu",
+        matmul_precision="float32",
+        n_threads=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.cell = cell
+        self.hidden_dim = hidden_dim
+        self.vocab_size = vocab_size
+        self.bias = bias
+        self.peepholes = peepholes
+        self.bptt_truncate = bptt_truncate
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.clip_norm = clip_norm
+        self.lr_schedule = lr_schedule
+        self.evaluate_every = evaluate_every
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.embedding_dim = embedding_dim
+        self.tie_weights = tie_weights
+        self.chunk_len = chunk_len
+        self.init = init
+        self.init_scale = init_scale
+        self.patience = patience
+        self.lr_decay_start = lr_decay_start
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.weight_noise = weight_noise
+        self.checkpoint = checkpoint
+        self.checkpoint_minutes = checkpoint_minutes
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.device = device
+        self.matmul_precision = matmul_precision
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, x, y, *, validation_data=None, callback=None, resume=None):
+        """Train from fresh weights, unless `warm_start` or `resume` say otherwise.
+
+        Ctrl-C ends it early, with a line in the log: the model keeps what it has learned.
+
+        Parameters
+        ----------
+        x, y : Ragged, or lists of sequences of int
+            Inputs and targets: y[i][t] is to be predicted from x[i][: t + 1].
+        validation_data : pair (x, y), optional
+            Measured after every epoch, for early stopping and the schedule "plateau".
+        callback : callable, optional
+            Called as ``callback(self)`` after every epoch; training ends if it returns True. Its exceptions end
+            `fit` too, and the model keeps what it has learned.
+        resume : path, optional
+            A checkpoint: training goes on where it was, as if it had never been stopped, and ends with the same weights
+            bit for bit on the same machine and number of threads. Data and parameters must be those of then, but
+            for max_epochs, device, matmul_precision, n_threads, verbose and what concerns checkpoints. It is written
+            on, unless `checkpoint` names another file; ValueError if another run is still writing it.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            Input, a parameter or the checkpoint is not usable; nothing has changed then.
+        DivergenceError
+            Losses or gradients were not finite, again and again though the learning rate was halved each time; the
+            last good weights are kept.
+        OSError
+            The checkpoint cannot be written at the start. Later that is a warning, and tried again.
+        """
+        return self._fit(x, y, validation_data, callback, resume)
+
+    def partial_fit(self, x, y):
+        """Train one epoch more on x and y, from where the model is; like `fit` the first time.
+
+        Nothing is held out of the data, nothing stops early, and no checkpoint is written.
+        """
+        return self._partial_fit(x, y)
+
+    def predict(self, x, *, initial_state=None, return_state=False):
+        """Most probable next index at every step.
+
+        Parameters
+        ----------
+        x : Ragged, or a list of sequences of int
+        initial_state : array (num_layers, len(x), S*H), optional
+            What each sequence starts from, by default zeros; h first, then c (LSTM, where S is 2).
+        return_state : bool
+            Return the last states too, from which the sequences may be gone on with.
+
+        Returns
+        -------
+        predictions : list of int32 arrays, one a sequence
+        state : array (num_layers, len(x), S*H)
+            Only with `return_state`.
+        """
+        x = self._inputs(x)
+        states = self._states(x, initial_state, return_state)
+        self._check_weights(x.values)
+        found = list(Ragged(self.network_.predictions(x, self._threads(), states), x.offsets))
+        return (found, states) if return_state else found
+
+    def predict_proba(self, x, *, initial_state=None, return_state=False):
+        """Probabilities of the next index at every step: a list of (T, C) arrays, one a sequence.
+
+        The states are as in `predict`.
+        """
+        x = self._inputs(x)
+        states = self._states(x, initial_state, return_state)
+        probabilities = self.network_.probabilities(x, self._threads(), states)
+        self._check_result(probabilities[:, 0])  # a row that is not all finite has no finite number
+        found = np.split(probabilities, x.offsets[1:-1])
+        return (found, states) if return_state else found
+
+    def activations(self, x):
+        """What the layers compute.
+
+        Returns
+        -------
+        list, one a sequence, of lists, one a layer, of dict of str to array (T, H)
+            Hidden units "h", cells "c" (LSTM), and the gates after their nonlinearities: "i", "f", "o", "g" (LSTM),
+            "z", "r", "g" (GRU).
+        """
+        x = self._inputs(x)
+        found = self.network_.activations(x)
+        self._check_result(*(array for sequence in found for layer in sequence for array in layer.values()))
+        return found
+
+    def loss(self, x, y):
+        """Mean cross-entropy a token, nats."""
+        return float(self.token_losses(x, y)[0].mean(dtype=np.float64))
+
+    def score(self, x, y):
+        """Minus the loss: higher is better, as scikit-learn wants it."""
+        return -self.loss(x, y)
+
+    def perplexity(self, x, y):
+        """exp(loss)."""
+        return float(np.exp(self.loss(x, y)))
+
+    def score_samples(self, x, y, *, initial_state=None, return_state=False):
+        """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
+        x, y = self._both(x, y)
+        states = self._states(x, initial_state, return_state)
+        losses = self.network_.token_losses(x, y, self._threads(), states)
+        self._check_result(losses)
+        found = -np.add.reduceat(losses.astype(np.float64), x.offsets[:-1])
+        return (found, states) if return_state else found
+
+    def token_losses(self, x, y):
+        """Cross-entropy of every token, nats: an array over all tokens of x in order, and x as a `Ragged`."""
+        x, y = self._both(x, y)
+        losses = self.network_.token_losses(x, y, self._threads())
+        self._check_result(losses)
+        return losses, x
+
+    def gradients(self, x, y, *, initial_state=None):
+        """Loss, without dropout, and its gradient.
+
+        Returns
+        -------
+        loss : float
+            As `loss`.
+        gradients : dict of str to array
+            In the names and shapes of `params_`; truncated if `bptt_truncate` says so. With an `initial_state`, as
+            in `predict`, its gradient too: "initial_state".
+        """
+        x, y = self._both(x, y)
+        states = self._states(x, initial_state)
+        return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
+
+    def check_gradients(self, x, y, n_entries=20, step=5e-3, random_state=0):
+        """Compare gradients with finite differences, as the tutorial's `gradient_check`.
+
+        Both are of the same weights in float64 and of full back-propagation.
+
+        Parameters
+        ----------
+        x, y : Ragged, or lists of sequences of int
+            A few sequences will do.
+        n_entries : int
+            Entries tried of every array; of layer0.U, in the columns of words that occur.
+        step : float
+            Of the difference quotient, which takes four points.
+        random_state : int, Generator or RandomState, optional
+            Chooses the entries.
+
+        Returns
+        -------
+        dict of str to float
+            The largest relative error of each array: |a - n| / (|a| + |n|), a the gradient, n the difference
+            quotient; 0 where both are below a millionth of the array's largest entry.
+        """
+        x, y = self._both(x, y)
+        n_entries, step = check_integer("n_entries", n_entries, 1), check_real("step", step, 0, 1)
+        rng = as_generator(random_state)
+        own = self.network_
+        twin = own.twin("float64")
+        for name, array in self.params_.items():
+            twin.params[name] = array
+        threads = self._threads()
+        _, gradients = twin.gradients(x, y, -1, threads)
+        errors = {}
+        for name, array in twin.params.items():
+            errors[name], largest = 0.0, abs(gradients[name]).max()
+            entries = np.arange(array.size)
+            if name == "layer0.U" and not own.embedding_dim:  # the rows of other words have no part in the loss
+                entries = entries.reshape(array.shape)[:, np.unique(x.values)].ravel()
+            elif name == "embedding" and not own.tie_weights:
+                entries = entries.reshape(array.shape)[np.unique(x.values)].ravel()
+            for flat in rng.choice(entries, min(n_entries, len(entries)), replace=False):
+                index, quotient = np.unravel_index(flat, array.shape), 0.0
+                value = array[index]
+                for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
+                    array[index] = value + steps * step
+                    quotient += weight * twin.token_losses(x, y, threads).mean() / (12 * step)
+                array[index] = value
+                pair = abs(gradients[name][index]) + abs(quotient)
+                if pair > 2e-6 * largest:
+                    errors[name] = max(errors[name], float(abs(gradients[name][index] - quotient) / pair))
+        return errors
+
+    def generate(
+        self,
+        n=1,
+        *,
+        prompt=(0,),
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        min_length=0,
+        max_length=100,
+        end=1,
+        exclude=None,
+        initial_state=None,
+        random_state=None,
+        return_log_probs=False,
+    ):
+        """Draw sequences from the model.
+
+        Parameters
+        ----------
+        n : int
+            Number of sequences.
+        prompt : sequence of int
+            What every sequence starts with; by default SENTENCE_START (0), as `Vocabulary` numbers it.
+        temperature : float
+            Below 1 prefers the probable, above 1 the improbable; 0 always takes the most probable.
+        top_k : int, optional
+            Draw from the k most probable indices only.
+        top_p : float in (0, 1], optional
+            Draw from the fewest indices whose probabilities add up to p.
+        min_length, max_length : int
+            Tokens to draw at least and at most, `end` included.
+        end : int or None
+            Index that ends a sequence; by default SENTENCE_END (1).
+        exclude : sequence of int, optional
+            Indices never to draw; their probability is removed, the rest scaled up. By default
+            SENTENCE_START and UNKNOWN_TOKEN as `Vocabulary` numbers them, 0 and C - 1; () excludes nothing.
+        initial_state : array (num_layers, 1, S*H), optional
+            What the prompt goes on from, as `predict` and the like return it; by default zeros.
+        random_state : int, Generator or RandomState, optional
+        return_log_probs : bool
+            Return the log-probabilities too.
+
+        Returns
+        -------
+        sequences : list of int32 arrays
+            The prompt and what follows, `end` included if it was reached.
+        log_probs : list of float64 arrays
+            ln p under the model of each index drawn, nats; only with `return_log_probs`.
+        """
+        self._check_fitted("network_")
+        C = self.vocab_size_
+        n = check_integer("n", n, 1)
+        temperature = check_real("temperature", temperature, 0, low_open=False)
+        top_k = check_integer("top_k", top_k, 1, none=True)
+        top_p = check_real("top_p", top_p, 0, 1, high_open=False, none=True)
+        min_length = check_integer("min_length", min_length, 0)
+        max_length = check_integer("max_length", max_length, max(1, min_length))
+        end = check_integer("end", end, 0, none=True)
+        return_log_probs, rng = check_bool("return_log_probs", return_log_probs), as_generator(random_state)
+        prompt = Ragged.from_sequences([prompt], "prompt")
+        prompt.check_below(C, "prompt")
+        exclude = self._excluded(exclude)
+        if len({*exclude, *(() if end is None or min_length < 2 else (end,))} & set(range(C))) >= C:
+            raise ValueError("exclude: no index is left that could be drawn")
+        drawn, log_probs = sample(
+            self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
+            exclude=np.array(exclude, np.int64), temperature=temperature, top_k=top_k, top_p=top_p,
+            rng=rng, n_threads=self._threads(), state=self._states(prompt, initial_state),
+        )  # fmt: skip
+        self._check_result(*log_probs)
+        sequences = [np.concatenate([prompt.values, tokens]) for tokens in drawn]
+        return (sequences, log_probs) if return_log_probs else sequences
+
+    def _excluded(self, exclude):
+        """The indices that `generate` must not draw, checked."""
+        C = self.vocab_size_
+        if exclude is None:
+            return sorted({0, C - 1})
+        exclude = check_list("exclude", exclude, "int")
+        if exclude:
+            Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
+        return exclude
+
+    @property
+    def vocab_size_(self):
+        self._check_fitted("network_")
+        return self.network_.vocab_size
+
+    def _truncation(self):
+        steps = self._checked.bptt_truncate
+        return -1 if steps is None else steps
+
+    def _inputs(self, x):
+        """x, checked against a fitted model."""
+        self._check_fitted("network_")
+        x = Ragged.from_sequences(x, "x")
+        x.check_below(self.vocab_size_, "x")
+        return x
+
+    def _both(self, x, y):
+        """x and y, checked against a fitted model."""
+        self._check_fitted("network_")
+        x, y = check_pair(x, y)
+        x.check_below(self.vocab_size_, "x")
+        y.check_below(self.vocab_size_, "y")
+        return x, y
+
+    def _states(self, x, initial_state, wanted=False):
+        """A copy of the states that the sequences start from; None if they are zeros and nobody wants the last ones."""
+        network, wanted = self.network_, check_bool("return_state", wanted)
+        shape = (network.num_layers, len(x), network.state_size)
+        if initial_state is None:
+            return np.zeros(shape, network.dtype) if wanted else None
+        states = check_array("initial_state", initial_state)
+        if states.shape != shape:
+            raise ValueError(f"initial_state: found shape {states.shape}, expected (layers, sequences, S*H) {shape}")
+        with np.errstate(over="ignore"):
+            states = np.array(states, network.dtype, order="C")
+        if not np.isfinite(states).all():
+            raise ValueError("initial_state: found NaN or infinity, expected finite numbers")
+        return states
+
+    _check_data = staticmethod(check_pair)
+
+    def _make_network(self, size, device=None, **options):
+        checked = self._checked
+        return network_class(device or resolve(checked.device))(
+            checked.cell, size, checked.hidden_dim, checked.bias, checked.dtype, checked.num_layers,
+            checked.embedding_dim, checked.tie_weights, peepholes=checked.peepholes, **options,
+        )  # fmt: skip
+
+    @staticmethod
+    def _stored_size(size):
+        check_integer("vocab_size", size, 1)
+        return size
+
+    def _check_indices(self, data, size):
+        """The number of indices, checked: `size`, or vocab_size, or one more than the largest of the data."""
+        asked = self._checked.vocab_size
+        if asked and size:
+            check_same("vocab_size", asked, size)
+        size = int(size or asked or max(ragged.values.max() for ragged in data) + 1)
+        for ragged, name in zip(data, _NAMES, strict=False):
+            ragged.check_below(size, name)
+        return size
+
+    def _task(self, x, y, validation):
+        return LanguageTask(
+            self.network_, x, y, validation, batch_size=self._checked.batch_size, chunk_len=self._checked.chunk_len,
+            truncate=self._truncation(), n_threads=self._threads(), dropout=self._checked.dropout > 0,
+        )  # fmt: skip

@@ -1,0 +1,356 @@
+"""`Translator`: two vocabularies and a `Seq2Seq` in one, from raw text to text."""
+
+from .. import storage
+from ..base import Estimator
+from .bleu import bleu
+from ..data.ragged import Ragged, without_first
+from .seq2seq import Ensemble, Seq2Seq
+from .trainable import check_same, read_vocabulary, restored_if_refused
+from ..text.unknown_words import UnknownWords
+from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named
+from ..text.vocabulary import Vocabulary
+
+_OWN = {"source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True}
+
+
+class Translator(Estimator):
+    """Texts to texts, one sentence or short text each: a `Seq2Seq` between two vocabularies.
+
+    Parameters
+    ----------
+    source_vocab_size, target_vocab_size : int
+        Largest numbers of different tokens of each side, special ones included; rarer words become UNKNOWN_TOKEN.
+    level : {"word", "char", "whitespace"}
+        What a token is, on both sides, see `Vocabulary`.
+    lowercase : bool
+        Of both sides.
+    **parameters
+        All further parameters of `Seq2Seq`: cell, hidden_dim, num_layers, reverse_source, max_epochs, ...
+
+    Attributes
+    ----------
+    source_vocabulary_, target_vocabulary_ : Vocabulary
+    model_ : Seq2Seq
+
+    Examples
+    --------
+    >>> translator = Translator(max_epochs=10).fit(english, french)  # doctest: +SKIP
+    >>> translator.translate(["i am hungry ."], beam_width=5)  # doctest: +SKIP
+    """
+
+    _checks = Seq2Seq._checks | {
+        "source_vocab_size": Vocabulary._checks["max_size"],
+        "target_vocab_size": Vocabulary._checks["max_size"],
+        "level": Vocabulary._checks["level"],
+        "lowercase": Vocabulary._checks["lowercase"],
+    }
+
+    def __init__(self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, **parameters):
+        own = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size, "level": level}
+        defaults = self._parameter_defaults()
+        for name in parameters:
+            if name not in defaults:
+                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(defaults)}")
+        for name, value in (defaults | own | {"lowercase": lowercase} | parameters).items():
+            setattr(self, name, value)
+
+    @classmethod
+    def _parameter_defaults(cls):
+        return Seq2Seq._parameter_defaults() | _OWN
+
+    def fit(self, source_texts, target_texts, *, validation_texts=None, callback=None, resume=None):
+        """Learn both vocabularies and train from fresh weights; with `warm_start`, in the vocabularies first learned.
+
+        Parameters
+        ----------
+        source_texts, target_texts : iterables of str
+            Text i of each is one sequence, and they belong together.
+        validation_texts : pair of iterables of str, optional
+            Sources and targets that are measured after every epoch.
+        callback, resume
+            As in `FastRNN.fit`; the callback gets this Translator.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            Unlike numbers of texts, an empty text, or a parameter that is not usable.
+        DivergenceError
+            Losses were not finite, again and again; the last good weights are kept.
+        """
+        check_callable("callback", callback)
+        resume = check_path("resume", resume, none=True)
+        warm = self._checked.warm_start and resume is None and hasattr(self, "model_")
+        vocabularies, model = self.new_parts()  # their checks come before the long reading of the texts
+        if warm:
+            self._check_same_vocabularies()
+            vocabularies, model = (self.source_vocabulary_, self.target_vocabulary_), self._again(model)
+        source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
+        _check_counts(source, target)
+        data = [
+            indices(vocabulary.transform if warm else vocabulary.fit_transform, texts, name)
+            for vocabulary, texts, name in zip(vocabularies, (source, target), ("source", "target"), strict=True)
+        ]
+        validation = None if validation_texts is None else self._validation(vocabularies, validation_texts)
+        model.set_params(source_vocab_size=len(vocabularies[0]), target_vocab_size=len(vocabularies[1]))
+        called = None if callback is None else lambda _: callback(self)
+        with restored_if_refused(self):
+            (self.source_vocabulary_, self.target_vocabulary_), self.model_ = vocabularies, model
+            model.fit(*data, validation_data=validation, callback=called, resume=resume)
+        return self
+
+    def translate(
+        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="token",
+        ensemble=(),
+    ):  # fmt: skip
+        """Translate texts.
+
+        Parameters
+        ----------
+        texts : list of str
+        beam_width, min_length, max_length, length_penalty
+            As in `Seq2Seq.search`, lengths in tokens; a beam_width of 1 is greedy. UNKNOWN_TOKEN is never written.
+        n_best : int, optional
+            Return so many translations of every text, with their scores.
+        unknown : {"token", "error"}
+            What a word that the vocabulary lacks does: stand as UNKNOWN_TOKEN, and the logger "fastrnn" tells how many
+            there were; or raise ValueError.
+        ensemble : list of Translator
+            Others of the same vocabularies, to search together with: the mean of all probabilities decides.
+
+        Returns
+        -------
+        list of str; with `n_best` a list, one a text, of lists of (str, float)
+            The float is ln p, nats, divided by length ** length_penalty; the best first.
+        """
+        source, oov = self.encode_sources(texts, "texts", unknown)
+        oov.log()
+        written = self.translate_encoded(
+            source, beam_width=beam_width, n_best=n_best, min_length=min_length, max_length=max_length,
+            length_penalty=length_penalty, ensemble=ensemble,
+        )  # fmt: skip
+        return [row[0][0] for row in written] if n_best is None else written
+
+    def translate_encoded(self, source, *, ensemble=(), **options):
+        """What `translate` returns with `n_best`, of what `encode_sources` returned; `options` as `search` has them."""
+        options["exclude"] = (0, len(self.target_vocabulary_) - 1)
+        found = self._together(ensemble).search(source, **options)
+        return [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
+
+    def score(self, source_texts, references, *, beam_width=1, unknown="token", ensemble=(), **options):
+        """BLEU of the translations, from 0 to 100: higher is better.
+
+        It is what sacrebleu computes of the tokens that the vocabulary makes of the references, with
+        ``tokenize="none"``: comparable between models with the same `level` and `lowercase`, and with what others
+        measured on the same tokens.
+
+        Parameters
+        ----------
+        source_texts : list of str
+        references : list, one per source, of str, or of lists of str where a text has several translations
+        beam_width, unknown, ensemble, **options
+            As in `translate`.
+        """
+        source, oov = self.encode_sources(source_texts, "source_texts", unknown)
+        vocabulary = self.target_vocabulary_
+        references = [
+            [row] if isinstance(row, str) else _listed(row, f"references[{i}]")
+            for i, row in enumerate(_listed(references, "references"))
+        ]
+        for i, row in enumerate(references):
+            _check_texts(row, f"references[{i}]")
+        options = {"exclude": (0, len(vocabulary) - 1)} | options
+        _check_one_each("references", references, source)
+        oov.log()
+        found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
+        wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
+        return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
+
+    def score_samples(self, source_texts, target_texts):
+        """ln p of every target text given its source, nats: float64 (B,); unknown words count as UNKNOWN_TOKEN."""
+        return self.model_.score_samples(*self._both(source_texts, target_texts))
+
+    def rescore(self, source_texts, candidates):
+        """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
+        source, _ = self.encode_sources(source_texts, "source_texts")
+        encode = self.target_vocabulary_.encode
+        rows = [_listed(row, f"candidates[{i}]") for i, row in enumerate(_listed(candidates, "candidates"))]
+        for i, row in enumerate(rows):
+            if row:
+                _check_texts(row, f"candidates[{i}]")
+        _check_one_each("candidates", rows, source)
+        return self.model_.rescore(source, [[encode(text) for text in row] for row in rows])
+
+    def loss(self, source_texts, target_texts):
+        """Mean cross-entropy a target token, SENTENCE_END included, nats."""
+        return self.model_.loss(*self._both(source_texts, target_texts))
+
+    def perplexity(self, source_texts, target_texts):
+        """exp(loss)."""
+        return self.model_.perplexity(*self._both(source_texts, target_texts))
+
+    def save(self, path):
+        """Write vocabularies and model to one .npz file; as `FastRNN.save`."""
+        self._check_fitted("model_")
+        path = check_path("path", path)
+        arrays = {
+            f"{side}/{name}": array
+            for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_))
+            for name, array in vocabulary.to_arrays().items()
+        }
+        storage.write(path, {"kind": "Translator"} | self.model_._header(), arrays | self.model_._arrays())
+
+    @classmethod
+    def load(cls, path, *, device="cpu"):
+        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+        path = check_path("path", path)
+        with storage.opened(path, "Translator") as (header, arrays):
+            vocabularies = [read_vocabulary(path, arrays, f"{side}/") for side in ("source", "target")]
+            model = Seq2Seq._from_file(path, header, arrays, device)
+        sizes = tuple(map(len, vocabularies))
+        if model.network_.vocab_size != sizes:
+            raise ValueError(f"{path}: damaged: {sizes} tokens for {model.network_.vocab_size} indices")
+        own = {"level": vocabularies[0].level, "lowercase": vocabularies[0].lowercase}
+        own |= {"source_vocab_size": vocabularies[0].max_size, "target_vocab_size": vocabularies[1].max_size}
+        translator = cls(**model.get_params() | own)
+        (translator.source_vocabulary_, translator.target_vocabulary_), translator.model_ = vocabularies, model
+        return translator
+
+    def encode_sources(self, texts, name="texts", unknown="token"):
+        """Indices of source texts.
+
+        Parameters
+        ----------
+        texts : list of str
+        name : str
+            What errors call them.
+        unknown : {"token", "error"}
+            As in `translate`, but nothing is logged.
+
+        Returns
+        -------
+        Ragged, UnknownWords
+        """
+        self._check_fitted("model_")
+        check_str("name", name)
+        check_choice("unknown", unknown, ("token", "error"))
+        texts, vocabulary = _listed(texts, name), self.source_vocabulary_
+        _check_texts(texts, name)
+        encoded, oov = [], UnknownWords()
+        for i, text in enumerate(texts):
+            indices, words = vocabulary.encode_prompt(text)
+            if words and unknown == "error":
+                raise ValueError(
+                    f"{name}: found {', '.join(map(repr, words))} in text {i}, expected words of the vocabulary;"
+                    ' unknown="token" takes them for UNKNOWN_TOKEN'
+                )
+            encoded.append(indices[1:])
+            oov.add(vocabulary, encoded[-1], words)
+        return Ragged.from_sequences(encoded, name), oov
+
+    def new_parts(self):
+        """Two `Vocabulary` and a `Seq2Seq` with these parameters, checked and not fitted."""
+        super().check_parameters()  # under the names that they have here
+        model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
+        model.set_params(source_vocab_size=None, target_vocab_size=None).check_parameters()
+        vocabularies = []
+        for name in ("source_vocab_size", "target_vocab_size"):
+            vocabularies.append(Vocabulary(getattr(self, name), self.level, self.lowercase, "text"))
+        return tuple(vocabularies), model
+
+    def check_parameters(self):
+        """Raise TypeError or ValueError unless the constructor's parameters are possible."""
+        self.new_parts()
+
+    def _check_same_vocabularies(self):
+        """ValueError if a parameter of the vocabularies is another than that with which they were learned."""
+        for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_)):
+            for name, own in ((f"{side}_vocab_size", "max_size"), ("level", "level"), ("lowercase", "lowercase")):
+                check_same(name, getattr(self._checked, name), getattr(vocabulary._checked, own))
+
+    def _again(self, model):
+        """The fitted model with the parameters of a new one."""
+        return self.model_.set_params(**model.get_params())
+
+    def _together(self, ensemble):
+        """What searches: the model, alone or with those of other Translators."""
+        for i, other in enumerate(ensemble := check_list("ensemble", ensemble, "Translator")):
+            check_same_vocabularies(self, other, f"ensemble[{i}]")
+        return Ensemble([self.model_, *(other.model_ for other in ensemble)]) if ensemble else self.model_
+
+    def _both(self, source_texts, target_texts):
+        self._check_fitted("model_")
+        source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
+        _check_counts(source, target)
+        return (
+            indices(self.source_vocabulary_.transform, source, "source"),
+            indices(self.target_vocabulary_.transform, target, "target"),
+        )
+
+    @staticmethod
+    def _validation(vocabularies, texts):
+        if not isinstance(texts, (tuple, list)) or len(texts) != 2:
+            raise TypeError(f"validation_texts: found a {type(texts).__name__}, expected a pair (sources, targets)")
+        source, target = (_listed(side, "validation_texts") for side in texts)
+        with errors_named("validation_texts"):
+            _check_counts(source, target)
+        return tuple(
+            indices(vocabulary.transform, side, "validation")
+            for vocabulary, side in zip(vocabularies, (source, target), strict=True)
+        )
+
+
+def check_same_vocabularies(translator, other, name):
+    """TypeError or ValueError, which name the other by `name`, unless both Translators read and write alike."""
+    if not isinstance(other, Translator):
+        raise TypeError(f"{name}: found a {type(other).__name__}, expected a Translator")
+    other._check_fitted("model_")
+    for side in ("source", "target"):
+        wanted, found = (getattr(t, f"{side}_vocabulary_") for t in (translator, other))
+        if (found.level, found.lowercase) != (wanted.level, wanted.lowercase):
+            raise ValueError(
+                f"{name}: found level {found.level!r} and lowercase {found.lowercase}, expected {wanted.level!r} and"
+                f" {wanted.lowercase} as the first Translator has"
+            )
+        if found.tokens_ != wanted.tokens_:
+            raise ValueError(
+                f"{name}: found another {side} vocabulary ({len(found):,} tokens), expected that of the first"
+                f" Translator ({len(wanted):,} tokens): train both on the same pairs"
+            )
+
+
+def _listed(texts, name):
+    return check_list(name, texts, "texts")
+
+
+def _check_counts(source, target):
+    if len(source) != len(target):
+        raise ValueError(f"target_texts: found {len(target)} texts, expected {len(source)} as in source_texts")
+
+
+def _check_one_each(name, rows, source):
+    if len(rows) != len(source):
+        raise ValueError(f"{name}: found {len(rows)}, expected {len(source)}, one for every text of source_texts")
+
+
+def _check_texts(texts, name):
+    """Every text must be one that has tokens: none is dropped, or pairs would shift."""
+    if not texts:
+        raise ValueError(f"{name}: found no texts, expected at least one")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: found a {type(text).__name__} as text {i}, expected a str")
+        if not text.strip():
+            raise ValueError(f"{name}: text {i} is empty, expected words")
+
+
+def indices(transform, texts, side):
+    """The words of the texts of a side, a sequence each, by a vocabulary's `transform` or `fit_transform`."""
+    _check_texts(texts, f"{side}_texts")
+    x, _ = transform(texts)
+    if len(x) != len(texts):
+        raise ValueError(f"{side}_texts: found {len(texts) - len(x)} texts without any token, expected words in all")
+    return without_first(x)

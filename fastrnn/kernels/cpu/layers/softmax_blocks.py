@@ -1,0 +1,63 @@
+"""What the output layer's two forms, output.py and output_bfloat16.py, have in common: blocks and references."""
+
+import numpy as np
+
+from ...compiler.jit import jit
+from ...threads import share
+
+TOKENS = 120  # no power of two, or the rows of e would fall into the same places of the cache
+WORDS = 96
+GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
+LIMIT = 1e20  # of a sum of exponentials: far from overflow
+# Words go to the team in parts: several for each member if every part has so many sub-blocks, but not more than that.
+PART_BLOCKS, PARTS_EACH = 5, 16
+
+
+def word_parts(C, members):
+    """In how many parts C words are taken; what is summed over words depends on it, so it is a matter of sizes only."""
+    if members == 1:
+        return 1
+    return members * max(1, min(PARTS_EACH, C // (PART_BLOCKS * WORDS * members)))
+
+
+@jit
+def words_of(part, parts, C):
+    """First word and last-plus-one of a part, the first an even one."""
+    return share(part, parts, C, WORDS if C >= parts * WORDS else 2)
+
+
+@jit
+def row_length(n):
+    """Numbers from a row of e to the next, in a block of n tokens."""
+    return (n + GRAIN - 1) // GRAIN * GRAIN
+
+
+@jit
+def exceeds(total, n):
+    """Whether one of the sums is beyond LIMIT, or not a number."""
+    for i in range(n):
+        if not total[i] <= LIMIT:
+            return True
+    return False
+
+
+@jit
+def highest(c, word0, words, z, z0, length, i, high):
+    """The largest of `high` and token i's logits of words word0...; z has them from z0 on, less their bias."""
+    for word in range(words):
+        logit = z[z0 + word * length + i]
+        high = max(high, logit + c[word0 + word] if len(c) > 0 else logit)
+    return high
+
+
+@jit
+def first_reference(c, word0, words, z, z0, length, n, reference):
+    """The largest of each token's logits of words word0..., for a part of which these are the first words."""
+    for i in range(n):
+        reference[i] = -np.inf
+    for word in range(words):
+        bias = c[word0 + word] if len(c) > 0 else reference.dtype.type(0)
+        row = z[z0 + word * length : z0 + word * length + n]
+        for i in range(n):
+            logit = row[i] + bias
+            reference[i] = logit if logit > reference[i] else reference[i]

@@ -1,0 +1,298 @@
+"""Passes over batches, each run by a whole team: training, scoring, predicting, and running a network for its states.
+
+They are made of phases (threads.py): where something is divided by `member` and `size`, the member is a part's number.
+
+`ids` (int64) names the segments of all batches, each batch's longest first; batch b takes those from bounds[b] to
+bounds[b + 1] - 1.
+"""
+
+import numpy as np
+
+from .layers.dropout import batch_key
+from ..compiler.jit import jit
+from .layers.softmax import output_layer, probabilities
+from .layers.recurrence import copy, pack, steps_of, token_count
+from .layers.softmax_blocks import TOKENS
+from .layers.stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
+from ..threads import end_phase, next_part, share
+from .optimizers import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
+from ..compiler.views import flat
+from .workspace import CARRIED, GIVEN
+
+UPDATE_PARTS_EACH = 4
+
+
+@jit
+def train_pass(
+    member, size, barrier, model, U, gradient, moments, moments_U, segments, ids, bounds, work,
+    rule, hyper, truncate, scale, status, losses, norms,
+):  # fmt: skip
+    """Train on the batches, in order; stop early if a loss or a gradient is not finite.
+
+    Parameters
+    ----------
+    model, U : Model and array (C, D)
+        The parameters; overwritten.
+    gradient : Model
+        Overwritten with the gradient of the last batch (dense arrays; U's is work.sparse.dU, by rows of
+        work.sparse.words, or added to V's where dU has no rows: U is then V).
+    moments, moments_U : pairs of flat arrays
+        First and second moments of the dense parameters and of U, empty where the rule has none; overwritten.
+    rule : int
+        Of update.py; NONE computes the gradient and leaves the parameters alone.
+    hyper : float64[9]
+        learning rate, momentum, rho, beta1, beta2, epsilon, largest norm of the gradient (0: no clipping), factor
+        of the learning rate on U, dropout.
+    truncate : int
+        k of truncated back-propagation, negative for none.
+    scale : float
+        Factor of the gradient of the summed cross-entropy; 0: one over the batch's sequences.
+    status : int64[3]
+        [0] batches done, [1] updates done so far; overwritten. [2] seed of dropout.
+    losses, norms : float64[batches]
+        Summed cross-entropy of each batch before its update, nats; norm of its gradient, where one was
+        needed.
+    """
+    rows, states, errors, sparse, rate = work.rows, work.states, work.errors, work.sparse, hyper[8]
+    L, tied = len(states.prev), len(sparse.dU) == 0
+    for batch in range(len(bounds) - 1):
+        chosen, key = ids[bounds[batch] : bounds[batch + 1]], batch_key(status[2], status[1])
+        count = token_count(segments.length, chosen)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                pack(part, size, segments.x, segments.y, segments.begin, segments.length, chosen, rows)
+                begin(part, size, segments.start[batch], len(chosen), states)
+                pack_forward(part, size, model, work.cell, work.inputs)
+                pack_backward(part, size, model, errors)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                steps = steps_of(part, segments.length, chosen)
+                run_forward(part, size, work.cell, work.inputs, U, steps, rows, states, rate, key)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        dscale = scale if scale > 0 else 1.0 / len(chosen)
+        dh_scale, dV, dc = 1.0, gradient.V, gradient.c
+        # Plain SGD in one block needs no gradient of V: its step goes straight into V.
+        direct = rule == SGD and hyper[6] == 0 and count <= TOKENS and not tied
+        if direct:
+            dscale, dh_scale, dV, dc = -hyper[0] * dscale, -1 / hyper[0], model.V, model.c
+        top = states.x[L - 1] if rate > 0 else states.state[L - 1]
+        if not output_layer(
+            member, size, barrier, model.V, model.c, count, top, rows.targets, work.softmax,
+            dV, dc, errors.dh, dscale, dh_scale, direct,
+        ):  # fmt: skip
+            return
+        part = next_part(member, size, barrier, size + 1, -1)
+        while part >= 0:
+            if part == 0:
+                losses[batch] = total_of(work.softmax.nll, count)
+                assign_slots(rows.tokens, count, sparse, work.partial)
+            elif part <= size:
+                group = part - 1
+                steps = steps_of(group, segments.length, chosen)
+                run_backward(group, size, work.cell, truncate, steps, rows, states, errors, rate, key)
+            part = next_part(member, size, barrier, size + 1, part)
+        end_phase(member, size, barrier)
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                weights_gradients(part, size, work.cell, gradient, count, states, errors)
+                occurring = int(work.partial[0, 1])
+                rows_gradient(part, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+        clip = 1.0
+        if hyper[6] > 0:
+            part = next_part(member, size, barrier, size, -1)
+            while part >= 0:
+                if part < size:
+                    squares(part, size, gradient.dense, sparse.dU, int(work.partial[0, 1]), work.partial)
+                else:
+                    norms[batch] = np.sqrt(sum_of_squares(size, work.partial))
+                part = next_part(member, size, barrier, size, part)
+            end_phase(member, size, barrier)
+            norm = norms[batch]
+            if not np.isfinite(norm):
+                return
+            clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
+        parts = update_parts(size)
+        part = next_part(member, size, barrier, parts, -1)
+        while part >= 0:
+            if part < parts:
+                occurring = int(work.partial[0, 1])
+                if rule != NONE:
+                    constants(rule, hyper, clip, status[1] + 1, work.constants[member])
+                    apply_update(
+                        part, parts, rule, model.cell_start if direct else 0, model.dense, gradient.dense, moments, U,
+                        sparse, occurring, moments_U, work.constants[member],
+                    )  # fmt: skip
+                free_slots(part, parts, sparse, occurring)
+            else:
+                status[0] += 1
+                status[1] += 1
+            part = next_part(member, size, barrier, parts, part)
+        end_phase(member, size, barrier)
+
+
+@jit
+def update_parts(size):
+    """In how many parts an update is done; of no consequence for its result."""
+    return 1 if size == 1 else UPDATE_PARTS_EACH * size
+
+
+@jit
+def begin(member, size, start, sequences, states):
+    """What a group's sequences start from, where states are carried."""
+    initial, final = states.initial, states.final
+    if start == GIVEN or initial.shape[1] == 0:
+        return
+    for layer in range(len(initial)):
+        for i in range(member, sequences, size):
+            if start == CARRIED:
+                copy(final[layer, i], initial[layer, i])
+            else:
+                initial[layer, i, :] = 0
+
+
+@jit
+def total_of(values, count):
+    total = 0.0
+    for i in range(count):
+        total += values[i]
+    return total
+
+
+@jit
+def assign_slots(tokens, count, sparse, partial):
+    """Give every word that occurs a row of dU, if dU has rows; leaves their number in partial[0, 1]."""
+    slot, words, occurring = sparse.slot, sparse.words, 0
+    for row in range(count if len(sparse.dU) > 0 else 0):
+        word = tokens[row]
+        if slot[word] < 0:
+            slot[word] = occurring
+            words[occurring] = word
+            occurring += 1
+    partial[0, 1] = occurring
+
+
+@jit
+def free_slots(member, size, sparse, occurring):
+    for i in range(occurring * member // size, occurring * (member + 1) // size):
+        sparse.slot[sparse.words[i]] = -1
+
+
+@jit
+def rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
+    """A member's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
+    slot, dU = sparse.slot, sparse.dU
+    rows = errors.dwords if errors.dwords.shape[1] > 0 else errors.da[0]
+    first, last = share(member, size, rows.shape[1], GRAIN)
+    dU[:occurring, first:last] = 0
+    for row in range(count):
+        total, d = dU[slot[tokens[row]]] if len(dU) > 0 else dV[tokens[row]], rows[row]
+        for j in range(first, last):
+            total[j] += d[j]
+
+
+@jit
+def squares(member, size, dense, dU, occurring, partial):
+    """A member's part of a gradient's squared norm, into partial[member, 0]."""
+    first, last = share(member, size, len(dense), GRAIN)
+    first_U, last_U = share(member, size, occurring * dU.shape[1], GRAIN)
+    partial[member, 0] = squared_norm(dense, first, last) + squared_norm(flat(dU), first_U, last_U)
+
+
+@jit
+def sum_of_squares(size, partial):
+    """The squared norm whose parts `squares` has left."""
+    total = 0.0
+    for other in range(size):
+        total += partial[other, 0]
+    return total
+
+
+@jit
+def apply_update(member, size, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
+    """A member's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
+    first, last = share(member, size, len(dense) - start, GRAIN)
+    update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own[0])
+    rule = RMSPROP if rule == ADAM else rule
+    columns, U, dU = U.shape[1], flat(U), flat(sparse.dU)
+    for i in range(occurring * member // size, occurring * (member + 1) // size):
+        update(rule, U, sparse.words[i] * columns, dU, i * columns, columns, moments_U[0], moments_U[1], own[1])
+
+
+@jit
+def score_pass(member, size, barrier, model, U, segments, ids, bounds, work, nll):
+    """nll[t], nats: the cross-entropy of every token t of the segments, in the corpus' order."""
+    rows, states, nothing = work.rows, work.states, model.V[:0]
+    _pack_all(member, size, barrier, model, work)
+    for batch in range(len(bounds) - 1):
+        chosen = ids[bounds[batch] : bounds[batch + 1]]
+        count = token_count(segments.length, chosen)
+        _run_groups(member, size, barrier, U, segments, chosen, segments.start[batch], work)
+        output_layer(
+            member, size, barrier, model.V, model.c, count, states.state[len(states.state) - 1], rows.targets,
+            work.softmax, nothing, model.c[:0], work.errors.dh, 1.0, 1.0, len(nothing) > 0,
+        )  # fmt: skip
+        part = next_part(member, size, barrier, size, -1)
+        while part >= 0:
+            if part < size:
+                for row in range(count * part // size, count * (part + 1) // size):
+                    nll[rows.origin[row]] = work.softmax.nll[row]
+            part = next_part(member, size, barrier, size, part)
+        end_phase(member, size, barrier)
+
+
+@jit
+def predict_pass(member, size, barrier, model, U, segments, ids, bounds, work, best, proba):
+    """best[t]: the most probable word after every token t of the segments; proba[t] (N or 0, C): all probabilities."""
+    rows, states = work.rows, work.states
+    _pack_all(member, size, barrier, model, work)
+    for batch in range(len(bounds) - 1):
+        chosen = ids[bounds[batch] : bounds[batch + 1]]
+        count = token_count(segments.length, chosen)
+        _run_groups(member, size, barrier, U, segments, chosen, segments.start[batch], work)
+        probabilities(
+            member, size, barrier, model.V, model.c, count, states.state[len(states.state) - 1], rows.origin,
+            work.softmax, best, proba,
+        )  # fmt: skip
+
+
+@jit
+def run_pass(member, size, barrier, model, U, segments, ids, bounds, work):
+    """Run the layers forward; what the last batch leaves behind is in work.states, its last states in states.final."""
+    _pack_all(member, size, barrier, model, work)
+    for batch in range(len(bounds) - 1):
+        chosen = ids[bounds[batch] : bounds[batch + 1]]
+        _run_groups(member, size, barrier, U, segments, chosen, segments.start[batch], work)
+
+
+@jit
+def _pack_all(member, size, barrier, model, work):
+    """A phase: all weights in panels, for the forward pass."""
+    part = next_part(member, size, barrier, size, -1)
+    while part >= 0:
+        if part < size:
+            pack_forward(part, size, model, work.cell, work.inputs)
+        part = next_part(member, size, barrier, size, part)
+    end_phase(member, size, barrier)
+
+
+@jit
+def _run_groups(member, size, barrier, U, segments, chosen, start, work):
+    """A phase: all groups of a batch, laid out and run forward."""
+    part = next_part(member, size, barrier, size, -1)
+    while part >= 0:
+        if part < size:
+            steps = pack(
+                part, size, segments.x, segments.y, segments.begin, segments.length, chosen, work.rows
+            )  # fmt: skip
+            begin(part, size, start, len(chosen), work.states)
+            run_forward(part, size, work.cell, work.inputs, U, steps, work.rows, work.states, 0.0, 0)
+        part = next_part(member, size, barrier, size, part)
+    end_phase(member, size, barrier)

@@ -1,0 +1,47 @@
+"""Arrays that the host and the device both have."""
+
+import numpy as np
+
+from ..kernels.cuda.driver import empty
+
+
+class Mirror:
+    """NumPy arrays and their copies on the device, which are copied over when they are asked for.
+
+    The numbers of the host count, and go to the device every time, since views of them may be written to unseen; until
+    the device says that it will write: then its own count, and stay there, until the host asks.
+
+    Parameters
+    ----------
+    arrays : list of NumPy arrays
+        Owned by the caller, overwritten in place when the host asks after the device.
+    """
+
+    def __init__(self, arrays):
+        self._host, self._device, self._on_device = list(arrays), None, False
+
+    def __getstate__(self):
+        return {"arrays": self.host()}
+
+    def __setstate__(self, state):
+        self.__init__(state["arrays"])
+
+    def host(self):
+        """The NumPy arrays, whose numbers count from now on; waits for the device if its own did."""
+        if self._on_device:
+            for array, copy in zip(self._host, self._device, strict=True):
+                if array.size:
+                    array[...] = copy.copy_to_host()
+            self._on_device = False  # not before: Ctrl-C would lose what was learned
+        return self._host
+
+    def device(self, write=False):
+        """The arrays on the device, always the same ones; with `write` its numbers count from now on."""
+        if self._device is None:
+            self._device = [empty(array.shape, array.dtype) for array in self._host]
+        if not self._on_device:
+            for array, copy in zip(self._host, self._device, strict=True):
+                if array.size:
+                    copy.copy_to_device(np.ascontiguousarray(array))
+            self._on_device = write
+        return self._device

@@ -1,0 +1,477 @@
+"""Parameters of a network, and passes over data: losses, predictions, gradients, training batches.
+
+The one place where arrays of the kernels (cpu/) meet the names and shapes of the public contract.
+"""
+
+import math
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..data.batches import Batches
+from ..kernels.cells import CELLS
+from ..kernels.cpu import passes
+from ..kernels.aliases import kernel_view
+from ..kernels.cpu.layers.stack import pack_forward
+from ..kernels.threads import Team
+from ..kernels.cpu.optimizers import NONE
+from ..kernels.cpu.workspace import CARRIED, Model, Sizes, allocate, panels_like
+from .parameters import Parameters
+from ..data.ragged import minibatches
+
+# Scoring and predicting go in batches of sequences and, with the state carried, in pieces of steps.
+SCORE_SEQUENCES = 64
+SCORE_STEPS = 128
+
+# How weights start: see `Network.initialise`.
+INITS = ("default", "tutorial")
+
+
+def unallocated(shape, dtype):
+    """Zeros of any shape that take no memory: a network of them has shapes, but cannot be written to."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+class Network:
+    """Recurrent layers between words, or their embedding, and an output layer V.
+
+    Parameters
+    ----------
+    cell : str
+        Name of a cell, see `fastrnn.cells`.
+    vocab_size, hidden_dim : int
+        C and H.
+    bias : bool
+        With or without b and c.
+    dtype : numpy dtype
+        float32 or float64.
+    num_layers : int
+        L.
+    embedding_dim : int or None
+        E of an embedding below layer 0; None: a word's row of U enters the gates.
+    tie_weights : bool
+        The embedding is V; E must be H.
+    output : bool
+        With the output layer, or without: an encoder.
+    peepholes : bool
+        With the peepholes of a cell that can have them, or without.
+    weights : pair of arrays, optional
+        Taken as they are, not copied: all parameters but U in one flat array, and U (None if it is V). They may be
+        read-only, as a process has them that maps a file into memory: they are copied before they are written to.
+    zeros : callable
+        Makes the arrays of the parameters, without `weights`, from a shape and a dtype.
+
+    What a GPU does otherwise stands at the end of the class, and in `cuda.network`.
+    """
+
+    device = "cpu"
+    matmul_precision = "float32"  # of large products; or "bfloat16", on a GPU "tf32"
+    _passes = passes
+
+    def __init__(self, cell, vocab_size, hidden_dim, bias, dtype, num_layers=1, embedding_dim=None, tie_weights=False,
+                 output=True, peepholes=True, weights=None, zeros=np.zeros):  # fmt: skip
+        self._arguments = (
+            cell, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output, peepholes
+        )  # fmt: skip
+        self.cell_class = CELLS[cell]
+        self.vocab_size, self.hidden_dim, self.bias, self.dtype = (vocab_size, hidden_dim, bias, np.dtype(dtype))
+        self.num_layers, self.embedding_dim, self.tie_weights, self.output, self.peepholes = (
+            num_layers, embedding_dim, tie_weights, output, peepholes
+        )  # fmt: skip
+        if weights is None:
+            width = embedding_dim or self.cell_class.GATES * hidden_dim
+            U = None if tie_weights else zeros((vocab_size, width), self.dtype)
+            weights = zeros(self._places()[1], self.dtype), U
+        self._take(*weights)
+        self.params = Parameters(lambda: self.own().arrays())
+
+    @property
+    def networks(self):
+        """Networks whose parameters are trained together: this one."""
+        return [self]
+
+    def built(self):
+        """Parameters of the estimators with which it was made: {name: value}."""
+        return {
+            "cell": self.cell_class.NAME, "hidden_dim": self.hidden_dim, "bias": self.bias, "dtype": self.dtype.name,
+            "num_layers": self.num_layers, "embedding_dim": self.embedding_dim, "tie_weights": self.tie_weights,
+            "peepholes": self.peepholes,
+        }  # fmt: skip
+
+    def __getstate__(self):  # views do not survive a copy: rebuild them
+        return {"arguments": self._arguments, "dense": self.model.dense, "U": None if self.tie_weights else self.U}
+
+    def __setstate__(self, state):
+        self.__init__(*state["arguments"], weights=(state["dense"], state["U"]))
+
+    def __copy__(self):
+        return self.copied_to(type(self))
+
+    def _take(self, dense, U):
+        """Have these arrays, which the kernels read through views, for weights."""
+        dense, U = (a if a is None or a.flags.aligned else a.copy() for a in (dense, U))
+        self._read_only = not (dense.flags.writeable and (U is None or U.flags.writeable))
+        self.model = self._model_of(kernel_view(dense), self._places()[0])
+        self.U = self.model.V if U is None else kernel_view(U)
+
+    def own(self):
+        """Itself, with weights that may be written to: a copy if they are read-only."""
+        if self._read_only:
+            self._take(self.model.dense.copy(), None if self.tie_weights else self.U.copy())
+        return self
+
+    def arrays(self):
+        """{public name: array}, to be read only; `params` are those that may be written to."""
+        return self.layout(self.model, self.U)
+
+    def twin(self, dtype):
+        """A network of zeros like this one, of another dtype."""
+        cell, vocab_size, hidden_dim, bias, _, *others = self._arguments
+        return type(self)(cell, vocab_size, hidden_dim, bias, dtype, *others)
+
+    def copied_to(self, network_class):
+        """A copy of another class: for another device."""
+        copy = network_class(*self._arguments)
+        copy.model.dense[:], copy.U[:] = self.model.dense, self.U
+        return copy
+
+    @property
+    def state_size(self):
+        """Numbers in the state of a layer: S*H, h first."""
+        return self.cell_class.STATES * self.hidden_dim
+
+    def dense_like(self):
+        """A zeroed `Model`: all parameters but U, or their gradients."""
+        places, size = self._places()
+        return self._model_of(np.zeros(size, self.dtype), places)
+
+    def _places(self):
+        """Where all parameters but U stand in one flat array: ({name: (start, shape)}, size of the array)."""
+        L, H, G = self.num_layers, self.hidden_dim, self.cell_class.GATES
+        C = self.vocab_size if self.output else 0
+        own = {name: (L, *shape) for name, shape in self.cell_class.own_shapes(H, self.peepholes).items()}
+        shapes = {"V": (C, H), "c": (C if self.bias else 0,)}
+        shapes |= {"W": (L, H, G * H), "b": (L, G * H if self.bias else 0)} | own
+        shapes["inputs"] = ((self.embedding_dim or 0) + (L - 1) * H, G * H)
+        line = 64 // self.dtype.itemsize  # arrays start on a cache line
+        places, end = {}, 0
+        for name, shape in shapes.items():
+            places[name] = end, shape
+            end += -(-math.prod(shape) // line) * line
+        return places, end
+
+    def _model_of(self, dense, places):
+        view = {name: self._view(dense, start, shape) for name, (start, shape) in places.items()}
+        cell = self.cell_class(**{field: view[field] for field in self.cell_class._fields})
+        return Model(cell, view["inputs"], view["V"], view["c"], dense, places["W"][0])
+
+    @staticmethod
+    def _view(dense, start, shape):
+        return dense[start : start + math.prod(shape)].reshape(shape)
+
+    def initialise(self, rng, init="default", scale=None):
+        """Draw the initial weights: every matrix uniform in ±1/sqrt(inputs), everything else zero.
+
+        To U and an embedding, which read a one-hot x, "tutorial" counts all C inputs, as the WildML tutorial does;
+        "default" counts the one that is not zero. Their bound of 1 makes words about as different at the gates as
+        PyTorch's normal embedding does through its W_ih. With `scale` everything is uniform in ±scale (Sutskever et
+        al. 2014: 0.08), whatever `init` is.
+        """
+        self.own().model.dense[:] = 0
+        if scale is not None:
+            for array in self.params.values():
+                array[:] = rng.uniform(-scale, scale, array.shape)
+            return
+        narrow, wide = self.hidden_dim**-0.5, 1.0 if init == "default" else self.vocab_size**-0.5
+        if not self.tie_weights:
+            self.U[:] = rng.uniform(-wide, wide, self.U.shape)
+        for array in (self.model.cell.W, self.model.V):
+            array[:] = rng.uniform(-narrow, narrow, array.shape)
+        for layer in range(self.num_layers):
+            matrix = self._own_matrix(self.model, layer)
+            if matrix.size:
+                bound = len(matrix) ** -0.5
+                matrix[:] = rng.uniform(-bound, bound, matrix.shape)
+
+    def _own_matrix(self, model, layer):
+        """Layer layer's own matrix (E or H, G*H), which has no rows where a word's row of U enters the gates."""
+        E, H = self.embedding_dim or 0, self.hidden_dim
+        return model.inputs[:E] if layer == 0 else model.inputs[E + (layer - 1) * H : E + layer * H]
+
+    def layout(self, model, U):
+        """{public name: array in the tutorial's orientation}, as views of `model` and `U`."""
+        named = {"embedding": U} if self.embedding_dim else {"layer0.U": U.T}
+        for layer in range(self.num_layers):
+            matrix = self._own_matrix(model, layer)
+            named |= {f"layer{layer}.U": matrix.T} if matrix.size else {}
+            for field, array in zip(model.cell._fields, model.cell, strict=True):
+                named[f"layer{layer}.{field}"] = array[layer].T if field == "W" else array[layer]
+        named |= {"c": model.c} if self.tie_weights else {"V": model.V, "c": model.c}
+        return {name: array for name, array in named.items() if array.size}
+
+    def is_finite(self):
+        """Whether no parameter is NaN or infinite."""
+        return bool(np.isfinite(self.model.dense).all() and np.isfinite(self.U).all())
+
+    def not_finite(self):
+        """Public names of the parameters that hold NaN or infinity."""
+        return [name for name, array in self.arrays().items() if not np.isfinite(array).all()]
+
+    def reads_finite(self, words):
+        """Whether no parameter is NaN or infinite but, perhaps, rows of U of other words than these (an array)."""
+        U = self.U[words] if words.size < len(self.U) and not self.tie_weights else self.U
+        with np.errstate(
+            all="ignore"
+        ):  # a sum of squares is made in one pass, without memory; finite ones may overflow
+            quick = np.vdot(self.model.dense, self.model.dense) + (0 if self.tie_weights else np.vdot(U, U))
+        return bool(np.isfinite(quick)) or bool(np.isfinite(self.model.dense).all() and np.isfinite(U).all())
+
+    def snapshot(self):
+        """A copy of all parameters, for `restore`."""
+        return self.model.dense.copy(), self.U.copy()
+
+    def on_host(self, snapshot):
+        """A snapshot as NumPy arrays, which `restore` takes as well."""
+        return snapshot
+
+    def restore(self, snapshot):
+        """Put back what `snapshot` returned."""
+        self.own().model.dense[:], self.U[:] = snapshot
+
+    @contextmanager
+    def noise(self, words, deviation, rng):
+        """A context in which the weights have Gaussian noise; updates within it count, the noise goes again.
+
+        Of U only the rows of `words` have it: no others are read.
+        """
+        dense, U = self.own().model.dense, self.U
+        words = words[:0] if self.tie_weights else words
+        clean = dense.copy(), U[words]
+        noisy = [array + deviation * rng.standard_normal(array.shape, array.dtype) for array in clean]
+        dense[:], U[words] = noisy
+        try:
+            yield
+        finally:
+            dense, U = self.model.dense, self.U
+            with np.errstate(all="ignore"):  # of weights that have diverged
+                dense[:] = clean[0] + (dense - noisy[0])
+                U[words] = clean[1] + (U[words] - noisy[1])
+
+    def workspace(self, members, rounded=True, **sizes):
+        """Memory for the kernels; `sizes` are those of `fastrnn.kernels.cpu.workspace.Sizes`.
+
+        `rounded`: products may be as imprecise as `matmul_precision`.
+        """
+        bfloat16 = rounded and self.matmul_precision == "bfloat16"
+        work = allocate(self.model, self.U, Sizes(members, **sizes, bfloat16=bfloat16))
+        if self.tie_weights:  # U's gradient joins V's
+            work = work._replace(sparse=work.sparse._replace(dU=work.sparse.dU[:0]))
+        return work
+
+    def packed_model(self, rounded=False):
+        """The model with its weights in panels, as steps take it; `rounded` as in `workspace`."""
+        bfloat16 = rounded and self.matmul_precision == "bfloat16"
+        cell, inputs = panels_like(self.model, np.uint32 if bfloat16 else None)
+        pack_forward(0, 1, self.model, cell, inputs)
+        return self.model._replace(cell=cell, inputs=inputs)
+
+    def token_losses(self, x, y, n_threads, states=None):
+        """Cross-entropy of every token, nats, in the corpus' order: array (N,) of the network's dtype.
+
+        `states` (L, B, S*H), here and in the other passes: what the sequences start from, overwritten with their
+        last states; None for zeros.
+        """
+        nll = self.empty(len(x.values), self.dtype)
+        self._in_pieces(self._passes.score_pass, x, y, n_threads, states, nll)
+        return self.read(nll)
+
+    def predictions(self, x, n_threads, states=None):
+        """Most probable next index after every token: int32 (N,)."""
+        best = self.empty(len(x.values), np.int32)
+        nothing = self.empty((0, self.vocab_size), self.dtype)
+        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, nothing, rounded=False)
+        return self.read(best)
+
+    def probabilities(self, x, n_threads, states=None):
+        """Probabilities of every index after every token: (N, C)."""
+        best = self.empty(len(x.values), np.int32)
+        proba = self.empty((len(x.values), self.vocab_size), self.dtype)
+        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, proba, rounded=False)
+        return self.read(proba)
+
+    def _in_pieces(self, kernel, x, y, n_threads, states, *out, rounded=True):
+        """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
+        order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
+        lengths = x.lengths[order]
+        longest = int(lengths[0])
+        steps, sequences = min(longest, SCORE_STEPS), min(len(order), SCORE_SEQUENCES)
+        whole = longest <= steps and states is None
+        sizes = {"tokens": steps * sequences, "steps": steps, "sequences": sequences, "learn": False}
+        sizes["rounded"] = rounded
+        with Team(n_threads) as team:
+            work = self.workspace(team.size, carried=0 if whole else sequences, **sizes)
+            if whole:
+                self.run(team, kernel, Batches.whole(x, y, order, bounds), work, *out)
+                return
+            for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+                chosen, initial = order[first:last], work.states.initial
+                self.write_states(initial, 0 if states is None else states[:, chosen], last - first)
+                for t in range(0, int(lengths[first]), steps):
+                    active = chosen[lengths[first:last] > t]
+                    pieces = Batches.whole(x, y, active, np.array([0, len(active)]), given=True).piece(t, steps)
+                    self.run(team, kernel, pieces, work, *out)
+                    self.copy_states(work.states.final, initial)
+                if states is not None:
+                    states[:, chosen] = self.read(initial)[:, : last - first]
+
+    def last_states(self, x, n_threads):
+        """The states (L, B, S*H) that the layers end in, from zeros."""
+        states = np.zeros((self.num_layers, len(x), self.state_size), self.dtype)
+        self._in_pieces(self._passes.run_pass, x, x, n_threads, states)
+        return states
+
+    def activations(self, x):
+        """States and gates after every token: for each sequence a list over the layers of {name: array (T, H)}."""
+        longest, found = int(x.lengths.max()), []
+        work = self.workspace(1, rounded=False, tokens=longest, steps=longest, sequences=1, learn=False)
+        with Team(1) as team:
+            for i in range(len(x)):  # alone in its batch, so that its rows stand in order
+                batch = Batches.whole(x, x, np.array([i]), np.array([0, 1]))
+                team.run(passes.run_pass, self.model, self.U, *batch, work)
+                found.append([self._named(work.states, layer, int(x.lengths[i])) for layer in range(self.num_layers)])
+        return found
+
+    def _named(self, states, layer, length):
+        """Copies of the first rows of a layer's states and gates, by name."""
+        H, cell = self.hidden_dim, self.cell_class
+        parts = ((cell.STATE_NAMES, states.state[layer]), (cell.GATE_NAMES, states.gates[layer]))
+        return {
+            name: array[:length, k * H : (k + 1) * H].copy() for names, array in parts for k, name in enumerate(names)
+        }
+
+    def training_workspace(self, members, batches, truncate, dropout=False):
+        """Memory for training on the given batches."""
+        carried = batches.sizes()["sequences"] if (batches.segments.start == CARRIED).any() else 0
+        return self.workspace(
+            members, **batches.sizes(), learn=True, truncate=truncate, carried=carried, dropout=dropout
+        )  # fmt: skip
+
+    def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):
+        """Train on batches, see `fastrnn.kernels.cpu.passes.train_pass`.
+
+        Returns
+        -------
+        losses, norms : float64 arrays
+            Summed cross-entropy of each batch done, nats, and the norm of its gradient (NaN where none was
+            needed). Shorter than the batches if a loss or gradient was not finite.
+        """
+        losses, norms = np.empty(batches.count), np.full(batches.count, np.nan)
+        status = np.array([0, optimizer.updates, optimizer.seed], np.int64)
+        try:
+            team.run(
+                passes.train_pass, self.model, self.U, gradient, *optimizer.sides[0], *batches,
+                work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
+            )  # fmt: skip
+        finally:  # a Ctrl-C comes after the batches: they count
+            done, optimizer.updates = int(status[0]), int(status[1])
+        return losses[:done], norms[:done]
+
+    def gradients(self, x, y, truncate, n_threads, states=None):
+        """Mean cross-entropy a token, and its gradients: (float, {public name: array in its public shape}).
+
+        With initial `states` (L, B, S*H), their gradient too, under the name "initial_state".
+        """
+        order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
+        batches = Batches.whole(x, y, order, bounds, given=states is not None)
+        total, nothing, loss = GradientSum(self), NoOptimizer(self.dtype), 0.0
+        d_states = None if states is None else np.full_like(states, np.nan)
+        carried = 0 if states is None else batches.sizes()["sequences"]
+        with Team(n_threads) as team:
+            work = self.workspace(
+                team.size, **batches.sizes(), learn=True, truncate=truncate, carried=carried, carried_errors=carried
+            )
+            self.write_states(work.errors.final, 0, carried)
+            for b in range(batches.count):
+                chosen = order[bounds[b] : bounds[b + 1]]
+                if states is not None:
+                    self.write_states(work.states.initial, states[:, chosen], len(chosen))
+                losses, _ = self.train(
+                    team, batches[b : b + 1], work, total.gradient, nothing, truncate, 1 / len(x.values)
+                )
+                if len(losses) == 0:  # not finite, and so left off before the gradients
+                    loss = np.nan
+                    total.spoil()
+                    break
+                loss += losses.sum()
+                total.add(work, x[chosen].values)
+                if states is not None:
+                    d_states[:, chosen] = self.read(work.errors.initial)[:, : len(chosen)]
+        return loss / len(x.values), total.named() | ({} if states is None else {"initial_state": d_states})
+
+    def gradient_like(self):
+        """A `Model` for the kernels to leave a gradient in."""
+        return self.dense_like()
+
+    def read_gradient(self, gradient, work, words):
+        """What the last batch, in which `words` occurred, has left: dense (flat), words of U and their rows of dU."""
+        occurring = len(np.unique(words))
+        return gradient.dense, work.sparse.words[:occurring], work.sparse.dU[:occurring]
+
+    def empty(self, shape, dtype):
+        """Memory for what kernels write."""
+        return np.empty(shape, dtype)
+
+    def read(self, array):
+        """What kernels have written, as a NumPy array."""
+        return array
+
+    def write_states(self, target, values, count):
+        """Set the states (L, B, S*H) of the first `count` sequences."""
+        target[:, :count] = values
+
+    def copy_states(self, source, target):
+        """target = source, states of as many sequences."""
+        target[:] = source
+
+    def run(self, team, kernel, batches, work, *out):
+        """Run a pass over batches; `out` has memory from `empty`."""
+        team.run(kernel, self.model, self.U, *batches, work, *out)
+
+
+class GradientSum:
+    """The sum of a network's gradients over batches.
+
+    Attributes
+    ----------
+    gradient : fastrnn.kernels.cpu.workspace.Model
+        Where the kernels leave that of one batch.
+    """
+
+    def __init__(self, network):
+        self.gradient, self._total, self._network = network.gradient_like(), network.dense_like(), network
+        self._dU = self._total.V if network.tie_weights else np.zeros_like(network.U)
+
+    def add(self, work, words):
+        """Add that of the batch that was done last, in which `words` occurred."""
+        dense, words, dU = self._network.read_gradient(self.gradient, work, words)
+        self._total.dense[:] += dense
+        if not self._network.tie_weights:
+            self._dU[words] += dU
+
+    def spoil(self):
+        """Make NaN of all: a loss was not finite."""
+        self._total.dense[:], self._dU[:] = np.nan, np.nan
+
+    def named(self):
+        """{public name: array in its public shape}."""
+        named = self._network.layout(self._total, self._dU)
+        return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
+class NoOptimizer:
+    """Stands where an optimizer does when only gradients are wanted."""
+
+    def __init__(self, dtype):
+        empty = np.empty(0, dtype)
+        self.rule, self.hyper, self.updates, self.seed = NONE, np.zeros(9), 0, 0
+        self.sides = [((empty, empty), (empty, empty))] * 2

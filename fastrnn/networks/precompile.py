@@ -1,0 +1,83 @@
+"""A second process that compiles half of what training needs while the first fit on a machine compiles the rest.
+
+Numba compiles one kernel at a time, under a lock, and so does LLVM; hence a process, not a thread. It takes kernels
+that `train_pass` and `train_pairs` call by address (`kernels/compiler/indirect_calls.py`), and leaves them in the cache on disk, where
+the first process finds them. Whatever goes wrong with it, that one compiles them itself.
+"""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ..kernels.compiler import cache_folder
+from ..kernels.cores import available_cores
+from ..kernels.linalg.gemm import product_version
+from ..kernels.compiler.jit import ENABLED, EXTENSIONS
+from ..kernels.cpu.layers.softmax import output_layer
+from ..kernels.linalg.packing import rounded_product_version
+from ..kernels.cpu.layers.stack import run_backward
+from ..kernels.threads import Team
+from .network import Network
+
+CODE = """import json, sys
+sys.path[:], task = json.loads(sys.argv[1])
+from fastrnn.networks.precompile import work
+work(*task)"""
+
+
+def compile_meanwhile(cell, dtype, matmul_precision="float32"):
+    """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
+    folder = cache_folder.FOLDER
+    if not ENABLED or EXTENSIONS is None or folder is None or available_cores() == 1 or not _is_python(sys.executable):
+        return None
+    if not os.access(folder, os.W_OK):  # what it compiled would not come here
+        return None
+    missing = [version for version in versions(cell, dtype, matmul_precision) if not version.load()]
+    if not missing:
+        return None
+    request = json.dumps([[str(folder) for folder in sys.path], [cell, dtype, matmul_precision]])
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, request], env=os.environ | {"NUMBA_CACHE_DIR": str(folder.parent)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is not meant for it
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except OSError:
+        return None
+    for version in missing:
+        version.maker = process
+    return process
+
+
+def _is_python(executable):
+    """Whether `executable` is an interpreter, not a program that has one inside."""
+    return bool(executable) and Path(executable).name.lower().startswith("python")
+
+
+def work(cell, dtype, matmul_precision):
+    """What the process does."""
+    gc.disable()  # it would take a tenth of the time
+    for version in versions(cell, dtype, matmul_precision):
+        version.provide()
+
+
+def versions(cell, dtype, matmul_precision="float32"):
+    """Versions of separate kernels for the training of a network, the called before the callers."""
+    network = Network(cell, 1, 1, True, dtype)
+    network.matmul_precision = matmul_precision
+    model, space = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True)
+    rows, states, errors, barrier = space.rows, space.states, space.errors, Team(1).barrier
+    arguments = {
+        run_backward: (0, 1, space.cell, 0, 0, rows, states, errors, 0.0, 0),
+        output_layer: (
+            0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, space.softmax, model.V, model.c,
+            errors.dh, 0.0, 0.0, True,
+        ),
+    }  # fmt: skip
+    rounded = matmul_precision == "bfloat16"  # all products, then
+    products = [product_version("uint32"), rounded_product_version()] if rounded else [product_version(dtype)]
+    return [*products, *(kernel.version_for(values) for kernel, values in arguments.items())]
