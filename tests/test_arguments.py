@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import Ensemble, FastRNN, LanguageModel, Ragged, Seq2Seq, Translator, Vocabulary
-from fastrnn.plotting import plots
 from fastrnn.base import Estimator
+from fastrnn.plotting import plots
 
 pytest.importorskip("matplotlib").use("Agg")
 PAIRS = [[2, 3], [3]]

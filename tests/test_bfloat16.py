@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, warmup
-from fastrnn.networks import devices, precompile
-from fastrnn.kernels.linalg import bfloat16, packing
+from fastrnn.kernels.compiler.features import has_features
 from fastrnn.kernels.cpu.layers import softmax, softmax_bfloat16
+from fastrnn.kernels.linalg import bfloat16, packing
 from fastrnn.kernels.linalg.bfloat16 import split, two
 from fastrnn.kernels.linalg.gemm import PANEL, product
-from fastrnn.kernels.linalg.simd import has_features
+from fastrnn.networks import devices, precompile
 
 CELLS = ["lstm"] if COMPILED else ALL_CELLS  # what depends on the cell is shown without compiling it once more
 ROUNDING = 2.0**-8  # of a factor, relative

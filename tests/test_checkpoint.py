@@ -15,11 +15,11 @@ from test_estimator import raised
 
 import fastrnn
 from fastrnn import FastRNN, LanguageModel, storage
+from fastrnn.data.ragged import Ragged
 from fastrnn.estimators import trainable
+from fastrnn.networks.network import Network
 from fastrnn.training import loop
 from fastrnn.training.checkpoint import Checkpoint, fingerprint, generator_from, generator_state
-from fastrnn.networks.network import Network
-from fastrnn.data.ragged import Ragged
 from fastrnn.training.tasks import LanguageTask
 
 DATA = random_batch(9, [6, 5, 4, 3, 3, 1] * 3)

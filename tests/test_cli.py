@@ -17,11 +17,11 @@ from conftest import COMPILED
 
 from fastrnn import LanguageModel, Translator
 from fastrnn.cli import arguments, main, train
-from fastrnn.plotting import plots
 from fastrnn.errors import DivergenceError
 from fastrnn.estimators.rnn import FastRNN
-from fastrnn.training.history import History
+from fastrnn.plotting import plots
 from fastrnn.text.tokenize import _pieces, hold_out
+from fastrnn.training.history import History
 from fastrnn.training.loop import Training
 
 ROOT = Path(main.__file__).resolve().parent.parent

@@ -11,15 +11,15 @@ import pytest
 from conftest import CELLS, assert_arrays_close, make_model, random_batch
 
 from fastrnn import DeviceError, FastRNN, LanguageModel, NotFittedError, Seq2Seq, warmup
-from fastrnn.networks import devices
 from fastrnn.data.batches import Batches
+from fastrnn.data.ragged import Ragged, minibatches
 from fastrnn.kernels.cpu.layers.recurrence import pack
 from fastrnn.kernels.cpu.workspace import Rows
 from fastrnn.kernels.cuda import driver, layout
 from fastrnn.kernels.cuda.driver import cuda, to_device, to_host
 from fastrnn.kernels.cuda.layout import BatchLayouts
+from fastrnn.networks import devices
 from fastrnn.networks.device_copy import Mirror
-from fastrnn.data.ragged import Ragged, minibatches
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

@@ -5,13 +5,13 @@ import pytest
 import reference
 from conftest import CELLS, make_model, weights
 
+from fastrnn.decoding.sampling import make_rule, sample
 from fastrnn.kernels.cpu.decoding import sampling as cpu_decode
 from fastrnn.kernels.cpu.workspace import Model
-from fastrnn.kernels.cuda.decoding.top_k import average, best_words
 from fastrnn.kernels.cuda.decoding.sampling import LOOK, choose
 from fastrnn.kernels.cuda.decoding.step import Streams, draw
+from fastrnn.kernels.cuda.decoding.top_k import average, best_words
 from fastrnn.kernels.cuda.driver import THREADS, empty, to_device, to_host, zeros
-from fastrnn.decoding.sampling import make_rule, sample
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

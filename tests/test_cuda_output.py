@@ -8,9 +8,9 @@ from conftest import CELLS
 
 from fastrnn import FastRNN
 from fastrnn.kernels.cuda import driver, workspace
+from fastrnn.kernels.cuda.driver import to_device, to_host
 from fastrnn.kernels.cuda.layers import softmax
 from fastrnn.kernels.cuda.linalg import gemm
-from fastrnn.kernels.cuda.driver import to_device, to_host
 
 pytestmark = pytest.mark.usefixtures("simulator")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}

@@ -12,9 +12,9 @@ from fastrnn.kernels.cells import CELLS as CPU_CELLS
 from fastrnn.kernels.cpu.layers.dropout import batch_key, row_key
 from fastrnn.kernels.cpu.layers.dropout import drop as cpu_drop
 from fastrnn.kernels.cuda import driver as cuda
-from fastrnn.kernels.cuda.layers import recurrence, stack
 from fastrnn.kernels.cuda import workspace
 from fastrnn.kernels.cuda.block import ROWS, THREADS, UNITS
+from fastrnn.kernels.cuda.layers import recurrence, stack
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

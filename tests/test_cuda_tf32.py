@@ -13,10 +13,10 @@ import pytest
 from conftest import CELLS, HAS_GPU, make_model, random_batch
 
 from fastrnn import FastRNN, LanguageModel, Seq2Seq
-from fastrnn.networks import devices
 from fastrnn.kernels.cuda import driver
-from fastrnn.kernels.cuda.linalg import gemm, ptx, tensor_cores
 from fastrnn.kernels.cuda.driver import to_device, to_host
+from fastrnn.kernels.cuda.linalg import gemm, ptx, tensor_cores
+from fastrnn.networks import devices
 
 pytestmark = pytest.mark.usefixtures("simulator")
 
@@ -110,7 +110,9 @@ def test_the_sums_of_a_thread_are_as_many_as_without():
     if not driver.SIMULATED:
         assert (gemm.TILE, gemm.DEPTH, gemm.ROW, gemm.PRODUCT_THREADS) == (TILE, DEPTH, ROW, THREADS)
         assert gemm.SUMS == tensor_cores.SUMS
-    assert tensor_cores.SUMS * THREADS == TILE * TILE and (TILE // tensor_cores.SIDE) ** 2 * tensor_cores.LANES == THREADS
+    assert (
+        tensor_cores.SUMS * THREADS == TILE * TILE and (TILE // tensor_cores.SIDE) ** 2 * tensor_cores.LANES == THREADS
+    )
 
 
 def test_a_warp_s_reads_meet_no_bank_twice(monkeypatch):
@@ -144,9 +146,7 @@ def test_the_stand_in_rounds_as_the_instruction_does():
         assert found == rounded(value) and found.dtype == np.float32
         assert found.view(np.uint32) & 0x1FFF == 0 and abs(found - value) <= abs(value) * 2.0**-11
     assert [ptx.round_tf32(v) for v in ties] == [1 + step, 1 + 2 * step, -1 - step, 2, 1, 0, 0]
-    assert ptx.round_tf32(np.float32(np.inf)) == np.inf and np.isnan(
-        ptx.round_tf32(np.float32(np.nan))
-    )
+    assert ptx.round_tf32(np.float32(np.inf)) == np.inf and np.isnan(ptx.round_tf32(np.float32(np.nan)))
 
 
 @pytest.mark.parametrize("sizes", [(5, 7, 9), (1, 1, 1), (3, 2, 0), (0, 3, 2), (9, 3, 40)])

@@ -8,7 +8,7 @@ import pytest
 from fastrnn.kernels.cpu.optimizers import ADAM, MOMENTUM, NONE, RMSPROP, SGD, constants, update
 from fastrnn.kernels.cuda.driver import THREADS, empty, to_device, to_host, zeros
 from fastrnn.kernels.cuda.optimizers import COLUMNS, apply_update, rows_gradient, squares
-from fastrnn.kernels.cuda.workspace import Batch, Layout, PARTIALS
+from fastrnn.kernels.cuda.workspace import PARTIALS, Batch, Layout
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

@@ -13,10 +13,10 @@ from conftest import random_batch
 from test_estimator import raised
 
 from fastrnn import FastRNN, LanguageModel, storage
-from fastrnn.training.checkpoint import generator_state
 from fastrnn.estimators.load import load as load_any
 from fastrnn.estimators.seq2seq import Seq2Seq
 from fastrnn.estimators.translator import Translator
+from fastrnn.training.checkpoint import generator_state
 
 DATA = random_batch(9, [6, 5, 4, 3, 3, 1])
 SMALL = dict(hidden_dim=3, max_epochs=0, batch_size=2, random_state=1, n_threads=1)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn.decoding import sampling
+from fastrnn.decoding.sampling import STREAMS, Decoder, make_rule
 from fastrnn.kernels.threads import Team
-from fastrnn.decoding.sampling import Decoder, STREAMS, make_rule
 
 PROBABILITIES = np.array([0.05, 0.1, 0.4, 0.25, 0.15, 0.05])
 MANY = 20_000 if COMPILED else 2_000

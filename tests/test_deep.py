@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fastrnn import FastRNN
 from fastrnn.data.batches import Batches
-from fastrnn.kernels.cpu.layers.dropout import batch_key, drop, row_key
 from fastrnn.data.ragged import Ragged, minibatches, streams
+from fastrnn.kernels.cpu.layers.dropout import batch_key, drop, row_key
 
 SHAPES = {
     "one layer": {},

@@ -9,8 +9,8 @@ from conftest import CELLS, COMPILED, DTYPES, KINDS, assert_arrays_close, exampl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastrnn.networks.network import Network
 from fastrnn.data.ragged import minibatches
+from fastrnn.networks.network import Network
 
 # Where blocks and vectors end: 8 and 16 lanes, panels of 64 columns, blocks of 96 words and of 120 tokens.
 EDGES = [1, 2, 7, 8, 9, 15, 16, 17, 25, 33, 47, 49, 63, 64, 65]

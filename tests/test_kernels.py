@@ -22,18 +22,18 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import Seq2Seq
-from fastrnn.networks import network, precompile
-from fastrnn.training import loop
-from fastrnn.kernels.compiler import cache_folder
 from fastrnn.kernels import cores, threads
+from fastrnn.kernels.compiler import cache_folder
 from fastrnn.kernels.compiler import jit as jit_module
 from fastrnn.kernels.cores import available_cores, cpu_quota
-from fastrnn.kernels.linalg.gemm import TILE_ROWS, product
-from fastrnn.kernels.cpu.layers.softmax import output_layer
 from fastrnn.kernels.cpu.layers.recurrence import pack, token_count
-from fastrnn.kernels.threads import Team, end_phase, meet, next_part, share
-from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES, host_vectors
+from fastrnn.kernels.cpu.layers.softmax import output_layer
 from fastrnn.kernels.cpu.workspace import Rows
+from fastrnn.kernels.linalg.gemm import TILE_ROWS, product
+from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES, host_vectors
+from fastrnn.kernels.threads import Team, end_phase, meet, next_part, share
+from fastrnn.networks import network, precompile
+from fastrnn.training import loop
 
 PACKAGE = Path(fastrnn.__file__).parent
 START_NEW_THREAD = _thread.start_new_thread

@@ -14,8 +14,8 @@ import pytest
 from test_estimator import raised
 
 import fastrnn
-from fastrnn.cli import console
 from fastrnn import output_files
+from fastrnn.cli import console
 from fastrnn.output_files import destination, replace_file
 
 ROOT = Path(fastrnn.__file__).resolve().parent.parent

@@ -7,9 +7,9 @@ from conftest import CELLS, COMPILED, assert_arrays_close, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastrnn.data.ragged import Ragged, between, reversed_sequences
 from fastrnn.decoding.beam_search import beam_search
 from fastrnn.networks.encoder_decoder import PairBatches, PairNetwork, Pairs
-from fastrnn.data.ragged import Ragged, between, reversed_sequences
 
 SHAPES = {
     "one layer": {},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastrnn import FastRNN, Ragged, Seq2Seq
-from fastrnn.kernels.aliases import kernel_view
+from fastrnn.data.readonly import kernel_view
 
 X, Y = [[0, 2, 3], [0, 3]] * 2, [[2, 3, 1], [3, 1]] * 2
 SHARED = {"hidden_dim": 3, "max_epochs": 1, "n_threads": 1, "random_state": 0, "batch_size": 2}

@@ -13,10 +13,10 @@ from conftest import random_batch
 from test_estimator import raised, same_weights
 
 from fastrnn import DivergenceError, FastRNN, LanguageModel, Ragged
+from fastrnn.networks.network import Network
 from fastrnn.training import loop
 from fastrnn.training.history import History
 from fastrnn.training.interruption import HeldInterrupts
-from fastrnn.networks.network import Network
 from fastrnn.training.optimizer import Optimizer
 from fastrnn.training.schedules import _at_plateau
 from fastrnn.training.tasks import LanguageTask

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastrnn.text import tokenize as text_module
-from fastrnn.errors import NotFittedError
 from fastrnn.data.ragged import Ragged
+from fastrnn.errors import NotFittedError
+from fastrnn.text import tokenize as text_module
 from fastrnn.text.vocabulary import SENTENCE_END, SENTENCE_START, UNKNOWN_TOKEN, Vocabulary
 
 TEXT = "the cat sat. the dog sat. the cat ran. a bird sang!"

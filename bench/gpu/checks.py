@@ -115,10 +115,10 @@ class Expected:
 def one_batch(network, case):
     """Loss a token, gradients, and what one step of Adam adds, of one batch: each by name in its public shape."""
     from fastrnn.data.batches import Batches
+    from fastrnn.data.ragged import minibatches
     from fastrnn.kernels.threads import Team, available_cores
     from fastrnn.networks.network import GradientSum, NoOptimizer
     from fastrnn.training.optimizer import Optimizer
-    from fastrnn.data.ragged import minibatches
 
     x, y, workload = case.x, case.y, case.workload
     batches = Batches.whole(x, y, *minibatches(x.lengths, len(x)))

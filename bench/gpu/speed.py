@@ -32,8 +32,8 @@ class Trainer:
 
     def __init__(self, workload, cell):
         from fastrnn.data.batches import Batches
-        from fastrnn.training.optimizer import Optimizer
         from fastrnn.data.ragged import minibatches
+        from fastrnn.training.optimizer import Optimizer
 
         self.x, self.y = workload.corpus()
         self.tokens, self.network = len(self.x.values), workload.model(cell, None).network_

@@ -367,13 +367,13 @@ def _translator_told():
 
 
 def _parameters_told(kind):
+    from ..estimators.trainable import DTYPES
     from ..kernels.cells import CELLS
     from ..networks.devices import DEVICES, MATMUL_PRECISIONS
     from ..networks.network import INITS
+    from ..text.tokenize import LEVELS, SENTENCE_SPLITS
     from ..training.optimizer import OPTIMIZERS
     from ..training.schedules import SCHEDULES
-    from ..text.tokenize import LEVELS, SENTENCE_SPLITS
-    from ..estimators.trainable import DTYPES
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,

@@ -12,9 +12,9 @@ import time
 from functools import partial
 from itertools import chain, islice
 
+from ..errors import DeviceError
+from ..training.interruption import Terminated
 from .arguments import ERROR, given, parse
-from .train import demo, train
-from .translate import translate, translate_train
 from .console import (
     CUT_OFF,
     INTERRUPTED,
@@ -31,10 +31,10 @@ from .console import (
     say,
     writable,
 )
-from ..errors import DeviceError
-from ..training.interruption import Terminated
 from .output_paths import refuse_overwriting
 from .streams import encoded_output
+from .train import demo, train
+from .translate import translate, translate_train
 
 _SENTENCES_AT_ONCE = 256
 
@@ -106,8 +106,8 @@ def _generate(args):
 
 
 def _score(args):
-    from ..text.files import read_inputs
     from ..estimators.load import load
+    from ..text.files import read_inputs
 
     if not args.input and not args.text:
         raise ValueError("found nothing to score, expected an INPUT or --text SENTENCE")

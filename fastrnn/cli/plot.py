@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .arguments import given
 from ..output_files import replace_file
+from .arguments import given
 
 FORMATS = (".png", ".svg", ".pdf")
 _DOTS_PER_INCH = 150
@@ -33,7 +33,7 @@ def draw(args, output):
         return surprisal_line(load(args.model, "LanguageModel", device=args.device), args.text).splitlines()
     from ..plotting import plots
 
-    _without_window(plots)
+    _without_window()
     if args.picture == "losses":
         models = [load(path) for path in args.input]
         axes = plots.plot_losses(models, args.by, _names(args.input))
@@ -47,7 +47,9 @@ def draw(args, output):
     return []
 
 
-def _without_window(plotting):
+def _without_window():
+    from ..plotting import plots
+
     plots.pyplot()  # an error if there is no matplotlib
     import matplotlib
 

@@ -3,6 +3,7 @@
 import signal
 from typing import Any, NamedTuple
 
+from ..training.interruption import HeldInterrupts, sigterm_interrupts
 from .arguments import DEMO, given_parameters
 from .console import (
     DIVERGED,
@@ -19,7 +20,6 @@ from .console import (
     silence,
     writable,
 )  # fmt: skip
-from ..training.interruption import HeldInterrupts, sigterm_interrupts
 from .output_paths import refuse_overwriting, tell_replaced
 
 _DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length": 40}

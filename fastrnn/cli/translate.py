@@ -4,10 +4,10 @@ import inspect
 import re
 from itertools import islice
 
-from .arguments import given
-from .train import HeldOut, checked_output, learn, training_parameters
-from .console import OK, called_as, count, remark, say, silence
 from ..training.interruption import sigterm_interrupts
+from .arguments import given
+from .console import OK, called_as, count, remark, say, silence
+from .train import HeldOut, checked_output, learn, training_parameters
 
 _MOST_TRANSLATED = 500  # sources of what is held out, for BLEU
 _LINES_AT_ONCE = 256
@@ -16,8 +16,8 @@ _HARMLESS = re.compile(r"[\w ,.?'-]+")  # what every shell takes as it stands be
 
 @sigterm_interrupts()
 def translate_train(args):
-    from ..text.tokenize import hold_out_pairs
     from ..estimators.translator import Translator, indices
+    from ..text.tokenize import hold_out_pairs
 
     output, parameters = checked_output(args, "Seq2Seq checkpoint"), training_parameters(args)
     tell = silence if args.quiet else say

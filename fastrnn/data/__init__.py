@@ -1,0 +1,1 @@
+"""Sequences of unequal length, and minibatches of them."""

@@ -4,8 +4,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.aliases import kernel_view
-from ..kernels.cpu.workspace import CARRIED, GIVEN, Segments, ZEROS
+from .readonly import kernel_view
+
+
+class Segments(NamedTuple):
+    """Pieces of a corpus: piece s is x[begin[s] : begin[s] + length[s]], and y likewise."""
+
+    x: np.ndarray  # int32[N]
+    y: np.ndarray  # int32[N]
+    begin: np.ndarray  # int64[B]
+    length: np.ndarray  # int64[B], at least 1
+    start: np.ndarray  # int8[batches]: what each batch's sequences start from: ZEROS, CARRIED or GIVEN
+
+
+# What a batch's sequences start from: zeros, the last states of those of the batch before, what stands in
+# States.initial.
+ZEROS, CARRIED, GIVEN = range(3)
 
 
 class Batches(NamedTuple):
@@ -13,7 +27,7 @@ class Batches(NamedTuple):
 
     Attributes
     ----------
-    segments : fastrnn.kernels.cpu.workspace.Segments
+    segments : Segments
         The pieces; its `start` has a value for every batch.
     ids : int64 array
         Pieces of all batches, each batch's longest first.

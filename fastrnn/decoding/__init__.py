@@ -1,0 +1,1 @@
+"""Sampling and beam search over networks."""

@@ -146,7 +146,7 @@ class Decoder:
         self.state[:] = state
 
     def draw(self, rule, prompt, uniforms, drawn, log_p):
-        """Draw as many tokens for every stream as `uniforms` has rows, see `fastrnn.kernels.cpu.decoding.sampling.draw`."""
+        """Draw as many tokens for every stream as `uniforms` has rows, see `kernels.cpu.decoding.sampling.draw`."""
         self._team.run(
             draw, self._model, self._network.U, self.streams, self._scratch, rule, prompt, uniforms, drawn, log_p
         )

@@ -4,8 +4,7 @@ import numpy as np
 
 from .. import storage
 from ..base import Estimator
-from .rnn import FastRNN
-from .trainable import check_same, read_vocabulary, restored_if_refused
+from ..text.vocabulary import UNKNOWN_TOKEN, Vocabulary
 from ..validation import (
     check_bool,
     check_callable,
@@ -16,7 +15,8 @@ from ..validation import (
     errors_named,
     shown,
 )
-from ..text.vocabulary import UNKNOWN_TOKEN, Vocabulary
+from .rnn import FastRNN
+from .trainable import check_same, read_vocabulary, restored_if_refused
 
 _OWN = ("level", "lowercase", "sentence_split")
 

@@ -8,7 +8,7 @@ from ..storage import kind_of
 _KINDS = {
     "LanguageModel": ("language_model", "fastrnn generate, score and plot read it"),
     "Translator": ("translator", "fastrnn translate reads it"),
-    "FastRNN": ("estimator", "FastRNN.load in Python reads it"),
+    "FastRNN": ("rnn", "FastRNN.load in Python reads it"),
     "Seq2Seq": ("seq2seq", "Seq2Seq.load in Python reads it"),
 }
 _CHECKPOINTS = {

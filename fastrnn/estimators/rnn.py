@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from ..data.ragged import Ragged, check_pair
 from ..decoding.sampling import sample
 from ..networks.devices import network_class, resolve
-from ..data.ragged import Ragged, check_pair
 from ..training.tasks import LanguageTask
-from .trainable import Trainable, check_same
 from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real, integer
+from .trainable import Trainable, check_same
 
 _NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 

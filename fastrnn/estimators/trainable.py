@@ -10,15 +10,16 @@ import numpy as np
 from .. import storage
 from ..base import Estimator
 from ..kernels.cells import CELLS
-from ..training.checkpoint import Checkpoint, fingerprint, read
-from ..training.checkpoint_lock import reserved
 from ..kernels.cores import available_cores
 from ..networks.devices import DEVICES, MATMUL_PRECISIONS, moved, product_precision, resolve
-from ..training.history import History
 from ..networks.network import INITS, unallocated
+from ..text.vocabulary import Vocabulary
+from ..training.checkpoint import Checkpoint, fingerprint, read
+from ..training.checkpoint_lock import reserved
+from ..training.history import History
+from ..training.loop import Settings, Training
 from ..training.optimizer import OPTIMIZERS, Optimizer
 from ..training.schedules import SCHEDULES
-from ..training.loop import Settings, Training
 from ..validation import (
     LARGEST_FLOAT32,
     as_generator,
@@ -36,7 +37,6 @@ from ..validation import (
     real,
     shown,
 )
-from ..text.vocabulary import Vocabulary
 
 DTYPES = ("float32", "float64")
 # What is held out for early stopping unless something else is asked for; and for a checkpoint older than this value.

@@ -2,13 +2,13 @@
 
 from .. import storage
 from ..base import Estimator
-from .bleu import bleu
 from ..data.ragged import Ragged, without_first
+from ..text.unknown_words import UnknownWords
+from ..text.vocabulary import Vocabulary
+from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named
+from .bleu import bleu
 from .seq2seq import Ensemble, Seq2Seq
 from .trainable import check_same, read_vocabulary, restored_if_refused
-from ..text.unknown_words import UnknownWords
-from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named
-from ..text.vocabulary import Vocabulary
 
 _OWN = {"source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True}
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from ..kernels.cells import CELLS
 from ..networks.devices import MATMUL_PRECISIONS, listener, product_precision, resolve
-from .rnn import FastRNN
 from ..training.optimizer import OPTIMIZERS
+from ..validation import check_choice, check_dtype, check_list, check_verbose
+from .rnn import FastRNN
 from .seq2seq import Ensemble, Seq2Seq
 from .trainable import DTYPES
-from ..validation import check_choice, check_dtype, check_list, check_verbose
 
 
 class Warmed(NamedTuple):

@@ -1,18 +1,18 @@
-"""Networks whose parameters live on a GPU while they are used there; see `fastrnn.networks.network` for what they do."""
+"""Networks whose parameters are on a GPU while they are used there; `fastrnn.networks.network` says what they do."""
 
 import math
 
 import numpy as np
 
 from ..kernels.cpu.optimizers import NONE
-from .network import Network
-from .encoder_decoder import PairNetwork
-from ..kernels.cuda.decoding import beam
 from ..kernels.cuda import passes, workspace
+from ..kernels.cuda.decoding import beam
 from ..kernels.cuda.decoding.step import Streams, draw
 from ..kernels.cuda.driver import copy_of, empty, synchronize, to_device, to_host
 from ..kernels.cuda.layout import BatchLayouts
 from .device_copy import Mirror
+from .encoder_decoder import PairNetwork
+from .network import Network
 
 
 class CudaNetwork(Network):

@@ -3,12 +3,12 @@
 import functools
 import logging
 
-from ..kernels.linalg.bfloat16 import problem as bfloat16_problem
-from ..kernels.compiler.jit import compilations
 from ..errors import DeviceError
-from .network import Network
-from .encoder_decoder import PairNetwork
+from ..kernels.compiler.jit import compilations
+from ..kernels.linalg.bfloat16 import problem as bfloat16_problem
 from ..validation import check_choice
+from .encoder_decoder import PairNetwork
+from .network import Network
 
 DEVICES = ("cpu", "cuda", "auto")
 MATMUL_PRECISIONS = ("float32", "tf32", "bfloat16")  # the most precise first

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.batches import Batches
+from ..data.ragged import Ragged, minibatches
 from ..kernels.cpu import encoder_decoder
 from ..kernels.threads import Team
 from .network import GradientSum, Network, NoOptimizer
 from .parameters import Parameters
-from ..data.ragged import Ragged, minibatches
 
 SCORE_SEQUENCES = 64
 
@@ -171,7 +171,8 @@ class PairNetwork:
         bounds = batches.decoder.bounds[first : last + 1]
         try:
             team.run(
-                encoder_decoder.train_pairs, *sides, bounds, batches.places, optimizer.rule, optimizer.hyper, float(scale),
+                encoder_decoder.train_pairs, *sides, bounds, batches.places, optimizer.rule, optimizer.hyper,
+                float(scale),
                 status, losses, norms,
             )  # fmt: skip
         finally:  # a Ctrl-C comes after the batches: they count

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..data.batches import Batches
+from ..data.batches import CARRIED, Batches
+from ..data.ragged import minibatches
+from ..data.readonly import kernel_view
 from ..kernels.cells import CELLS
 from ..kernels.cpu import passes
-from ..kernels.aliases import kernel_view
 from ..kernels.cpu.layers.stack import pack_forward
-from ..kernels.threads import Team
 from ..kernels.cpu.optimizers import NONE
-from ..kernels.cpu.workspace import CARRIED, Model, Sizes, allocate, panels_like
+from ..kernels.cpu.workspace import Model, Sizes, allocate, panels_like
+from ..kernels.threads import Team
 from .parameters import Parameters
-from ..data.ragged import minibatches
 
 # Scoring and predicting go in batches of sequences and, with the state carried, in pieces of steps.
 SCORE_SEQUENCES = 64

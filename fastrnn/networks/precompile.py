@@ -1,8 +1,8 @@
 """A second process that compiles half of what training needs while the first fit on a machine compiles the rest.
 
 Numba compiles one kernel at a time, under a lock, and so does LLVM; hence a process, not a thread. It takes kernels
-that `train_pass` and `train_pairs` call by address (`kernels/compiler/indirect_calls.py`), and leaves them in the cache on disk, where
-the first process finds them. Whatever goes wrong with it, that one compiles them itself.
+that `train_pass` and `train_pairs` call by address (`kernels/compiler/indirect_calls.py`), and leaves them in the cache
+on disk, where the first process finds them. Whatever goes wrong with it, that one compiles them itself.
 """
 
 import gc
@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from ..kernels.compiler import cache_folder
-from ..kernels.cores import available_cores
-from ..kernels.linalg.gemm import product_version
 from ..kernels.compiler.jit import ENABLED, EXTENSIONS
+from ..kernels.cores import available_cores
 from ..kernels.cpu.layers.softmax import output_layer
-from ..kernels.linalg.packing import rounded_product_version
 from ..kernels.cpu.layers.stack import run_backward
+from ..kernels.linalg.gemm import product_version
+from ..kernels.linalg.packing import rounded_product_version
 from ..kernels.threads import Team
 from .network import Network
 

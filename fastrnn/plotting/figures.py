@@ -4,8 +4,8 @@ import logging
 
 import numpy as np
 
-from .surprisal import RAMP, is_dark, rgb
 from ..validation import shown
+from .surprisal import RAMP, is_dark, rgb
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes tell more in grey.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..validation import check_choice, check_integer, check_list, check_str
 from .figures import (
     COLORS,
     LINE,
@@ -19,7 +20,6 @@ from .figures import (
     pyplot,
 )
 from .surprisal import START, columns_of, highest, measure, read, summary, surprisal_line, wrap
-from ..validation import check_choice, check_integer, check_list, check_str
 
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
 

@@ -1,0 +1,1 @@
+"""From files to sentences, tokens and indices, and back."""

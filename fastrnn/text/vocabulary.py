@@ -10,7 +10,6 @@ import numpy as np
 
 from ..base import Estimator
 from ..data.ragged import Ragged
-from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
 from ..validation import (
     check_bool,
     check_integer,
@@ -22,6 +21,7 @@ from ..validation import (
     integer,
     shown,
 )
+from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
 
 SENTENCE_START = "SENTENCE_START"
 SENTENCE_END = "SENTENCE_END"

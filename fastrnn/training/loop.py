@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoint import generator_from, generator_state
-from ..kernels.threads import Team
 from ..errors import DivergenceError
+from ..kernels.threads import Team
+from ..networks.precompile import compile_meanwhile
+from ..validation import check_integer, check_real
+from .checkpoint import generator_from, generator_state
 from .interruption import HeldInterrupts
 from .progress import Progress
 from .schedules import after_epoch, before_batch, pause
-from ..networks.precompile import compile_meanwhile
-from ..validation import check_integer, check_real
 
 # Between two looks at the progress bar, at Ctrl-C, and at whether a checkpoint is due.
 SECONDS_PER_RUN = 0.2

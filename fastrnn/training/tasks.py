@@ -5,9 +5,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import numpy as np
 
 from ..data.batches import Batches
-from ..networks.network import NoOptimizer
-from ..networks.encoder_decoder import PairBatches
 from ..data.ragged import minibatches, streams
+from ..networks.encoder_decoder import PairBatches
+from ..networks.network import NoOptimizer
 
 
 class Task:

@@ -31,9 +31,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiler.jit import jit
+from ..compiler.views import flat
 from ..linalg.elementwise import sigmoid, sigmoid_slope, tanh, tanh_slope
 from ..linalg.packing import panel_product, token_sum
-from ..compiler.views import flat
 from .interface import implement
 
 

@@ -1,0 +1,1 @@
+"""How Numba compiles the kernels: flags, disk cache, inlining, calls through pointers."""

@@ -14,7 +14,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from .cache_folder import FOLDER, KERNEL_PACKAGES, PROBLEM, UNFINISHED, written_by_user
+from .cache_folder import FOLDER, PROBLEM, UNFINISHED, written_by_user
 
 try:
     from numba.core.caching import NullCache
@@ -25,8 +25,7 @@ try:
 except (ImportError, AttributeError):  # another Numba: kernels are compiled in every process
     NullCache, dumps, loads = object, None, None
 
-PACKAGE = __package__.rpartition(".")[0]
-CACHED = [f"{PACKAGE}.{subpackage}" for subpackage in KERNEL_PACKAGES]
+KERNELS = f"{__package__.rpartition('.')[0]}."  # what the names of their modules begin with
 CHECKSUM = hashlib.sha256
 CHECKSUM_BYTES = CHECKSUM().digest_size
 SUFFIX = ".kernel"
@@ -119,7 +118,7 @@ class KernelCache(NullCache):
     """What a dispatcher of Numba asks for a kernel before it compiles it, and gives it to afterwards."""
 
     def __init__(self, function, prefix=""):
-        module = function.__module__.removeprefix(f"{PACKAGE}.")
+        module = function.__module__.removeprefix(KERNELS)
         self._files = None if FOLDER is None else KernelFiles(f"{prefix}{module}.{function.__qualname__}")
 
     @property
@@ -168,5 +167,5 @@ def enable(kernel, prefix=""):
 
     `prefix` begins the names of its files: kernels that are compiled otherwise have another one.
     """
-    if NullCache is not object and kernel.py_func.__module__.rpartition(".")[0] in CACHED:
+    if NullCache is not object and kernel.py_func.__module__.startswith(KERNELS):
         kernel._cache = KernelCache(kernel.py_func, prefix)

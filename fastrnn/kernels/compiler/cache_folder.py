@@ -23,10 +23,9 @@ import numba
 import numpy
 
 from ... import __version__
-from ..linalg.simd import cpu_features
+from .features import cpu_features
 
-PACKAGE = Path(__file__).resolve().parent.parent
-KERNEL_PACKAGES = ("cells", "cpu")
+PACKAGE = Path(__file__).resolve().parents[2]
 # Settings of Numba that change machine code.
 SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "ENABLE_PROFILING")
 NAME = re.compile(r"fastrnn-(.+-)?[0-9a-f]{16}")
@@ -37,12 +36,16 @@ DAY = 24 * 3600
 UNUSED_DAYS, CROWD, CROWDED_DAYS = 30, 10, 2
 
 
-def source_hash(package=PACKAGE, subpackages=KERNEL_PACKAGES):
-    """Hash of the sources of all kernels in these subpackages of `package`, as a short hexadecimal string."""
+def source_hash(package=PACKAGE, cuda=False):
+    """Hash of the sources of all kernels below `package`, those for a GPU or the others, as a short hexadecimal string.
+
+    What `data` hands to kernels counts as well: named tuples, whose fields are part of kernels' types.
+    """
+    kernels = package / "kernels"
+    paths = [path for path in kernels.rglob("*.py") if (kernels / "cuda" in path.parents) == cuda]
     digest = hashlib.sha256()
-    for subpackage in subpackages:
-        for path in sorted((package / subpackage).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(paths if cuda else [*paths, *(package / "data").glob("*.py")]):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -44,15 +44,15 @@ def extensions():
     return inline_lowering
 
 
-def check(linking):
+def check(extended):
     """Raise an exception unless the trial kernel compiles, and computes what it would in Python."""
     rows = np.arange(1.0, 13.0).reshape(3, 4)
     numbers = rows.ravel().copy()
     global _total
-    plain, _total = _total, inline_lowering.called_by_address(_total, types.float64, FLAGS)
+    plain, _total = _total, extended.called_by_address(_total, types.float64, FLAGS)
     try:
-        inner = inline_lowering.Kernel(_scaled, FLAGS)
-        found, counted = inline_lowering.Kernel(_trial(inner), FLAGS)(rows.copy(), numbers)
+        inner = extended.Kernel(_scaled, FLAGS)
+        found, counted = extended.Kernel(_trial(inner), FLAGS)(rows.copy(), numbers)
     finally:
         _total = plain
     expected, lengths = _trial(_scaled)(rows.copy(), numbers)

@@ -9,9 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .layers.dropout import batch_key
+from ...data.batches import Segments
 from ..compiler.jit import jit
+from ..threads import end_phase, next_part
+from .layers.dropout import batch_key
+from .layers.recurrence import copy, pack, steps_of, token_count
 from .layers.softmax import output_layer
+from .layers.stack import pack_backward, pack_forward, run_backward, run_forward, weights_gradients
+from .optimizers import NONE, constants
 from .passes import (
     apply_update,
     assign_slots,
@@ -23,11 +28,7 @@ from .passes import (
     total_of,
     update_parts,
 )
-from .layers.recurrence import copy, pack, steps_of, token_count
-from .layers.stack import pack_backward, pack_forward, run_backward, run_forward, weights_gradients
-from ..threads import end_phase, next_part
-from .optimizers import NONE, constants
-from .workspace import Model, Segments, Work
+from .workspace import Model, Work
 
 
 class Side(NamedTuple):

@@ -8,16 +8,16 @@ bounds[b + 1] - 1.
 
 import numpy as np
 
-from .layers.dropout import batch_key
+from ...data.batches import CARRIED, GIVEN
 from ..compiler.jit import jit
-from .layers.softmax import output_layer, probabilities
+from ..compiler.views import flat
+from ..threads import end_phase, next_part, share
+from .layers.dropout import batch_key
 from .layers.recurrence import copy, pack, steps_of, token_count
+from .layers.softmax import output_layer, probabilities
 from .layers.softmax_blocks import TOKENS
 from .layers.stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
-from ..threads import end_phase, next_part, share
 from .optimizers import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
-from ..compiler.views import flat
-from .workspace import CARRIED, GIVEN
 
 UPDATE_PARTS_EACH = 4
 

@@ -25,20 +25,6 @@ class Model(NamedTuple):
     cell_start: int
 
 
-class Segments(NamedTuple):
-    """Pieces of a corpus: piece s is x[begin[s] : begin[s] + length[s]], and y likewise."""
-
-    x: np.ndarray  # int32[N]
-    y: np.ndarray  # int32[N]
-    begin: np.ndarray  # int64[B]
-    length: np.ndarray  # int64[B], at least 1
-    start: np.ndarray  # int8[batches]: what each batch's sequences start from: ZEROS, CARRIED or GIVEN
-
-
-# What a batch's sequences start from: zeros, the last states of those of the batch before, what stands in
-# States.initial.
-ZEROS, CARRIED, GIVEN = range(3)
-
 # Rows are packed tokens (see recurrence.py): N tokens of a batch, M members of the team, as many groups of sequences,
 # P parts of the words, L layers, S parts of a state, A of aux, E numbers of an embedding, or 0.
 

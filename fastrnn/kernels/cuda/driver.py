@@ -12,10 +12,10 @@ import numpy as np
 from llvmlite import ir  # noqa: F401
 from numba import config, cuda, types  # noqa: F401
 
+from ...errors import DeviceError
 from ..compiler import jit
 from ..compiler.cache import KernelFiles
 from ..compiler.cache_folder import FOLDER, source_hash
-from ...errors import DeviceError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if not SIMULATED:
@@ -50,7 +50,7 @@ OLDEST = (7, 0)  # compute capability: Volta
 OLDEST_TF32 = (8, 0)  # Ampere
 INSTALL = 'pip install "numba-cuda[cu12]" or "numba-cuda[cu13]", whichever CUDA the driver is of'
 # What kernels are made of besides `cpu`; in the names of their files, so that these are never stale.
-SOURCES = f"cuda-{source_hash(subpackages=('cuda', 'cuda/cells'))}"
+SOURCES = f"cuda-{source_hash(cuda=True)}"
 # Grids that a kernel keeps ready; a new one costs as much as a launch.
 MOST_LAUNCHERS = 4096
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...data.batches import CARRIED, GIVEN
 from ..cpu.layers.dropout import batch_key
 from ..cpu.optimizers import NONE
-from ..cpu.workspace import CARRIED, GIVEN, Model
+from ..cpu.workspace import Model
 from .driver import SIMULATED, THREADS, cuda, kernel, to_device, to_host
 from .layers.softmax import output_layer, probabilities, total_loss
 from .layers.stack import run_backward, run_forward, weights_gradients

@@ -1,0 +1,1 @@
+"""Vector code, elementwise functions, packing, matrix products."""

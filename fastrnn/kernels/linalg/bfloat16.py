@@ -11,8 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..compiler.features import has_features
 from ..compiler.jit import jit, overload
-from .simd import has_features
 
 HALF = 0x8000  # rounds to nearest, of equals away from zero
 QUIET = 0x400000  # set in a NaN, whose other bits may all be in the half that goes, or be carried out of the number

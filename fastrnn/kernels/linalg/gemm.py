@@ -18,9 +18,9 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
-from .bfloat16 import split
 from ..compiler.jit import jit
-from .simd import BFloat16Vectors, I64, TILE_VECTORS, VECTOR_BYTES, Vectors, constant, lanes_of, opaque
+from .bfloat16 import split
+from .simd import I64, TILE_VECTORS, VECTOR_BYTES, BFloat16Vectors, Vectors, constant, lanes_of, opaque
 
 TILE_ROWS = 6
 ROW_CHOICES = (6, 4, 2, 1)  # a tile of m rows takes the smallest that holds them

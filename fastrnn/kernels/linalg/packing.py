@@ -13,11 +13,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..compiler.jit import jit, overload
+from ..compiler.views import flat, view
 from .bfloat16 import join_neighbours, join_rows, numbers_in, two
 from .gemm import PANEL, product
-from ..compiler.jit import jit, overload
 from .simd import I32, VECTOR_BYTES, constant
-from ..compiler.views import flat, view
 
 # A sum over tokens copies so many rows at a time, each row so much longer, for the cache's sake as well.
 DEPTH = 64

@@ -4,13 +4,11 @@
 has not.
 """
 
-import functools
-
 import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
 from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
+
+from ..compiler.features import has_features
 
 I64, I32 = ir.IntType(64), ir.IntType(32)
 # Flags of an instruction whose operands must not be reordered. Numba gives those of the whole function, `reassoc` among
@@ -18,23 +16,6 @@ I64, I32 = ir.IntType(64), ir.IntType(32)
 IN_ORDER = ("contract", "nsz")
 # Adding it to a float32 rounds that to a whole number n, and leaves n + 127, the exponent of 2**n, in the lowest bits.
 ROUNDER = float(3 * 2**22 + 127)
-
-
-@functools.cache  # every use of a network asks
-def _host_features():
-    return get_host_cpu_features()  # without what NUMBA_ENABLE_AVX=0 forbids
-
-
-def cpu_features():
-    """Features of the CPU that Numba compiles for, as LLVM writes them."""
-    chosen = numba.config.CPU_FEATURES
-    return chosen if chosen is not None else _host_features()
-
-
-def has_features(*wanted, features=None):
-    """Whether the CPU that Numba compiles for, or one with `features`, has all these features, as LLVM writes them."""
-    features = cpu_features() if features is None else features
-    return set(wanted) <= set(features.split(","))
 
 
 def host_vectors(features=None):

@@ -1,0 +1,1 @@
+"""Sampling, the k most probable words, beam search."""

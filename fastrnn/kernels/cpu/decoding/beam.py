@@ -17,18 +17,18 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from . import top_k
+from ...compiler.jit import jit, overload
+from ...compiler.views import flat
 from ...linalg.bfloat16 import join_neighbours
-from .top_k import Candidates, clear, finish, visit
-from .sampling import FEW, Flow, allocate_flow, feed
+from ...linalg.elementwise import exp
 from ...linalg.gemm import PANEL, product
 from ...linalg.gemv import matvec
-from ...compiler.jit import jit, overload
-from ...linalg.elementwise import exp
 from ...linalg.packing import panel_product
-from ..layers.recurrence import copy
 from ...threads import meet, share
-from ...compiler.views import flat
+from ..layers.recurrence import copy
+from . import top_k
+from .sampling import FEW, Flow, allocate_flow, feed
+from .top_k import Candidates, clear, finish, visit
 
 GROUP = 48  # rows that go through the cell's step together: their gates stay in cache
 

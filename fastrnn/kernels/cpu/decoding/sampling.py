@@ -14,16 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cells.interface import forward_step, layer_of
+from ...compiler.jit import jit
+from ...compiler.views import flat
 from ...linalg.bfloat16 import two
+from ...linalg.elementwise import exp
 from ...linalg.gemm import PANEL
 from ...linalg.gemv import matvec
-from ...compiler.jit import jit
-from ...linalg.elementwise import exp
 from ...linalg.packing import panel_product
+from ...threads import meet, share
 from ..layers.recurrence import copy, embed
 from ..layers.stack import panels_of
-from ...threads import meet, share
-from ...compiler.views import flat
 
 # Words whose weights are summed together: the choice looks at the sums first, then into one block.
 BLOCK = 64

@@ -14,9 +14,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ...linalg.gemm import PANEL
 from ...compiler.jit import jit, overload
 from ...linalg.elementwise import exp
+from ...linalg.gemm import PANEL
 from ...linalg.simd import Vectors, lanes_of
 
 LANES = 16  # of sums, as many as a vector has at most

@@ -20,13 +20,13 @@ import math
 import numpy as np
 from numba import types
 
-from . import softmax_bfloat16
-from ...linalg.gemm import product
 from ...compiler.jit import jit, overload
-from ...linalg.elementwise import exp, exponentials
-from .softmax_blocks import TOKENS, WORDS, exceeds, first_reference, highest, row_length, words_of
-from ...threads import end_phase, next_part
 from ...compiler.views import flat
+from ...linalg.elementwise import exp, exponentials
+from ...linalg.gemm import product
+from ...threads import end_phase, next_part
+from . import softmax_bfloat16
+from .softmax_blocks import TOKENS, WORDS, exceeds, first_reference, highest, row_length, words_of
 
 
 @jit(separate=types.boolean)

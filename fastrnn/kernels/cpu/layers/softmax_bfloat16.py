@@ -18,13 +18,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ...linalg.bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, join_scaled_rows, number, two
-from ...linalg.gemm import product
 from ...compiler.jit import jit, overload
-from ...linalg.elementwise import exp
-from .softmax_blocks import WORDS, exceeds, first_reference, highest, row_length
-from ...linalg.simd import I32, Vectors, constant, lanes_of
 from ...compiler.views import flat
+from ...linalg.bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, join_scaled_rows, number, two
+from ...linalg.elementwise import exp
+from ...linalg.gemm import product
+from ...linalg.simd import I32, Vectors, constant, lanes_of
+from .softmax_blocks import WORDS, exceeds, first_reference, highest, row_length
 
 
 def round_weights(V, first, last, work):

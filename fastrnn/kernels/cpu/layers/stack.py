@@ -17,13 +17,13 @@ without, and H rows for every further layer.
 from numba import types
 
 from ...cells.interface import layer_of, weight_gradients
-from .dropout import drop, row_key
-from ...linalg.gemm import PANEL
 from ...compiler.jit import jit
-from ...linalg.packing import pack_transposed, pack_weights, panel_product, rows_in, token_sum
-from .recurrence import add, backward, backward_by_age, copy, forward
-from ...threads import share
 from ...compiler.views import flat
+from ...linalg.gemm import PANEL
+from ...linalg.packing import pack_transposed, pack_weights, panel_product, rows_in, token_sum
+from ...threads import share
+from .dropout import drop, row_key
+from .recurrence import add, backward, backward_by_age, copy, forward
 
 # Elements that are divided among members in whole cache lines.
 GRAIN = 16

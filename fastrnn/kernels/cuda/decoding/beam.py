@@ -5,9 +5,9 @@ The rules are those of `cpu.beam`. A sentence has `width` streams, of which thos
 
 import numpy as np
 
-from .top_k import average, best_words
-from .step import Streams
 from ..driver import empty, to_device, to_host
+from .step import Streams
+from .top_k import average, best_words
 
 # Logits that are held at a time.
 MOST_LOGITS = 1 << 26

@@ -6,11 +6,11 @@ all have.
 
 import numpy as np
 
-from .sampling import LOOK, choose
 from ..driver import THREADS, cuda, empty, kernel, to_device, to_host, zeros
-from ..linalg.gemm import flat, product
 from ..layers.stack import run_forward
+from ..linalg.gemm import flat, product
 from ..workspace import Batch, Layout, States
+from .sampling import LOOK, choose
 
 
 class Streams:

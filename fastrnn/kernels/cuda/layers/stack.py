@@ -1,6 +1,6 @@
 """The stack of layers on the GPU: what enters each from below, the way of errors down, the gradients of the weights.
 
-What goes over which connection, and where the layers' own matrices stand, is said in `fastrnn.kernels.cpu.layers.stack`. A layer is
+`fastrnn.kernels.cpu.layers.stack` says what goes over which connection, and where the layers' matrices are. A layer is
 one launch, forward and back, and what enters the layer above it one product over all of the batch's tokens. Dropout
 costs no launch: the layer that hands h up drops it, and drops its errors as it receives them.
 """
@@ -8,8 +8,8 @@ costs no launch: the layer that hands h up drops it, and drops its errors as it 
 from ..block import BANKS, THREADS
 from ..cells import CELLS
 from ..driver import SIMULATED, cuda, kernel
-from .dropout import drop, dropout, row_mask
 from ..linalg.gemm import flat, product, token_sum
+from .dropout import drop, dropout, row_mask
 from .recurrence import backward, forward
 
 # Neighbouring threads that work on neighbouring columns, and how many such groups a block has.

@@ -1,0 +1,1 @@
+"""Tiled products, tensor cores, elementwise functions for a GPU."""

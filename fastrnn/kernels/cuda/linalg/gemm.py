@@ -17,8 +17,8 @@ there. The sums are float32. The simulator rounds as well, and multiplies as eve
 
 import numpy as np
 
-from . import tensor_cores
 from ..driver import SIMULATED, THREADS, cuda, device_function, inlined_function, kernel
+from . import tensor_cores
 
 # A tile of 64 x 64 x k reads 128 k numbers for 4096 k multiplications: 16 flop a byte in float32, from the L2 cache. At
 # its 4 to 5 TB/s that is about what an H100 can compute, and small matrices still make enough tiles to occupy it. From
@@ -320,7 +320,8 @@ if SIMULATED:
     _product_tf32 = _kernel("_product_tf32", device_function(tensor_cores.round_all), _multiply, _keep)
 else:
     _product_tf32 = _kernel(
-        "_product_tf32", device_function(tensor_cores.round_all), device_function(tensor_cores.multiplication(ROW, PIECE, DEPTH)),
+        "_product_tf32", device_function(tensor_cores.round_all),
+        device_function(tensor_cores.multiplication(ROW, PIECE, DEPTH)),
         device_function(tensor_cores.keeping(ROW)),
     )  # fmt: skip
 

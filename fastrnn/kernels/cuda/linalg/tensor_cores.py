@@ -14,8 +14,8 @@ reads all banks at once.
 
 import numpy as np
 
-from . import ptx
 from ..driver import cuda
+from . import ptx
 
 LANES, ROWS, COLUMNS, TERMS = 32, 16, 8, 8  # of a warp, and of what an instruction multiplies
 SIDE = 32  # of a warp's part of a tile, which is square; two parts lie side by side
