@@ -452,7 +452,7 @@ def test_kernels_are_kept_whatever_happens_and_an_edited_source_never_runs_an_ol
     assert (repaired, hits, misses) == (loss, 0, 1) and new_files.keys() == files.keys()
     assert all(new_files[path] > files[path] for path in files)
 
-    # The cached kernel's own file, kernels/cpu/passes.py, is not edited: Numba alone would not notice. The disk is full.
+    # The cached kernel's own file, passes.py, is not edited: Numba alone would not notice. And the disk is full.
     source = package / "cells" / "rnn.py"
     text = source.read_text()
     assert text.count("h[j] = tanh(a[j])") == 1

@@ -1,4 +1,4 @@
-"""Whether our extensions of Numba's compiler (`linking.py`, `separate.py`) work with the Numba that is installed.
+"""Whether our extensions of Numba's compiler (`inline_lowering.py`, `indirect_calls.py`) work with the Numba that is installed.
 
 They subclass parts of Numba that are not public. A tiny kernel is compiled with them, once for each cache folder, whose
 name holds Numba's version: with elements and slices of arrays, a function that is linked into it, one that is called by
@@ -22,7 +22,7 @@ logger = logging.getLogger("fastrnn")
 
 
 def extensions():
-    """The module `linking` where it works; None where kernels must be compiled by Numba's public means alone.
+    """The module `inline_lowering` where it works; None where kernels must be compiled by Numba's public means alone.
 
     These take several times as long to compile; what they compute is the same, and how fast. The environment variable
     ``FASTRNN_PLAIN_NUMBA=1`` chooses them.
