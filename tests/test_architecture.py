@@ -12,22 +12,11 @@ import fastrnn
 
 PACKAGE = Path(fastrnn.__file__).parent
 
-# A module imports only from those before it.
+# Packages, and modules that are in none of these: each imports only from itself and from those before it.
 ORDER = [
-    "errors", "validation", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.aliases",
-    "cpu.views", "cpu.separate", "cpu.linking", "cpu.vector", "cpu.cache_folder", "cpu.cache", "cpu.trial", "cpu.jit",
-    "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.cores", "cpu.threads", "cells.interface",
-    "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.softmax",
-    "cpu.output_bfloat16", "cpu.output", "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode", "cpu.pairs",
-    "cpu.candidates", "cpu.beam", "batches", "parameters", "network", "second_process", "pair_network", "cuda",
-    "cuda.driver", "cuda.mirror", "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.workspace", "cuda.layout",
-    "cuda.dropout", "cuda.mathfun", "cuda.block", "cuda.cells.rnn", "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells",
-    "cuda.recurrence", "cuda.stack", "cuda.output", "cuda.update", "cuda.passes", "cuda.rows", "cuda.choice",
-    "cuda.candidates", "cuda.decode", "cuda.beam", "cuda.network", "devices", "output_files", "storage", "optimizer",
-    "history", "schedules", "checkpoint", "checkpoint_lock", "interruption", "progress", "tasks", "training",
-    "trainable", "decoding", "beam_search", "estimator", "bleu", "seq2seq", "unknown_words", "translator",
-    "compilation", "language_model", "surprisal", "drawing", "plotting", "arguments", "console", "output_paths",
-    "streams", "model_files", "pictures", "cli_train", "cli_translate", "cli",
+    "errors", "validation", "base", "output_files", "storage", "data", "text", "kernels.compiler", "kernels.cores",
+    "kernels.threads", "kernels.linalg", "kernels.cells", "kernels.cpu", "kernels.cuda", "networks", "decoding",
+    "training", "estimators", "plotting", "cli",
 ]  # fmt: skip
 
 
@@ -75,26 +64,38 @@ def other_imports(name):
     return found - {"fastrnn"}
 
 
-def test_every_module_has_its_place():
-    modules = set(SOURCES) - {"", "__main__"}
-    assert modules == set(ORDER), "a new module: give it its place in ORDER"
+def package_of(name):
+    """The entry of ORDER that a module belongs to."""
+    (package,) = [entry for entry in ORDER if name == entry or name.startswith(f"{entry}.")] or [None]
+    return package
 
 
-@pytest.mark.parametrize("name", [name for name in ORDER if name in SOURCES])
-def test_imports_go_upwards(name):
-    above = set(ORDER[: ORDER.index(name)])
-    if name == "cells":
-        assert own_imports(name) == {"cells.rnn", "cells.lstm", "cells.gru"}
-    assert own_imports(name) <= above
+def test_every_module_is_in_the_order():
+    assert {name for name in SOURCES if package_of(name) is None} == {"", "__main__", "kernels"}
+    assert {package_of(name) for name in SOURCES} == {None, *ORDER}
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if package_of(name) is not None])
+def test_imports_go_downwards(name):
+    allowed = ORDER[: ORDER.index(package_of(name)) + 1]
+    assert {package_of(imported) for imported in own_imports(name)} <= set(allowed)
 
 
 def test_the_imports_are_found():
-    assert own_imports("estimator") >= {"validation", "decoding", "devices", "trainable"}
-    assert own_imports("cells.rnn") == {"cpu.jit", "cpu.views", "cpu.mathfun", "cpu.panels", "cells.interface"}
-    assert "cpu.passes" in own_imports("network")
-    assert "ragged" in own_imports("vocabulary")
-    inner = ast.parse("def f():\n    from .cpu import passes\n    import fastrnn.text")
-    assert own_imports("network", inner) == {"cpu.passes", "text"}
+    assert own_imports("estimators.rnn") >= {
+        "validation",
+        "decoding.sampling",
+        "networks.devices",
+        "estimators.trainable",
+    }
+    assert own_imports("kernels.cells.rnn") == {
+        "kernels.compiler.jit", "kernels.compiler.views", "kernels.linalg.elementwise", "kernels.linalg.packing",
+        "kernels.cells.interface",
+    }  # fmt: skip
+    assert "kernels.cpu.passes" in own_imports("networks.network")
+    assert "data.ragged" in own_imports("text.vocabulary")
+    inner = ast.parse("def f():\n    from ..kernels.cpu import passes\n    import fastrnn.text")
+    assert own_imports("networks.network", inner) == {"kernels.cpu.passes", "text"}
 
 
 def test_storage_stands_alone():
@@ -109,9 +110,9 @@ def test_only_the_cells_name_a_cell():
     classes = {cell.__name__ for cell in CELLS.values()}
     assert classes >= {"RNN", "LSTM", "GRU"}
     for name, tree in TREES.items():
-        if not name.removeprefix("cuda.").startswith("cells"):
+        if "cells" not in name.split("."):
             assert not classes & identifiers(tree), name
-    assert "RNN" in identifiers(TREES["cells.rnn"])
+    assert "RNN" in identifiers(TREES["kernels.cells.rnn"])
 
 
 def identifiers(tree):
@@ -142,18 +143,19 @@ def test_nothing_is_executed_from_files():
 def test_kernels_are_compiled_in_one_way():
     """numba's decorators are used in kernels/compiler/jit.py alone: flags and cache are the same everywhere."""
     for name, tree in TREES.items():
-        if name != "cpu.jit":
+        if name != "kernels.compiler.jit":
             assert not {"njit", "vectorize", "guvectorize", "prange"} & identifiers(tree), name
     for name in TREES:
-        if name.partition(".")[0] not in ("cpu", "cells") and name != "cuda.driver":
+        in_cuda = name.startswith("kernels.cuda.") and name != "kernels.cuda.driver"
+        if not name.startswith("kernels.") or in_cuda:
             assert not {"numba", "llvmlite"} & other_imports(name), name
 
 
 def test_the_gpu_s_packages_are_imported_in_one_file():
     for name in TREES:
-        if name != "cuda.driver":
+        if name != "kernels.cuda.driver":
             assert "cuda" not in other_imports(name), name
-    assert {"numba", "cuda"} <= other_imports("cuda.driver")
+    assert {"numba", "cuda"} <= other_imports("kernels.cuda.driver")
 
 
 def test_what_is_imported_of_others():

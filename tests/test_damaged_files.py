@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import random_batch
+from helpers import random_batch
 from test_estimator import raised
 
 from fastrnn import FastRNN, LanguageModel, storage

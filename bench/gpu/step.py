@@ -49,7 +49,7 @@ def simulated():
         yield
         return
     sys.path.append(str(TESTS))
-    from conftest import simulating
+    from helpers import simulating
     from pytest import MonkeyPatch
 
     with MonkeyPatch.context() as patch, simulating(patch):

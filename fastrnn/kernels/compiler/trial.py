@@ -1,6 +1,6 @@
-"""Whether our extensions of Numba's compiler (`inline_lowering.py`, `indirect_calls.py`) work with the Numba that is installed.
+"""Whether our extensions of Numba's compiler work with the Numba that is installed.
 
-They subclass parts of Numba that are not public. A tiny kernel is compiled with them, once for each cache folder, whose
+These, `inline_lowering.py` and `indirect_calls.py`, subclass parts of Numba that are not public. A tiny kernel is compiled with them, once for each cache folder, whose
 name holds Numba's version: with elements and slices of arrays, a function that is linked into it, one that is called by
 address, and an overload.
 """

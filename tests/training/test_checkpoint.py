@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_batch
+from helpers import random_batch
 from test_estimator import raised
 
 import fastrnn

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS
+from helpers import CELLS
 
 from fastrnn import DeviceError
 from fastrnn.kernels.cells import CELLS as CPU_CELLS

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import DTYPES
+from helpers import DTYPES
 
 from fastrnn.kernels.cpu.decoding.top_k import allocate, clear, finish, visit
 from fastrnn.kernels.linalg.gemm import PANEL

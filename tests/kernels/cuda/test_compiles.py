@@ -16,7 +16,7 @@ import pytest
 from cuda_signatures import ptxas
 
 ARCHITECTURES = [("8", "0"), ("9", "0")]
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 REGISTERS = 65536  # of a multiprocessor
 SHARED = 48 * 1024  # bytes that a block has without asking
 MOST_THREADS = 256  # of a block, but for those in the next line
@@ -26,7 +26,7 @@ DOUBLE = {"_square", "_step", "_total", "_choose", "_rank", "_average"}
 
 NOTE = """
 import json, sys
-from conftest import simulating
+from helpers import simulating
 from cuda_signatures import noted
 from pytest import MonkeyPatch
 from fastrnn import Ensemble, FastRNN, Seq2Seq

@@ -13,7 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from conftest import COMPILED
+from helpers import COMPILED
 
 from fastrnn import LanguageModel, Translator
 from fastrnn.cli import arguments, main, train
@@ -24,7 +24,7 @@ from fastrnn.text.tokenize import _pieces, hold_out
 from fastrnn.training.history import History
 from fastrnn.training.loop import Training
 
-ROOT = Path(main.__file__).resolve().parent.parent
+ROOT = Path(fastrnn.__file__).resolve().parent.parent
 SMALL = ["--hidden-dim", "8", "--epochs", "3", "--threads", "2", "--seed", "0"]
 TINY = ["--hidden-dim", "4", "--epochs", "1", "--threads", "1", "--seed", "0", "--held-out", "0"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 import pytest
-from conftest import run_python
+from helpers import run_python
 
 import fastrnn
 from fastrnn.kernels.compiler import cache, cache_folder
@@ -51,19 +51,22 @@ class TestSourceHash:
         package = copy_package(tmp_path)
         hashes = [cache_folder.source_hash(package)]
         assert hashes[0] == cache_folder.source_hash()
-        for path in sorted([*package.glob("cells/*.py"), *package.glob("cpu/*.py")]):
+        sources = [path for path in package.glob("kernels/**/*.py") if "cuda" not in path.parts]
+        for path in sorted([*sources, *package.glob("data/*.py")]):
             path.write_text(path.read_text() + "\n# edited\n")
             hashes.append(cache_folder.source_hash(package))
-        (package / "cells" / "new.py").write_text("")
+        cells = package / "kernels" / "cells"
+        (cells / "new.py").write_text("")
         hashes.append(cache_folder.source_hash(package))
-        (package / "cells" / "new.py").rename(package / "cells" / "newer.py")
+        (cells / "new.py").rename(cells / "newer.py")
         hashes.append(cache_folder.source_hash(package))
         assert len(set(hashes)) == len(hashes) > 12
 
     def test_other_sources_do_not(self, tmp_path):
         package = copy_package(tmp_path)
         before = cache_folder.source_hash(package)
-        (package / "estimator.py").write_text("")
+        (package / "estimators" / "rnn.py").write_text("")
+        (package / "kernels" / "cuda" / "passes.py").write_text("")
         assert cache_folder.source_hash(package) == before
 
 
@@ -453,7 +456,7 @@ def test_kernels_are_kept_whatever_happens_and_an_edited_source_never_runs_an_ol
     assert all(new_files[path] > files[path] for path in files)
 
     # The cached kernel's own file, passes.py, is not edited: Numba alone would not notice. And the disk is full.
-    source = package / "cells" / "rnn.py"
+    source = package / "kernels" / "cells" / "rnn.py"
     text = source.read_text()
     assert text.count("h[j] = tanh(a[j])") == 1
     source.write_text(text.replace("h[j] = tanh(a[j])", "h[j] = tanh(a[j]) * a.dtype.type(0)"))

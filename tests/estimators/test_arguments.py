@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import examples
+from helpers import examples
 from hypothesis import given
 from hypothesis import strategies as st
 

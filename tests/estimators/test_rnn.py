@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, make_model, random_batch, weights
+from helpers import CELLS, COMPILED, make_model, random_batch, weights
 
 from fastrnn import DivergenceError, FastRNN, NotFittedError, Ragged, storage
 from fastrnn.networks.network import Network

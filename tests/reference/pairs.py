@@ -9,6 +9,7 @@ last layer, leads nowhere, and its masks change nothing.
 """
 
 import numpy as np
+
 from reference import (
     final_states,
     forward,

@@ -4,8 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-import reference_pairs
-from conftest import CELLS
+from helpers import CELLS
+from reference import pairs as reference_pairs
 
 from fastrnn import Ensemble, NotFittedError, Ragged, Seq2Seq, Translator
 from fastrnn.estimators.bleu import bleu

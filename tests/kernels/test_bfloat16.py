@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS as ALL_CELLS
-from conftest import COMPILED, examples, make_model, random_batch, weights
+from helpers import CELLS as ALL_CELLS
+from helpers import COMPILED, examples, make_model, random_batch, weights
 from hypothesis import given
 from hypothesis import strategies as st
 

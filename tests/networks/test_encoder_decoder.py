@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import reference_pairs
-from conftest import CELLS, COMPILED, assert_arrays_close, examples
+from helpers import CELLS, COMPILED, assert_arrays_close, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import pairs as reference_pairs
 
 from fastrnn.data.ragged import Ragged, between, reversed_sequences
 from fastrnn.decoding.beam_search import beam_search

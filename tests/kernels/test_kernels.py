@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 import pytest
-from conftest import COMPILED, examples, make_model, random_batch, run_python
+from helpers import COMPILED, examples, make_model, random_batch, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -625,7 +625,7 @@ def test_python_cannot_call_a_separate_kernel():
 HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cmov,+bmi,+bmi2,+avx,+avx2,+fma"
 AVX2_SCRIPT = """
 import numpy as np, reference
-from conftest import assert_arrays_close, make_model, random_batch, weights
+from helpers import assert_arrays_close, make_model, random_batch, weights
 from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES
 assert (VECTOR_BYTES, TILE_VECTORS) == (32, 2), (VECTOR_BYTES, TILE_VECTORS)
 for C, H in ((97, 19), (5, 3)):
@@ -647,7 +647,7 @@ def has_avx2():
 @pytest.mark.compiled
 @pytest.mark.skipif(not has_avx2(), reason="this machine has no AVX2")
 def test_gradients_on_a_machine_with_avx2_only():
-    path = [PACKAGE.parent, Path(__file__).parent]
+    path = [PACKAGE.parent, PACKAGE.parent / "tests"]
     assert run_python(AVX2_SCRIPT, *path, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=HASWELL) == "right\n"
 
 
@@ -655,7 +655,7 @@ def test_gradients_on_a_machine_with_avx2_only():
 def test_without_compiled_kernels():
     """NUMBA_DISABLE_JIT=1: the same source as plain Python."""
     script = AVX2_SCRIPT.replace("assert (VECTOR", "0 and (VECTOR").replace("(97, 19)", "(4, 2)").replace("* 4)", ")")
-    path = [PACKAGE.parent, Path(__file__).parent]
+    path = [PACKAGE.parent, PACKAGE.parent / "tests"]
     assert run_python(script, *path, NUMBA_DISABLE_JIT="1") == "right\n"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, DTYPES, examples, make_model, weights
+from helpers import CELLS, COMPILED, DTYPES, examples, make_model, weights
 from hypothesis import given
 from hypothesis import strategies as st
 

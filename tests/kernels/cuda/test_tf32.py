@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import CELLS, HAS_GPU, make_model, random_batch
+from helpers import CELLS, HAS_GPU, make_model, random_batch
 
 from fastrnn import FastRNN, LanguageModel, Seq2Seq
 from fastrnn.kernels.cuda import driver

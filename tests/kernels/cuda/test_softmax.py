@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import CELLS
+from helpers import CELLS
 
 from fastrnn import FastRNN
 from fastrnn.kernels.cuda import driver, workspace

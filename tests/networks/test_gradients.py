@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, COMPILED, DTYPES, KINDS, assert_arrays_close, examples, make_model, random_batch, weights
+from helpers import CELLS, COMPILED, DTYPES, KINDS, assert_arrays_close, examples, make_model, random_batch, weights
 from hypothesis import example, given
 from hypothesis import strategies as st
 

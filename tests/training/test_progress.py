@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import random_batch
+from helpers import random_batch
 
 from fastrnn import FastRNN
 from fastrnn.training import progress

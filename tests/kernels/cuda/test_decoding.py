@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from conftest import CELLS, make_model, weights
+from helpers import CELLS, make_model, weights
 
 from fastrnn.decoding.sampling import make_rule, sample
 from fastrnn.kernels.cpu.decoding import sampling as cpu_decode

@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
+
 from reference import final_states, finite_difference, forward, log_softmax, split_state
-from reference_pairs import (
+from reference.pairs import (
     beam_search,
     decoder_batch,
     greedy,

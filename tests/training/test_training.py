@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import random_batch
+from helpers import random_batch
 from test_estimator import raised, same_weights
 
 from fastrnn import DivergenceError, FastRNN, LanguageModel, Ragged

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import CELLS, make_model, random_batch
+from helpers import CELLS, make_model, random_batch
 
 from fastrnn import FastRNN, Seq2Seq, Translator, storage
 from fastrnn.kernels.compiler.jit import compilations
