@@ -138,3 +138,16 @@ def assert_arrays_close(found, expected, dtype, rtol=None, floor=None):
         np.testing.assert_allclose(found[name], array, rtol=0, atol=rtol * largest + floor, err_msg=name)
         if largest > 2 * floor:
             assert np.any(found[name] != 0), f"{name} is all zero"
+
+
+def raised(error, function, *args, **keywords):
+    """The message with which `function` raises: one line, without a full stop."""
+    with pytest.raises(error) as info:
+        function(*args, **keywords)
+    message = str(info.value)
+    assert message and "\n" not in message and not message.endswith(".")
+    return message
+
+
+def same_weights(one, other):
+    return all(np.array_equal(array, other.params_[name]) for name, array in one.params_.items())

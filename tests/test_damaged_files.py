@@ -9,8 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import random_batch
-from test_estimator import raised
+from helpers import raised, random_batch
 
 from fastrnn import FastRNN, LanguageModel, storage
 from fastrnn.estimators.load import load as load_any

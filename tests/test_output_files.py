@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_estimator import raised
+from helpers import raised
 
 import fastrnn
 from fastrnn import output_files

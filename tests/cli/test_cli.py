@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import COMPILED
 
+import fastrnn
 from fastrnn import LanguageModel, Translator
 from fastrnn.cli import arguments, main, train
 from fastrnn.errors import DivergenceError

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import reference
-from helpers import CELLS, COMPILED, make_model, random_batch, weights
+from helpers import CELLS, COMPILED, make_model, raised, random_batch, same_weights, weights
 
 from fastrnn import DivergenceError, FastRNN, NotFittedError, Ragged, storage
 from fastrnn.networks.network import Network
@@ -195,10 +195,6 @@ def fit_small(**parameters):
     return FastRNN(**small | parameters).fit(x, y), x, y
 
 
-def same_weights(one, other):
-    return all(np.array_equal(array, other.params_[name]) for name, array in one.params_.items())
-
-
 class TestTraining:
     @pytest.mark.parametrize("threads", [1, 2])
     @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -372,15 +368,6 @@ class TestParameters:
         assert again.loss(x, y) == model.loss(x, y)
         name, value = next(iter(same.items()))
         assert again.get_params()[name] == (np.dtype(value).name if name == "dtype" else value)
-
-
-def raised(error, function, *args, **keywords):
-    """The message with which `function` raises: one line, without a full stop."""
-    with pytest.raises(error) as info:
-        function(*args, **keywords)
-    message = str(info.value)
-    assert message and "\n" not in message and not message.endswith(".")
-    return message
 
 
 def same_weights_as(model, before):

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import random_batch
-from test_estimator import raised
+from helpers import raised, random_batch
 
 import fastrnn
 from fastrnn import FastRNN, LanguageModel, storage

@@ -9,8 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import random_batch
-from test_estimator import raised, same_weights
+from helpers import raised, random_batch, same_weights
 
 from fastrnn import DivergenceError, FastRNN, LanguageModel, Ragged
 from fastrnn.networks.network import Network

@@ -1,8 +1,8 @@
 """Whether our extensions of Numba's compiler work with the Numba that is installed.
 
-These, `inline_lowering.py` and `indirect_calls.py`, subclass parts of Numba that are not public. A tiny kernel is compiled with them, once for each cache folder, whose
-name holds Numba's version: with elements and slices of arrays, a function that is linked into it, one that is called by
-address, and an overload.
+These, `inline_lowering.py` and `indirect_calls.py`, subclass parts of Numba that are not public. So a tiny kernel is
+compiled with them, once for each cache folder, whose name holds Numba's version: with elements and slices of arrays, a
+function that is inlined into it, and one that is called through a pointer.
 """
 
 import logging
