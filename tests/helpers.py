@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from reference import init_params
 
