@@ -7,7 +7,7 @@ import numpy as np
 import reference
 
 from fastrnn import FastRNN
-from fastrnn.cpu.vector import TILE_VECTORS, VECTOR_BYTES
+from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES
 
 C, H, LENGTHS = 97, 19, [9, 5, 5, 2, 1]
 
