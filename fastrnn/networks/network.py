@@ -38,7 +38,7 @@ class Network:
     Parameters
     ----------
     cell : str
-        Name of a cell, see `fastrnn.cells`.
+        Name of a cell, see `fastrnn.kernels.cells`.
     vocab_size, hidden_dim : int
         C and H.
     bias : bool

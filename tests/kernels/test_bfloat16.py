@@ -562,7 +562,7 @@ class TestParameter:
     @pytest.mark.compiled
     def test_vectors_may_be_forbidden(self):
         """Then no instruction of theirs is asked for: LLVM would end the process."""
-        script = "from fastrnn.cpu import bfloat16; print(bfloat16.problem())"
+        script = "from fastrnn.kernels.linalg import bfloat16; print(bfloat16.problem())"
         environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True

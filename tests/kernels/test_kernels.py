@@ -535,11 +535,12 @@ def test_a_kernel_serves_python_and_other_kernels():
 def test_a_fit_compiles_training_only(tmp_path):
     script = """
 from fastrnn import FastRNN
-from fastrnn.cpu import beam, decode, passes
+from fastrnn.kernels.cpu import passes
+from fastrnn.kernels.cpu.decoding import beam, sampling
 from fastrnn.kernels.compiler.jit import compilations
 with compilations() as compiled:
     FastRNN("rnn", 2, max_epochs=1).fit([[0, 1]], [[1, 0]])
-kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, decode.draw, beam.search]
+kernels = [passes.train_pass, passes.score_pass, passes.predict_pass, sampling.draw, beam.search]
 print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
 """
     assert run_python(script, PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "True [1, 0, 0, 0, 0]\n"
@@ -547,11 +548,12 @@ print("train_pass" in compiled, [len(kernel.overloads) for kernel in kernels])
 
 HELPED = """
 import json
-from fastrnn import FastRNN, second_process
+from fastrnn import FastRNN
+from fastrnn.networks import precompile
 from fastrnn.kernels.compiler.jit import compilations
-second_process.available_cores, made = lambda: 2, []
-start = second_process.subprocess.Popen
-second_process.subprocess.Popen = lambda *arguments, **options: made.append(start(*arguments, **options)) or made[-1]
+precompile.available_cores, made = lambda: 2, []
+start = precompile.subprocess.Popen
+precompile.subprocess.Popen = lambda *arguments, **options: made.append(start(*arguments, **options)) or made[-1]
 with compilations() as compiled:
     model = FastRNN("rnn", 2, 3, max_epochs=2, random_state=0).fit([[0, 1]], [[1, 0]])
 names = ("train_pass", "_tiles", "output_layer", "run_backward")
@@ -568,14 +570,16 @@ def test_a_second_process_compiles_what_is_missing_once(tmp_path):
 
 
 FAILING = """
-from fastrnn import Seq2Seq, network, second_process, training
-from fastrnn.cpu import separate
+from fastrnn import Seq2Seq
+from fastrnn.networks import network, precompile
+from fastrnn.training import loop as training
+from fastrnn.kernels.compiler import indirect_calls
 from fastrnn.kernels.linalg.gemm import _tiles
 from fastrnn.kernels.compiler.jit import compilations
-second_process.available_cores, second_process.CODE, separate.PATIENCE = lambda: 2, GIVEN, 0.2
-process = second_process.compile_meanwhile("rnn", "float32")
+precompile.available_cores, precompile.CODE, indirect_calls.PATIENCE = lambda: 2, GIVEN, 0.2
+process = precompile.compile_meanwhile("rnn", "float32")
 with compilations() as compiled:
-    for version in second_process.versions("rnn", "float32"):
+    for version in precompile.versions("rnn", "float32"):
         assert not version.load()
         version.provide()
         assert version.load()

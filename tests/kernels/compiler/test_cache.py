@@ -413,7 +413,8 @@ SCRIPT = """
 import logging, resource
 logging.basicConfig(format="logged|%(message)s")
 from fastrnn import FastRNN
-from fastrnn.cpu import cache_folder, passes
+from fastrnn.kernels.compiler import cache_folder
+from fastrnn.kernels.cpu import passes
 import fastrnn
 if LIMITED:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))

@@ -16,7 +16,7 @@ FIT = """
 import sys
 {change}
 from fastrnn import FastRNN
-from fastrnn.cpu import jit
+from fastrnn.kernels.compiler import jit
 x, y = [[0, 2, 3, 2, 4], [0, 3, 3]], [[2, 3, 2, 4, 1], [3, 3, 1]]
 model = FastRNN("rnn", 5, max_epochs=2, random_state=0, n_threads=1).fit(x, y)
 print(jit.EXTENSIONS is None, repr(model.loss(x, y)))

@@ -30,7 +30,7 @@ from helpers import simulating
 from cuda_signatures import noted
 from pytest import MonkeyPatch
 from fastrnn import Ensemble, FastRNN, Seq2Seq
-from fastrnn.cuda import recurrence
+from fastrnn.kernels.cuda.layers import recurrence
 X, Y = [[0, 2, 1], [3], [1, 4]], [[2, 1, 1], [1], [4, 4]]
 SMALL = dict(hidden_dim=3, max_epochs=1, batch_size=2, random_state=0, device="cuda", dtype=sys.argv[2])
 launches, plan = set(), recurrence._plan
@@ -71,7 +71,7 @@ KEEP = """
 from types import SimpleNamespace
 from numba.cuda import types
 from fastrnn.kernels.compiler.cache_folder import FOLDER
-from fastrnn.cuda import driver, update
+from fastrnn.kernels.cuda import driver, optimizers as update
 cache = next(kernel for kernel in vars(update).values() if isinstance(kernel, driver.Kernel))._dispatcher._cache
 cache._impl.rebuild = lambda context, states: states
 codegen = SimpleNamespace(magic_tuple=lambda: ("runtime", (9, 0)))
