@@ -1,6 +1,7 @@
 """Fit, score, generate and plot; print the losses, and the versions of the packages named on the command line."""
 
 import importlib.metadata as metadata
+import io
 import json
 import sys
 import warnings
@@ -19,7 +20,7 @@ for cell in ("rnn", "lstm", "gru"):
     losses[cell] = model.loss(x, y)
     assert len(model.generate(2, max_length=4, random_state=0)) == 2
 assert clone(model).get_params() == model.get_params()
-plot_losses([model]).figure.savefig("losses.svg")
+plot_losses([model]).figure.savefig(io.BytesIO(), format="svg")
 
 pairs = Seq2Seq("gru", 8, max_epochs=2, random_state=0, n_threads=1).fit([[2, 3], [3]], [[3], [2, 2]])
 losses["seq2seq"] = pairs.loss([[2, 3], [3]], [[3], [2, 2]])

@@ -1,6 +1,6 @@
 """Try fastrnn on old and new versions of its dependencies: fit, score and generate, and compare the losses.
 
-    python3 .ci/versions.py --ends               the lowest versions that pyproject.toml allows, and the newest
+    .venv/bin/python .ci/versions.py --lowest    the lowest that pyproject.toml allows, and those of this interpreter
     python3 .ci/versions.py PYTHON...            every line of Numba that each of these interpreters can install
     python3 .ci/versions.py PYTHON... --numba 0.61.0 0.68.1
 
@@ -41,8 +41,13 @@ def attempt(python, requirements):
         installed = subprocess.run([inside, "-m", "pip", "install", "-q", *wanted], **run)
         if installed.returncode:
             return "cannot be installed: " + last_line(installed.stderr)
-        trial = subprocess.run([inside, TRIAL, *PACKAGES], **run)
-        return json.loads(trial.stdout) if trial.returncode == 0 else "fails: " + last_line(trial.stderr)
+        return run_trial(inside, **run)
+
+
+def run_trial(python, **run):
+    """What the trial prints; a string that says why not."""
+    trial = subprocess.run([python, TRIAL, *PACKAGES], **{"capture_output": True, "text": True} | run)
+    return json.loads(trial.stdout) if trial.returncode == 0 else "fails: " + last_line(trial.stderr)
 
 
 def last_line(text):
@@ -59,20 +64,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pythons", nargs="*", metavar="PYTHON", default=[sys.executable])
     parser.add_argument(
-        "--ends", action="store_true", help="the lowest versions that pyproject.toml allows, and the newest"
+        "--lowest", action="store_true", help="the lowest versions that are allowed, against those of this interpreter"
     )
     parser.add_argument("--numba", nargs="+", metavar="VERSION", default=NUMBA)
     options = parser.parse_args()
-    tries = [lowest(), []] if options.ends else [[f"numba=={version}"] for version in options.numba]
+    tries = [None, lowest()] if options.lowest else [[f"numba=={version}"] for version in options.numba]
     print("| Python | " + " | ".join(PACKAGES) + " | |", "|---" * (len(PACKAGES) + 2) + "|", sep="\n")
     first, failed = None, False
     for python in options.pythons:
         for requirements in tries:
-            found = attempt(python, requirements)
+            found = attempt(python, requirements) if requirements else run_trial(python)
             if isinstance(found, str):
                 # that there is no wheel of an old Numba for a new Python, or the other way round, is no failure
-                failed |= options.ends or not found.startswith("cannot be installed")
-                print(f"| {version_of(python)} | {', '.join(requirements)}{' |' * len(PACKAGES)} {found} |", flush=True)
+                failed |= options.lowest or not found.startswith("cannot be installed")
+                print(
+                    f"| {version_of(python)} | {', '.join(requirements or ['as installed'])}{' |' * len(PACKAGES)} {found} |",
+                    flush=True,
+                )
                 continue
             first = first or found["losses"]
             same = all(abs(found["losses"][name] / loss - 1) < TOLERANCE for name, loss in first.items())

@@ -67,7 +67,8 @@ def simulating(monkeypatch):
     poisoned = lambda *arguments: memory.devicearray.FakeCUDAArray(_poison(np.empty(*arguments)))  # noqa: E731
     monkeypatch.setattr(driver.cuda._module, "device_array", poisoned)
     for name, module in list(sys.modules.items()):
-        if name.startswith("fastrnn.kernels.cuda."):  # a warning adds this to the globals, over which the simulator iterates
+        # A warning adds this to the globals, over which the simulator iterates.
+        if name.startswith("fastrnn.kernels.cuda."):
             monkeypatch.setattr(module, "__warningregistry__", {}, raising=False)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # it waits in busy loops

@@ -647,7 +647,7 @@ def test_demo_in_this_process(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     texts = [f"A cat sees {i} dogs." for i in range(25)]
     compiled = numba.njit(lambda: 25)  # a kernel that is not on disk
-    monkeypatch.setattr("fastrnn.corpora.python_manual", lambda: texts[: compiled()])
+    monkeypatch.setattr("fastrnn.text.corpora.python_manual", lambda: texts[: compiled()])
     monkeypatch.setattr(train, "DEMO", {"hidden_dim": 4, "max_epochs": 1, "n_threads": 1})
     assert main.main(["demo", "--output", "d.npz"]) == 0
     out, err = capsys.readouterr()

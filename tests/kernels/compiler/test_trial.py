@@ -12,21 +12,21 @@ from fastrnn.kernels.compiler.jit import EXTENSIONS
 
 pytestmark = pytest.mark.compiled
 
-FIT = """
+SCORE = """
 import sys
 {change}
 from fastrnn import FastRNN
 from fastrnn.kernels.compiler import jit
 x, y = [[0, 2, 3, 2, 4], [0, 3, 3]], [[2, 3, 2, 4, 1], [3, 3, 1]]
-model = FastRNN("rnn", 5, max_epochs=2, random_state=0, n_threads=1).fit(x, y)
+model = FastRNN("rnn", 5, max_epochs=0, random_state=0, n_threads=1).fit(x, y)  # to train would take a minute
 print(jit.EXTENSIONS is None, repr(model.loss(x, y)))
 """
 
 
-def fit(cache, change="", **variables):
-    """What a fit in another process prints, and what it says."""
+def score(cache, change="", **variables):
+    """What a loss in another process is, and what is said of it."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)} | variables
-    command = [sys.executable, "-W", "error", "-c", FIT.format(change=change)]
+    command = [sys.executable, "-W", "error", "-c", SCORE.format(change=change)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.split(), done.stderr
@@ -35,12 +35,12 @@ def fit(cache, change="", **variables):
 def test_a_missing_internal_costs_time_and_not_the_numbers(tmp_path):
     """One line says so; the next process has it in the cache; and the other way is not mixed with it."""
     missing = "import numba.core.codegen; del numba.core.codegen.JITCodeLibrary"
-    (plain, loss), told = fit(tmp_path, missing)
+    (plain, loss), told = score(tmp_path, missing)
     assert plain == "True" and told.count("\n") == 1
     assert numba.__version__ in told and "JITCodeLibrary" in told and trial.VARIABLE in told
-    chosen = fit(tmp_path, **{trial.VARIABLE: "1"})
+    chosen = score(tmp_path, **{trial.VARIABLE: "1"})
     assert chosen == (["True", loss], "")
-    (plain, extended), told = fit(tmp_path, **{trial.VARIABLE: "0"})
+    (plain, extended), told = score(tmp_path, **{trial.VARIABLE: "0"})
     assert plain == "False" and not told
     assert float(extended) == pytest.approx(float(loss), rel=1e-6)
 
