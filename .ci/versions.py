@@ -77,10 +77,8 @@ def main():
             if isinstance(found, str):
                 # that there is no wheel of an old Numba for a new Python, or the other way round, is no failure
                 failed |= options.lowest or not found.startswith("cannot be installed")
-                print(
-                    f"| {version_of(python)} | {', '.join(requirements or ['as installed'])}{' |' * len(PACKAGES)} {found} |",
-                    flush=True,
-                )
+                wanted = ", ".join(requirements or ["as installed"])
+                print(f"| {version_of(python)} | {wanted}{' |' * len(PACKAGES)} {found} |", flush=True)
                 continue
             first = first or found["losses"]
             same = all(abs(found["losses"][name] / loss - 1) < TOLERANCE for name, loss in first.items())

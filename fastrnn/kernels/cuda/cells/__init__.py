@@ -1,6 +1,6 @@
-"""The cells' twins on the GPU. A new one is a file here and a name in the line below.
+"""The cells on the GPU. A new one is a file here and a name in the line below.
 
-A module with these names is the counterpart of one in `fastrnn.kernels.cells`; `rnn` is the shortest. One block of threads
+Each is the counterpart of a module of that name in `fastrnn.kernels.cells`; `rnn` is the shortest. One block of threads
 takes `rows` sequences at most through a step; thread r * lanes + lane works on sequence r and on the units lane,
 lane + lanes ... `at` marks an index as one that is never negative (`block`).
 
