@@ -14,8 +14,9 @@ PACKAGE = Path(fastrnn.__file__).parent
 
 # A module imports only from those before it.
 ORDER = [
-    "errors", "validation", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.aliases",
-    "cpu.separate", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels",
+    "errors", "validation", "base", "ragged", "compressed", "tables", "input_paths", "files", "text",
+    "vocabulary", "corpora", "cpu", "cpu.aliases", "cpu.separate",
+    "cpu.linking", "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels",
     "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout",
     "cpu.recurrence", "cpu.stack", "cpu.softmax", "cpu.output_bfloat16", "cpu.output", "cpu.update", "cpu.workspace",
     "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.candidates", "cpu.beam", "batches", "parameters", "network",
@@ -159,6 +160,7 @@ def test_the_gpu_s_packages_are_imported_in_one_file():
 def test_what_is_imported_of_others():
     """Hard dependencies are few; the others are imported where they are used, by who asks for them."""
     allowed = {"numpy", "numba", "llvmlite", "nltk", "tqdm", "sklearn", "matplotlib", "pydoc_data", "cuda"}
+    allowed |= {"zstandard", "compression"}
     for name in TREES:
         foreign = other_imports(name) - set(sys.stdlib_module_names)
         assert foreign <= allowed, name
