@@ -156,16 +156,16 @@ def learn(whole, data, held_out, output, say, resume=None):
 
 def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
     """Learn from texts, but for a share held out. Returns a LanguageModel and the exit status."""
+    from .hold_out import HoldOut
     from .language_model import LanguageModel
-    from .text import hold_out
 
     language_model, tell = LanguageModel(**parameters, verbose=int(not quiet)), silence if quiet else say
     vocabulary, model = language_model.vocabulary_, language_model.model_ = language_model.new_parts()
-    kept = []
-    data = vocabulary.fit_transform(hold_out(texts, share, vocabulary.split_mode, kept))
+    hold_out = HoldOut(share, vocabulary.new_splitter())
+    data, kept = vocabulary.fit_transform(hold_out.rest(texts)), hold_out.kept
     tell(vocabulary.report())
     if share and not kept:
-        remark("nothing is held out: the text has too few paragraphs or lines")
+        remark(hold_out.shortage())
     model.set_params(vocab_size=len(vocabulary))
     held_out = None
     if kept:

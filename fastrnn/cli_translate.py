@@ -16,7 +16,7 @@ _HARMLESS = re.compile(r"[\w ,.?'-]+")  # what every shell takes as it stands be
 
 @sigterm_interrupts()
 def translate_train(args):
-    from .text import hold_out_pairs
+    from .hold_out import hold_out_pairs
     from .translator import Translator, indices
 
     output, parameters = checked_output(args, "Seq2Seq checkpoint"), given_parameters(args)

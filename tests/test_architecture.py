@@ -14,8 +14,8 @@ PACKAGE = Path(fastrnn.__file__).parent
 
 # A module imports only from those before it.
 ORDER = [
-    "errors", "validation", "base", "ragged", "compressed", "tables", "input_paths", "files", "text",
-    "vocabulary", "corpora", "cpu", "cpu.aliases", "cpu.separate",
+    "errors", "validation", "base", "ragged", "compressed", "tables", "input_paths", "files",
+    "line_ends", "text", "hold_out", "vocabulary", "corpora", "cpu", "cpu.aliases", "cpu.separate",
     "cpu.linking", "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels",
     "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout",
     "cpu.recurrence", "cpu.stack", "cpu.softmax", "cpu.output_bfloat16", "cpu.output", "cpu.update", "cpu.workspace",

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from conftest import COMPILED
 
-from fastrnn import LanguageModel, Translator, arguments, cli, cli_train, plotting
+from fastrnn import LanguageModel, Translator, Vocabulary, arguments, cli, cli_train, plotting
 from fastrnn.errors import DivergenceError
 from fastrnn.estimator import FastRNN
 from fastrnn.history import History
-from fastrnn.text import _pieces, hold_out
+from fastrnn.hold_out import HoldOut
 from fastrnn.training import Training
 
 ROOT = Path(cli.__file__).resolve().parent.parent
@@ -159,22 +159,30 @@ def test_options_reach_the_parameters(tiny):
     assert parameters == expected
 
 
-@pytest.mark.parametrize("text", ["A cat. A dog.", "a\n\nb", "One line.\nAnd one more.\nAnd a third."])
-@pytest.mark.parametrize("split", ["punkt", "line", "text"])
-def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split):
-    kept = []
-    learned = list(hold_out([text] * 20, 0.3, split, kept))
-    pieces = [piece for piece in _pieces(text, split) if piece] * 20
-    assert "".join(pieces[: len(pieces) // 20]).replace("\n", "") == text.replace("\n", "")
-    assert sorted(learned + kept) == sorted(pieces)
-    assert len(kept) == int(0.3 * len(pieces)) and learned[0] == pieces[0]
+@pytest.mark.parametrize("text, split, unit, parts", [
+    ("A cat. A dog.", "punkt", "line", ["A cat. A dog."]),
+    ("a\n\nb\n \nc", "punkt", "paragraph", ["a", "b", "c"]),
+    ("One line.\nAnd one more.\nAnd a third\nwhich goes on.", "punkt", "line",
+     ["One line.", "And one more.", "And a third\nwhich goes on."]),
+    ("one\ntwo\r\nthree\u2028four", "line", "line", ["one", "two", "three\u2028four"]),
+    ("one\ntwo", "text", "text", ["one\ntwo"]),
+    ("a b\nc\nd e f\ng h\ni", None, "line", ["a b", "c", "d e f", "g h", "i"]),
+])  # fmt: skip
+def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split, unit, parts):
+    hold_out = HoldOut(0.3, Vocabulary(sentence_split=split).new_splitter())
+    rest = list(hold_out.rest([text] * 20))
+    separator = {"paragraph": "\n\n", "line": "\n", "text": "\0"}[unit]
+    found, expected = [*separator.join(rest).split(separator), *hold_out.kept], parts * 20
+    assert sorted(separator.join(found).split(separator)) == sorted(separator.join(expected).split(separator))
+    assert hold_out.found == {unit: 20 * len(parts)} and len(hold_out.kept) == int(0.3 * 20 * len(parts))
+    assert list(HoldOut(0, hold_out.splitter).rest([text, " "])) == [text]
 
 
 def test_nothing_is_held_out_of_one_paragraph(tiny, capsys):
     Path("one.txt").write_text("It is only a sentence")
     assert cli.main(["train", "one.txt", "-o", "o.npz", *TINY, "--held-out", "0.5"]) == 0
     out, err = capsys.readouterr()
-    assert "nothing is held out" in err and "Held out" not in out
+    assert "nothing is held out: found 1 line, expected at least 2 for a share of 0.5" in err and "Held out" not in out
 
 
 def test_resume_goes_on_as_if_nothing_had_been(folder):

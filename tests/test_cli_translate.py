@@ -13,7 +13,7 @@ from fastrnn import FastRNN, Seq2Seq, Translator, cli, cli_translate
 from fastrnn.errors import DivergenceError
 from fastrnn.files import read_pairs
 from fastrnn.history import History
-from fastrnn.text import hold_out_pairs
+from fastrnn.hold_out import hold_out_pairs
 
 TINY = ["--hidden-dim", "6", "--epochs", "2", "--threads", "1", "--seed", "0", "--learning-rate", "0.05"]
 PAIRS = [
