@@ -66,7 +66,7 @@ def train(args):
     from .files import read_inputs
 
     output, parameters = checked_output(args, "FastRNN checkpoint"), given_parameters(args)
-    texts = read_inputs(args.input, args.column, args.encoding)
+    texts = read_inputs(args.input, args.column, args.encoding, args.delimiter)
     _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
         print(f"Let it write: {called_as()} generate {output}")

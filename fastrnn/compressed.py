@@ -15,6 +15,7 @@ _COMPRESSED = [
     (re.compile(rb"\x28\xb5\x2f\xfd"), ".zst"),
 ]
 _NO_TEXT = [
+    (re.compile(rb"PK\x03\x04.{26}[\w/.]+\.npy", re.DOTALL), "a model, or another .npz file"),
     (re.compile(rb"PK(?:\x03\x04|\x05\x06)"), "a zip archive"),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive"),
     (re.compile(rb"Rar!\x1a"), "a rar archive"),
@@ -55,7 +56,7 @@ def unpack(file, name, data):
             raise ValueError(f"{file}: broken {kind} file ({error})") from None
     for start, kind in _NO_TEXT:
         if start.match(data):
-            raise ValueError(f"{file}: found {kind}, expected text: unpack or convert it first")
+            raise ValueError(f"{file}: found {kind}, expected a text")
     return data
 
 

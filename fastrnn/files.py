@@ -171,6 +171,7 @@ def _check_column(column):
 
 
 def _check_delimiter(delimiter):
+    delimiter = "\t" if delimiter == r"\t" else delimiter  # as a shell's user may type it
     if delimiter is not None and (len(check_str("delimiter", delimiter)) != 1 or delimiter in '"\r\n\0 x'):
         raise ValueError(f"delimiter: found {delimiter!r}, expected one character, such as ';' or '\\t'")
     return delimiter
@@ -205,7 +206,9 @@ def _read(file, encoding):
         if b"\0" in data:
             raise _binary(file, encoding) from None
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{file}: not {encoding} at byte {error.start}, line {line}; give its encoding") from None
+        raise ValueError(
+            f'{file}: not {encoding} at byte {error.start}, line {line}; give its encoding, as in encoding="latin-1"'
+        ) from None
     if "\0" in text:
         raise _binary(file, encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -147,8 +147,8 @@ def _position(header, column, file, delimiter):
     if column is None:
         if len(names) > 1:
             raise ValueError(
-                f"{file}: name the column of the text, one of {_listed(names)}; or give its number, from 0, if that row"
-                " is no header"
+                f"{file}: name the column of the text, one of {_listed(names)}; if that row is no header, column=0 is"
+                " the first"
             )
         return 0, True
     if column in header or column in names:

@@ -15,6 +15,7 @@ from .validation import (
     check_bool,
     check_integer,
     check_list,
+    check_no_table,
     check_str,
     check_verbose,
     choice,
@@ -143,9 +144,14 @@ class Vocabulary(Estimator):
 
     def sentences(self, texts):
         """Yield the sentences of texts as they stand there, split as `transform` splits them."""
+        for found in self.sentences_by_text(texts):
+            yield from found
+
+    def sentences_by_text(self, texts):
+        """Yield the list of the sentences of every text, which is empty for a blank text."""
         self._check_fitted("tokens_")
         for text in self._splitter.prepare(_checked(texts)):
-            yield from self._splitter.split(text)
+            yield list(self._splitter.split(text))
 
     def tokenize(self, sentence):
         """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not."""
@@ -433,6 +439,7 @@ def _stored_tokens(arrays):
 def _checked(texts):
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]")
+    check_no_table("texts", texts, "str")
     try:
         return _strings(iter(texts))
     except TypeError:

@@ -195,7 +195,7 @@ def test_what_is_no_text_is_called_by_its_name(tmp_path):
         (gzip.compress(b"a.txt".ljust(257, b"\0") + b"ustar\x0000"), "a tar archive"),
     ):  # fmt: skip
         for encoding in ("utf-8", "latin-1"):
-            with pytest.raises(ValueError, match=f"a: found {kind}.*, expected text"):
+            with pytest.raises(ValueError, match=f"a: found {kind}.*, expected a text"):
                 read(tmp_path, "a", data, encoding=encoding)
 
 
