@@ -189,7 +189,7 @@ def _add_translate_train(commands):
     add = parser.add_argument
     add(
         "input", nargs="*", default=[], metavar="PAIRS",
-        help="files of lines: a source, a tab, its target; .gz too, - for standard input",
+        help="files of lines: a source, a tab, its target; .gz, .bz2, .xz, .zst too, - for standard input",
     )  # fmt: skip
     add("--source", default=None, metavar="FILE", help="instead of PAIRS: the sources, one a line")
     add("--target", default=None, metavar="FILE", help="and the targets, line i that of source i")
@@ -208,7 +208,7 @@ def _add_translate(commands):
     add("model", metavar="MODEL", help="file that was saved by translate-train")
     add(
         "input", nargs="*", default=[], metavar="INPUT",
-        help="files of one text a line, .gz too, - for standard input; blank lines stay blank",
+        help="files of one text a line, .gz, .bz2, .xz, .zst too, - for standard input; blank lines stay blank",
     )  # fmt: skip
     add("--text", action="append", default=[], metavar="TEXT", help="a text to translate; may be repeated")
     add("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
@@ -359,7 +359,11 @@ PARAMETERS = {
     "n_threads": ("--threads", int, "(default: all cores)"),
     "random_state": ("--seed", int, "same seed, machine and threads: same model"),
     "level": ("--level", str, "what a token is"),
-    "sentence_split": ("--sentence-split", str, "where sentences end (default: punkt for words, or else line)"),
+    "sentence_split": (
+        "--sentence-split",
+        str,
+        "where sentences end (default: punkt for words, and line ends if they seem to mean it; or else line)",
+    ),
     "lowercase": ("--no-lowercase", "off", "keep capital letters"),
     "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
     "source_vocab_size": (

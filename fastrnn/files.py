@@ -75,7 +75,7 @@ def read_inputs(paths: Iterable, column=None, encoding="utf-8", delimiter=None) 
 
 
 def read_lines(path, encoding="utf-8") -> list[str]:
-    """Read the lines of a text file, compressed if its name ends in ``.gz``, or of standard input for ``"-"``.
+    """Read the lines of a text file, which may be compressed as for `read_texts`, or of standard input for ``"-"``.
 
     Blank lines stay, and only line ends separate lines, so that line i of two files can belong together.
     """
@@ -157,7 +157,12 @@ def _read_path(path, column, encoding, delimiter):
     if column is not None and len(files) == 1 and files[0] is not STDIN and suffix_of(files[0]) not in KINDS:
         raise ValueError(f"{files[0]}: column {column!r} was asked for, expected one of {', '.join(KINDS)}")
     if skipped:
-        logger.warning("%s: %s files are read, skipped: %s", path, f"{len(files):,}", described(skipped))
+        logger.warning(
+            "%s: found %s to read; skipped: %s",
+            path,
+            f"{len(files):,} text file{'s' * (len(files) > 1)}",
+            described(skipped),
+        )
     return _texts_of(files, path, column, encoding, delimiter)
 
 

@@ -64,7 +64,7 @@ def column_of(text, file, kind, column=None, delimiter=None):
 def _csv_column(text, file, kind, column, delimiter):
     odd, quoting = [], csv.QUOTE_MINIMAL
     delimiter = delimiter or ("\t" if kind == "tsv" else _delimiter(text, column))
-    if delimiter == "\t" and not _has_quoted_fields(text):
+    if delimiter == "\t" and '"' in text and not _has_quoted_fields(text):
         quoting = csv.QUOTE_NONE
         odd.append("its quotation marks are taken for letters, as they do not enclose fields")
     rows = ((line, row, is_open) for line, row, is_open in _rows(text, delimiter, quoting) if any(map(str.strip, row)))

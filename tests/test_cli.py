@@ -632,6 +632,31 @@ def wrong_files(folder):
     return folder
 
 
+@pytest.mark.parametrize("command, message, expected", [
+    ("train", "hidden_dim: found 0", "--hidden-dim: found 0"),
+    ("train", "a with hidden_dim=8, expected max_epochs=9.", "a with --hidden-dim 8, expected --epochs 9."),
+    ("train", "hidden_dim.txt: no hidden_dim, as 'hidden_dim'", "hidden_dim.txt: no --hidden-dim, as 'hidden_dim'"),
+    ("train", "/tmp/n_threads/x: n_threads=2", "/tmp/n_threads/x: --threads 2"),
+    ("train", "embedding_dim must be hidden_dim with tie_weights=True",
+     "--embedding-dim must be --hidden-dim with --tie-weights"),
+    ("train", 'give sentence_split="punkt"; cell is a word', "give --sentence-split punkt; cell is a word"),
+    ("train", "path: found '', random_state: x", "INPUT: found '', --seed: x"),
+    ("train", "top_k: found 3, top_k=3", "top_k: found 3, top_k=3"),  # which this command has not
+    ("generate", "n: found 0, top_k=3, unknown='token'", "-n: found 0, --top-k 3, --unknown-prompt token"),
+    ("generate", "exclude: found 'x'", "--exclude: found 'x'"),
+])  # fmt: skip
+def test_messages_name_what_was_typed(command, message, expected):
+    words = {"train": ["train", "a", "-o", "b"], "generate": ["generate", "m"]}[command]
+    assert arguments.in_options(message, arguments.parse(words, cli._COMMANDS).parser) == expected
+
+
+def test_remarks_name_options_too(tiny, capsys):
+    Path("titles.txt").write_text("red fox\nblue dog runs\nold cat\na mouse\nthe end\n")
+    assert cli.main(["train", "titles.txt", "-o", "o.npz", *TINY, "--quiet"]) == 0
+    assert "every line end ends a sentence; --sentence-split punkt joins lines\n" in capsys.readouterr().err
+    assert LanguageModel.load("o.npz").vocabulary_.n_sentences_ == 5
+
+
 @pytest.mark.parametrize("arguments, option", [("train '' -o o.npz", "INPUT"), ("score m.npz ''", "INPUT")])
 def test_an_unset_variable_is_no_input(wrong_files, capsys, monkeypatch, arguments, option):
     monkeypatch.chdir(wrong_files)

@@ -227,7 +227,7 @@ def corpus(tmp_path, monkeypatch):
 def test_a_directory_s_texts_and_what_is_skipped(corpus, caplog):
     assert list(read_texts("dd")) == ["a.txt", "b/c.md", "b/d.LOG", "h.txt.gz", "i.rst.xz"]
     [line] = told(caplog)
-    assert line.startswith("dd: 5 files are read, skipped: 3 hidden, 2 .png, 1 ")
+    assert line.startswith("dd: found 5 text files to read; skipped: 3 hidden, 2 .png, 1 ")
     assert {"3 hidden", "2 .png", "1 .json", "1 without a suffix"} == {*line.partition("skipped: ")[2].split(", ")}
     os.chdir("dd/b")
     assert list(read_texts(".")) == ["b/c.md", "b/d.LOG"] and not told(caplog)
