@@ -176,8 +176,10 @@ def _check_column(column):
 
 
 def _check_delimiter(delimiter):
-    delimiter = "\t" if delimiter == r"\t" else delimiter  # as a shell's user may type it
-    if delimiter is not None and (len(check_str("delimiter", delimiter)) != 1 or delimiter in '"\r\n\0 x'):
+    if delimiter is None:
+        return None
+    delimiter = check_str("delimiter", delimiter).replace(r"\t", "\t")  # as it is typed in a shell
+    if len(delimiter) != 1 or delimiter in '"\r\n\0 \x1f':
         raise ValueError(f"delimiter: found {delimiter!r}, expected one character, such as ';' or '\\t'")
     return delimiter
 

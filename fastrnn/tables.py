@@ -12,7 +12,7 @@ from itertools import chain, islice
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_END = "x"  # a line after the last one, which shows whether a quote was open there
+_END = "\x1f"  # a line after the last one, which shows whether a quote was open there
 _DELIMITERS = ",;\t|"
 _SNIFFED_ROWS, _SNIFFED_CHARACTERS = 100, 100_000
 _ALIKE = 0.9  # share of rows that have as many columns as the header, at least, of a delimiter that is believed

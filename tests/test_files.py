@@ -90,6 +90,7 @@ def test_prose_in_one_column_has_no_delimiter(tmp_path):
     rows = ["A; b.", "One | two.", "Nothing; and; nothing", "\tx"]
     assert read(tmp_path, "a.csv", "\n".join(["body", *rows])) == rows
     assert read(tmp_path, "a.csv", "a:b\n1:one\n", "b", delimiter=":") == ["one"]
+    assert read(tmp_path, "a.csv", "a\tb,c\n1\tone\n", "b,c", delimiter=r"\t") == ["one"]
     for wrong in (";;", "", '"', "\n"):
         with pytest.raises(ValueError, match="delimiter: found"):
             read(tmp_path, "a.csv", "a\n", delimiter=wrong)
