@@ -3,6 +3,7 @@
 Nothing that a file claims is believed: memory is reserved only for what its bytes can hold.
 """
 
+import codecs
 import json
 import math
 import os
@@ -32,6 +33,7 @@ _MOST_UNPACKED = 1 << 24  # bytes: what a compressed entry may unpack to where n
 _DEFLATE_RATIO = 1032  # no byte that deflate writes stands for more
 _DEEPEST = 16  # lists and objects within each other in a header
 _SLICE = 1 << 20
+_LOOKED_AT = 4096  # bytes by which a text is known
 # The head of an array as NumPy has always written it: only of numbers, and nothing to evaluate.
 _ARRAY_HEAD = re.compile(
     rb"\{'descr': '([<>|][fiu][1248])', 'fortran_order': (True|False), 'shape': \(((?:\d{1,19},? ?)*)\), \} *\n"
@@ -186,6 +188,8 @@ def opened(path, kind=None):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a model saved by fastrnn")
     with open(path, "rb") as file:
+        if _is_text(file.read(_LOOKED_AT)):
+            raise ValueError(f"{path}: found a text, not a model saved by fastrnn")
         with damage_named(path, "damaged or not a model saved by fastrnn ({})"):
             arrays = StoredArrays(file)
             header = json.loads(arrays["header"].tobytes().decode())
@@ -202,6 +206,15 @@ def opened(path, kind=None):
         if kind not in (None, found):
             raise ValueError(f"{path}: found a {found}, expected a {kind}")
         yield header, arrays
+
+
+def _is_text(head):
+    """Whether a file that begins with these bytes is a text."""
+    decoder = codecs.getincrementaldecoder("utf-8")()  # the last letter may be cut
+    try:
+        return bool(head) and not head.startswith(b"PK") and "\0" not in decoder.decode(head)
+    except UnicodeDecodeError:
+        return False
 
 
 def read(path, kind):

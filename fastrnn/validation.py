@@ -157,14 +157,23 @@ def check_callable(name, value):
 
 
 def check_list(name, value, of):
-    """Return a list of what an iterable yields; a str, bytes or mapping is none. `of` says of what it should be."""
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+    """Return a list of what an iterable yields; a str, bytes or table is none. `of` says of what it should be."""
+    check_no_table(name, value, of)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         advice = f"[{shown(value)}]" if isinstance(value, (str, numbers.Number)) else "[...]"
         raise TypeError(f"{name}: found {shown(value)}, expected a list of {of} such as {advice}")
     try:
         return list(value)
     except TypeError:  # a 0-d array says that it is iterable
         raise TypeError(f"{name}: found {shown(value)}, expected a list of {of}") from None
+
+
+def check_no_table(name, value, of):
+    """TypeError for a mapping or a table with named columns: what they yield are the names, not what they hold."""
+    if isinstance(value, Mapping) or hasattr(type(value), "columns"):
+        names = value if isinstance(value, Mapping) else value.columns
+        key = shown(next(iter(names), "name"))
+        raise TypeError(f"{name}: found a {type(value).__name__}, expected a list of {of}, such as one column: [{key}]")
 
 
 def check_array(name, value):

@@ -161,6 +161,7 @@ def test_the_gpu_s_packages_are_imported_in_one_file():
 def test_what_is_imported_of_others():
     """Hard dependencies are few; the others are imported where they are used, by who asks for them."""
     allowed = {"numpy", "numba", "llvmlite", "nltk", "tqdm", "sklearn", "matplotlib", "pydoc_data", "cuda"}
+    allowed |= {"zstandard", "compression"}
     for name in TREES:
         foreign = other_imports(name) - set(sys.stdlib_module_names)
         assert foreign <= allowed, name

@@ -6,10 +6,13 @@ from the classes when help is asked for.
 
 import argparse
 import inspect
+import re
 
 from .. import __version__
 
 ERROR = 2  # exit status after a usage error
+
+_QUOTES = "'\""
 
 # Parameters of the demo, chosen by the perplexity of held-out paragraphs, which further epochs raise: the network
 # learns the manual by heart. Words that occur only once are left out of the vocabulary.
@@ -49,6 +52,34 @@ def parse(argv, commands):
     return args
 
 
+def in_options(message, parser):
+    """An error or remark of the library in the words of the command line: parameters become their options.
+
+    Parameters
+    ----------
+    message : str
+    parser : _Parser
+        That of the command.
+    """
+    actions = {action.dest: action for action in parser._actions}
+    names = {dest: (action.option_strings or [action.metavar])[-1] for dest, action in actions.items()}
+    if "input" in names:
+        names["path"] = names["input"]
+
+    def with_value(match):
+        name, value = match[1], match[2]
+        if name not in actions:
+            return match[0]
+        return names[name] if actions[name].nargs == 0 else f"{names[name]} {value.strip(_QUOTES)}"
+
+    message = re.sub(r"""(?<![\w./-])(\w+)=("[^"]*"|'[^']*'|[\w.+-]*\w)""", with_value, message)
+    message = re.sub(r"^(\w+)(?=: )", lambda match: names.get(match[1], match[1]), message)
+    # Elsewhere a word may be only a word, but for those that none uses in prose; nor is a part of a path replaced.
+    return re.sub(
+        r"""(?<![\w./\\'"-])(\w+_\w+)(?![\w/\\'"-]|\.\w)""", lambda match: names.get(match[1], match[1]), message
+    )
+
+
 def _parser(runs):
     parser = _Parser(
         prog="fastrnn", description="Recurrent networks: train one on your text, let it write, score and translate.",
@@ -70,6 +101,7 @@ def _add_command(commands, name, summary, example):
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"Example: {example}",
         argument_default=argparse.SUPPRESS, allow_abbrev=False,
     )  # fmt: skip
+    parser.set_defaults(parser=parser)
     return parser
 
 
@@ -157,7 +189,7 @@ def _add_translate_train(commands):
     add = parser.add_argument
     add(
         "input", nargs="*", default=[], metavar="PAIRS",
-        help="files of lines: a source, a tab, its target; .gz too, - for standard input",
+        help="files of lines: a source, a tab, its target; .gz, .bz2, .xz, .zst too, - for standard input",
     )  # fmt: skip
     add("--source", default=None, metavar="FILE", help="instead of PAIRS: the sources, one a line")
     add("--target", default=None, metavar="FILE", help="and the targets, line i that of source i")
@@ -176,7 +208,7 @@ def _add_translate(commands):
     add("model", metavar="MODEL", help="file that was saved by translate-train")
     add(
         "input", nargs="*", default=[], metavar="INPUT",
-        help="files of one text a line, .gz too, - for standard input; blank lines stay blank",
+        help="files of one text a line, .gz, .bz2, .xz, .zst too, - for standard input; blank lines stay blank",
     )  # fmt: skip
     add("--text", action="append", default=[], metavar="TEXT", help="a text to translate; may be repeated")
     add("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
@@ -260,9 +292,11 @@ def _add_input(parser, nargs):
         nargs=nargs,
         default=[],
         metavar="INPUT",
-        help="text or CSV files, .gz too, directories, - for standard input",
+        help="text, .csv, .tsv, .jsonl files, .gz, .bz2, .xz, .zst too, directories, patterns, - for standard input",
     )
-    parser.add_argument("--column", default=None, metavar="NAME", help="column of the CSV files that has the text")
+    add = parser.add_argument
+    add("--column", default=None, metavar="NAME", help="column of the text in tables; its number if no header names it")
+    add("--delimiter", default=None, metavar="C", help="what separates columns of CSV files (default: found out)")
     parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
 
 
@@ -327,7 +361,11 @@ PARAMETERS = {
     "n_threads": ("--threads", int, "(default: all cores)"),
     "random_state": ("--seed", int, "same seed, machine and threads: same model"),
     "level": ("--level", str, "what a token is"),
-    "sentence_split": ("--sentence-split", str, "where sentences end (default: punkt for words, or else line)"),
+    "sentence_split": (
+        "--sentence-split",
+        str,
+        "where sentences end (default: punkt for words, and line ends if they seem to mean it; or else line)",
+    ),
     "lowercase": ("--no-lowercase", "off", "keep capital letters"),
     "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
     "source_vocab_size": (

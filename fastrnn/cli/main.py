@@ -14,7 +14,7 @@ from itertools import chain, islice
 
 from ..errors import DeviceError
 from ..training.interruption import Terminated
-from .arguments import ERROR, given, parse
+from .arguments import ERROR, given, in_options, parse
 from .console import (
     CUT_OFF,
     INTERRUPTED,
@@ -57,14 +57,15 @@ def main(argv=None):
     logger.addHandler(remarks)
     try:
         with encoded_output():
-            return _status(argv)
+            return _status(argv, remarks)
     finally:
         logger.removeHandler(remarks)
 
 
-def _status(argv):
+def _status(argv, remarks):
     try:
         args = parse(argv, _COMMANDS)
+        remarks.parser = args.parser
         with _compilation_announced(args):
             status = args.run(args)
         sys.stdout.flush()
@@ -78,14 +79,19 @@ def _status(argv):
             # `fastrnn ... | head`: nothing more to write to, not even at Python's exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return CUT_OFF
-        return fail(f"error: {reason(error)}", ERROR)
+        return fail(f"error: {remarks.in_options(reason(error))}", ERROR)
 
 
 class _Remarks(logging.Handler):
     """Log lines as `remark` tells them."""
 
+    parser = None  # of the command, as soon as that is known
+
     def emit(self, record):
-        remark(f"fastrnn: {self.format(record)}")
+        remark(f"fastrnn: {self.in_options(self.format(record))}")
+
+    def in_options(self, line):
+        return in_options(line, self.parser) if self.parser else line
 
 
 # The commands. Each takes the parsed arguments and returns the exit status.
@@ -112,7 +118,7 @@ def _score(args):
     if not args.input and not args.text:
         raise ValueError("found nothing to score, expected an INPUT or --text SENTENCE")
     language_model = load(args.model, "LanguageModel", device=args.device)
-    texts = read_inputs(args.input, args.column, args.encoding)
+    texts = read_inputs(args.input, args.column, args.encoding, args.delimiter)
     total = {"sentences": 0, "tokens": 0, "unknown": 0, "nats": 0.0}
     rows = _scored(language_model, _sentences(language_model.vocabulary_, texts, args), total)
     rows = iter(sorted(rows, key=lambda row: row[0]) if args.sort else rows)
@@ -204,7 +210,7 @@ def _sentences(vocabulary, texts, args):
             raise ValueError("--text: found an empty sentence")
         yield sentence
     if args.lines:
-        yield from (line for text in texts for line in text.splitlines() if line.strip())
+        yield from (line for text in texts for line in text.split("\n") if line.strip())
     else:
         yield from vocabulary.sentences(texts)
 

@@ -17,7 +17,7 @@ def refuse_overwriting(option, path, others):
         That names the file to write.
     path : str or path
     others : iterable of (str, str or path or None)
-        What each is, in words, and its path: a file, a directory, which stands for the text files in it, or "-" for
+        What each is, in words, and its path: a file, a directory or pattern, which stands for its files, or "-" for
         standard input.
     """
     for what, other in others:
@@ -44,9 +44,12 @@ def tell_replaced(path):
 
 def _files(path):
     """The files that stand for a path."""
-    from ..text.files import text_files
+    from ..text.input_paths import input_files
 
-    return text_files(Path(path)) if str(path) != "-" and Path(path).is_dir() else [path]
+    try:
+        return ["-"] if str(path) == "-" else input_files(str(path))[0]
+    except (OSError, ValueError):
+        return [path]  # it is not there, or none that can be read: told by whoever reads it
 
 
 def _are_same(path, other):

@@ -66,7 +66,7 @@ def train(args):
     from ..text.files import read_inputs
 
     output, parameters = checked_output(args, "FastRNN checkpoint"), training_parameters(args)
-    texts = read_inputs(args.input, args.column, args.encoding)
+    texts = read_inputs(args.input, args.column, args.encoding, args.delimiter)
     _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
         print(f"Let it write: {called_as()} generate {output}")
@@ -168,15 +168,15 @@ def learn(whole, data, held_out, output, say, resume=None):
 def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
     """Learn from texts, but for a share held out. Returns a LanguageModel and the exit status."""
     from ..estimators.language_model import LanguageModel
-    from ..text.tokenize import hold_out
+    from ..text.hold_out import HoldOut
 
     language_model, tell = LanguageModel(**parameters, verbose=int(not quiet)), silence if quiet else say
     vocabulary, model = language_model.vocabulary_, language_model.model_ = language_model.new_parts()
-    kept = []
-    data = vocabulary.fit_transform(hold_out(texts, share, vocabulary.split_mode, kept))
+    hold_out = HoldOut(share, vocabulary.new_splitter())
+    data, kept = vocabulary.fit_transform(hold_out.rest(texts)), hold_out.kept
     tell(vocabulary.report())
     if share and not kept:
-        remark("nothing is held out: the text has too few paragraphs or lines")
+        remark(hold_out.shortage())
     model.set_params(vocab_size=len(vocabulary))
     held_out = None
     if kept:

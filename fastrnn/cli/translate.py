@@ -17,7 +17,7 @@ _HARMLESS = re.compile(r"[\w ,.?'-]+")  # what every shell takes as it stands be
 @sigterm_interrupts()
 def translate_train(args):
     from ..estimators.translator import Translator, indices
-    from ..text.tokenize import hold_out_pairs
+    from ..text.hold_out import hold_out_pairs
 
     output, parameters = checked_output(args, "Seq2Seq checkpoint"), training_parameters(args)
     tell = silence if args.quiet else say

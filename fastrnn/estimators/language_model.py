@@ -1,5 +1,7 @@
 """`LanguageModel`: a `Vocabulary` and a `FastRNN` in one, from raw text to text."""
 
+import logging
+
 import numpy as np
 
 from .. import storage
@@ -19,6 +21,7 @@ from .rnn import FastRNN
 from .trainable import check_same, read_vocabulary, restored_if_refused
 
 _OWN = ("level", "lowercase", "sentence_split")
+_logger = logging.getLogger("fastrnn")
 
 
 class LanguageModel(Estimator):
@@ -125,10 +128,42 @@ class LanguageModel(Estimator):
         """exp(loss)."""
         return float(np.exp(self.loss(texts)))
 
-    def score_samples(self, texts):
-        """ln p of every sentence of the texts, in order: float64 (sentences,), nats."""
+    def score_samples(self, texts, *, per_sentence=False):
+        """ln p of every text: the sum of its sentences', nats.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        per_sentence : bool
+            Return the sentences' own.
+
+        Returns
+        -------
+        float64 array (texts,); with `per_sentence` a list, one per text, of float64 arrays (sentences,)
+            NaN for a text without any sentence, which the logger "fastrnn" tells: 0, as the sum of none, would be more
+            probable than any text.
+        """
         self._check_fitted("model_")
-        return self.model_.score_samples(*self.vocabulary_.transform(texts))
+        per_sentence, vocabulary = check_bool("per_sentence", per_sentence), self.vocabulary_
+        sentences = list(vocabulary.sentences_by_text(texts))
+        if not sentences:
+            raise ValueError("texts: found none, expected at least one text")
+        counts = np.array(list(map(len, sentences)))
+        words = [vocabulary.encode(sentence).tolist() for text in sentences for sentence in text]
+        log_p = np.empty(0)
+        if words:
+            log_p = self.model_.score_samples([[0, *row] for row in words], [[*row, 1] for row in words])
+        if per_sentence:
+            return np.split(log_p, np.cumsum(counts)[:-1])
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            _logger.warning(
+                "score_samples: NaN for %d texts without any sentence, such as texts[%d]", len(empty), empty[0]
+            )
+        totals = np.zeros(len(counts))
+        np.add.at(totals, np.repeat(np.arange(len(counts)), counts), log_p)
+        totals[empty] = np.nan
+        return totals
 
     def generate(
         self,

@@ -1,36 +1,50 @@
-"""Texts from files: plain, compressed, CSV, directories of them, standard input."""
+"""Texts from files: plain, compressed, tables, directories of them, standard input."""
 
-import csv
-import gzip
-import re
+import codecs
+import logging
+import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from ..validation import check_encoding, check_path, check_str
+from ..validation import check_encoding, check_integer, check_list, check_path, check_str, shown
+from .compressed import unpack
+from .input_paths import STDIN, described, input_files, suffix_of
+from .tables import KINDS, column_of
 
-_SUFFIXES = (".txt", ".txt.gz", ".csv", ".csv.gz")  # what a directory is searched for
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_STDIN = Path("standard input")  # stands for "-" where a file is named
+_MARKS = [  # byte order marks of what is no UTF-8: the longer ones first
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+]
+
+logger = logging.getLogger("fastrnn")
 
 
-def read_texts(path, column=None, encoding="utf-8") -> Iterator[str]:
-    """Read texts from a file, a directory or standard input.
+def read_texts(path, column=None, encoding="utf-8", delimiter=None) -> Iterator[str]:
+    """Read texts from files, directories or standard input.
 
     Parameters
     ----------
-    path : str or path-like
-        A CSV file (``.csv``, ``.csv.gz``) gives one text a row; any other file, compressed if its
-        name ends in ``.gz``, is one text; a directory gives those of all its ``.txt``,
-        ``.txt.gz``, ``.csv`` and ``.csv.gz`` files, recursively, in sorted order; ``"-"`` is
-        standard input.
-    column : str, optional
-        The CSV column that holds the text, named in the file's first row. It may be omitted if
-        there is only one. With ``"-"`` it says that standard input is CSV.
+    path : str, path-like, or list of them
+        A table gives one text a row: CSV (``.csv``), tab-separated values (``.tsv``), JSON (``.jsonl``, ``.ndjson``,
+        one object or str a line, or ``.json``, a list of them). Any other file is one text. Each may be compressed:
+        ``.gz``, ``.bz2``, ``.xz``, ``.zst`` (which before Python 3.14 needs the package zstandard).
+        A directory gives the texts of its files, recursively, in sorted order, but for hidden ones: those that end in
+        ``.txt``, ``.text``, ``.md``, ``.rst`` and the like, ``.log``, ``.csv``, ``.tsv``, ``.jsonl`` and ``.ndjson``;
+        what else was there is logged in one line. A pattern such as ``"texts/**/*.tex"``, where no file is called that,
+        stands for all files that match; ``"-"`` is standard input.
+    column : str or int, optional
+        The column of the tables that holds the text, named in the first row, or the field of JSON's objects. It may be
+        omitted if there is only one. A number, from 0, says that there is no header: the first row is text too. With
+        ``"-"`` any column says that standard input is a table.
     encoding : str
         Of every file; a byte order mark is skipped.
+    delimiter : str, optional
+        One character that separates the columns of CSV files. By default a comma, semicolon, tab or vertical bar,
+        whichever makes the first rows alike.
 
     Returns
     -------
@@ -41,41 +55,27 @@ def read_texts(path, column=None, encoding="utf-8") -> Iterator[str]:
     ------
     FileNotFoundError
         There is no such path.
+    ImportError
+        A ``.zst`` file, and nothing is installed that reads it.
     ValueError
-        No text found, a binary file, another encoding, broken gzip, a directory without text
-        files, or a CSV file without the column.
+        No text found, a binary file, another encoding, a broken compressed file, a directory without text
+        files, or a table without the column.
     """
-    path = check_path("path", path)
-    column = None if column is None else check_str("column", column)
-    encoding = check_encoding("encoding", encoding)
-    if path == "-":
-        return _texts_of([_STDIN], _STDIN, column, encoding)
-    path = Path(path)
-    if path.is_dir():
-        files = text_files(path)
-        if not files:
-            raise ValueError(f"{path}: no text files found, expected {', '.join(_SUFFIXES)}")
-        return _texts_of(files, path, column, encoding)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or directory")
-    if column is not None and not _is_csv(path):
-        raise ValueError(f"{path}: column {column!r} was asked for, expected a .csv or .csv.gz file")
-    return _texts_of([path], path, column, encoding)
+    if isinstance(path, (str, os.PathLike)):
+        return _read_path(path, column, encoding, delimiter)
+    paths = check_list("path", path, "paths")
+    if not paths:
+        raise ValueError("path: found an empty list, expected at least one path")
+    return read_inputs(paths, column, encoding, delimiter)
 
 
-def text_files(directory: Path) -> list[Path]:
-    """The files that `read_texts` reads from a directory."""
-    files = [p for p in directory.rglob("*") if p.is_file() and _name(p).endswith(_SUFFIXES)]
-    return sorted(files, key=Path.as_posix)
-
-
-def read_inputs(paths: Iterable, column=None, encoding="utf-8") -> Iterator[str]:
+def read_inputs(paths: Iterable, column=None, encoding="utf-8", delimiter=None) -> Iterator[str]:
     """The texts of several paths, as `read_texts` has them: read when asked for, but a missing path is told now."""
-    return chain.from_iterable([read_texts(path, column, encoding) for path in paths])
+    return chain.from_iterable([_read_path(path, column, encoding, delimiter) for path in paths])
 
 
 def read_lines(path, encoding="utf-8") -> list[str]:
-    """Read the lines of a text file, compressed if its name ends in ``.gz``, or of standard input for ``"-"``.
+    """Read the lines of a text file, which may be compressed as for `read_texts`, or of standard input for ``"-"``.
 
     Blank lines stay, and only line ends separate lines, so that line i of two files can belong together.
     """
@@ -146,36 +146,76 @@ def read_parallel(source_path, target_path, encoding="utf-8") -> list[tuple[str,
 
 
 def _file(path):
-    return _STDIN if str(path) == "-" else Path(path)
+    path = check_path("path", path)
+    return STDIN if path == "-" else Path(path)
 
 
-def _texts_of(files, path, column, encoding):
+def _read_path(path, column, encoding, delimiter):
+    path, column = check_path("path", path), _check_column(column)
+    encoding, delimiter = check_encoding("encoding", encoding), _check_delimiter(delimiter)
+    files, skipped = input_files(path)
+    if column is not None and len(files) == 1 and files[0] is not STDIN and suffix_of(files[0]) not in KINDS:
+        raise ValueError(f"{files[0]}: column {column!r} was asked for, expected one of {', '.join(KINDS)}")
+    if skipped:
+        logger.warning(
+            "%s: found %s to read; skipped: %s",
+            path,
+            f"{len(files):,} text file{'s' * (len(files) > 1)}",
+            described(skipped),
+        )
+    return _texts_of(files, path, column, encoding, delimiter)
+
+
+def _check_column(column):
+    if column is None or isinstance(column, str):
+        return column
+    try:
+        return check_integer("column", column, 0)
+    except TypeError:
+        raise TypeError(f"column: found {shown(column)}, expected a str, an int or None") from None
+
+
+def _check_delimiter(delimiter):
+    if delimiter is None:
+        return None
+    delimiter = check_str("delimiter", delimiter).replace(r"\t", "\t")  # as it is typed in a shell
+    if len(delimiter) != 1 or delimiter in '"\r\n\0 \x1f':
+        raise ValueError(f"delimiter: found {delimiter!r}, expected one character, such as ';' or '\\t'")
+    return delimiter
+
+
+def _texts_of(files, path, column, encoding, delimiter):
     found = False
     for file in files:
         text = _read(file, encoding)
-        is_csv = _is_csv(file) or (file is _STDIN and column is not None)
-        for item in _csv_column(text, file, column) if is_csv else [text]:
+        kind = KINDS.get(suffix_of(file))
+        if file is STDIN and column is not None:
+            kind = "jsonl" if text.lstrip().startswith("{") else "csv"
+        for item in column_of(text, file, kind, column, delimiter) if kind else [text]:
             if item and not item.isspace():
                 found = True
                 yield item
     if not found:
-        raise ValueError(f"{path}: no text found, expected at least one sentence")
+        raise ValueError(f"{STDIN if path == '-' else path}: no text found, expected at least one sentence")
 
 
 def _read(file, encoding):
-    try:
-        data = sys.stdin.buffer.read() if file is _STDIN else file.read_bytes()
-        if _name(file).endswith(".gz"):
-            data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{file}: broken gzip file ({error})") from None
+    if file is STDIN and sys.stdin is None:
+        raise ValueError(f"{file}: is closed, expected a text")
+    data = sys.stdin.buffer.read() if file is STDIN else file.read_bytes()
+    data = unpack(file, file.name.lower(), data)
+    mark = next((name for start, name in _MARKS if data.startswith(start)), None)
+    if mark and not codecs.lookup(encoding).name.startswith(mark):
+        raise ValueError(f"{file}: begins with the byte order mark of {mark}, expected encoding={mark!r}")
     try:
         text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         if b"\0" in data:
             raise _binary(file, encoding) from None
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{file}: not {encoding} at byte {error.start}, line {line}; give its encoding") from None
+        raise ValueError(
+            f'{file}: not {encoding} at byte {error.start}, line {line}; give its encoding, as in encoding="latin-1"'
+        ) from None
     if "\0" in text:
         raise _binary(file, encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -183,42 +223,3 @@ def _read(file, encoding):
 
 def _binary(file, encoding):
     return ValueError(f"{file}: NUL bytes found, expected a text file in {encoding}")
-
-
-def _csv_column(text, file, column):
-    # The reader's limit is global: it is raised only while the rows are read, all at once.
-    limit = csv.field_size_limit(min(len(text) + 1, 2**31 - 1))
-    try:
-        rows = csv.reader((match.group() for match in _LINE.finditer(text)), strict=True)
-        header = next(rows, [])
-        if not header:
-            return []
-        if column is None and len(header) > 1:
-            raise ValueError(f"{file}: name the column of the text, one of {_listed(header)}")
-        if column is not None and column not in header:
-            raise ValueError(f"{file}: no column {column!r}, found {_listed(header)}")
-        k = 0 if column is None else header.index(column)
-        texts = []
-        for row in rows:
-            if row and len(row) <= k:
-                raise ValueError(
-                    f"{file}: the row that ends on line {rows.line_num} has {len(row)} columns, expected {len(header)}"
-                )
-            texts.extend(row[k : k + 1])
-        return texts
-    except csv.Error as error:
-        raise ValueError(f"{file}: broken CSV on line {rows.line_num} ({error})") from None
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _name(path):
-    return path.name.lower()
-
-
-def _is_csv(path):
-    return _name(path).endswith((".csv", ".csv.gz"))
-
-
-def _listed(names):
-    return ", ".join(map(repr, names))

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from .line_ends import BREAK, end_sentences
+
 SENTENCE_SPLITS = ("punkt", "line", "text")
 LEVELS = ("word", "whitespace", "char")
 
-_FULL_LINE = re.compile(r"(?<=[.!?])\n")
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
-_LONG_TEXT = 10_000  # characters
+BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _WORD = re.compile(r"\w")
 _BLOCK = 1_000_000  # characters: bounds Punkt's training, and NLTK's five seconds a regex match
 
@@ -44,12 +44,15 @@ class SentenceSplitter:
         ``punkt_tab`` is used where it is installed; nothing is ever downloaded, and elsewhere a
         model is trained on the first million characters, which one logged line says.
         ``"line"``: one sentence a line. ``"text"``: every text is one sentence.
-
     learned : dict, optional
         A Punkt model that was trained before, as the attribute of this name holds it.
+    line_ends : bool or None
+        Of "punkt": whether the ends of lines end sentences too. None: `prepare` finds out, by the first million
+        characters, and one logged line says it if they do.
 
     Attributes
     ----------
+    line_ends : bool or None
     learned : dict or None
         Parameters of the Punkt model if it was trained here, of plain types that JSON can hold.
 
@@ -59,18 +62,29 @@ class SentenceSplitter:
         An unknown mode, or a damaged model.
     """
 
-    def __init__(self, mode="punkt", learned=None):
+    def __init__(self, mode="punkt", learned=None, line_ends=False):
         if mode not in SENTENCE_SPLITS:
             raise ValueError(f"sentence_split is {mode!r}, expected one of {SENTENCE_SPLITS}")
         if learned is not None:
             _check_learned(learned)
         self.mode = mode
         self.learned = learned
+        self.line_ends = line_ends
         self._punkt = None
 
     def prepare(self, texts: Iterable[str]) -> Iterator[str]:
         """Find the Punkt model, or train it on the head of `texts`; return the same texts."""
-        if self.mode != "punkt" or self._punkt is not None:
+        if self.mode != "punkt":
+            return iter(texts)
+        if self.line_ends is None:
+            sample, texts = _head(texts)
+            self.line_ends = end_sentences(sample)
+            if self.line_ends:
+                logging.getLogger("fastrnn").warning(
+                    "the lines look like titles, verse or chat, not like wrapped prose: every line end ends a sentence;"
+                    ' sentence_split="punkt" joins lines'
+                )
+        if self._punkt is not None:
             return iter(texts)
         if self.learned is None:
             self._punkt = _installed_punkt()
@@ -87,9 +101,11 @@ class SentenceSplitter:
     def split(self, text: str) -> Iterator[str]:
         """Yield the sentences of a text, blank ones left out. Call `prepare` first."""
         if self.mode == "punkt":
-            sentences = (s for part in _paragraphs(text) for s in _sentences(self._punkt, part))
+            lines = BREAK.split(text) if self.line_ends else [text]
+            parts = (part for line in lines for part in _paragraphs(line))
+            sentences = (s for part in parts for s in _sentences(self._punkt, part))
         else:
-            sentences = text.splitlines() if self.mode == "line" else [text]
+            sentences = BREAK.split(text) if self.mode == "line" else [text]
         return (sentence for sentence in sentences if sentence and not sentence.isspace())
 
     def __getstate__(self):
@@ -160,7 +176,7 @@ def _is_all(token, characters):
 
 def _paragraphs(text):
     start = 0
-    for blank in chain(_BLANK_LINE.finditer(text), [None]):
+    for blank in chain(BLANK_LINE.finditer(text), [None]):
         stop = blank.start() if blank else len(text)
         while stop - start > _BLOCK:
             cut = text.rfind("\n", start + 1, start + _BLOCK)
@@ -247,54 +263,3 @@ def _build_punkt(learned):
     params.sent_starters = set(learned["sentence_starters"])
     params.ortho_context.update(learned["orthography"])
     return PunktSentenceTokenizer(params)
-
-
-def hold_out(texts, share, mode, kept):
-    """Yield the texts, cut where a sentence ends in any case; every 1/share-th piece goes into `kept` instead.
-
-    Of a long text that is one sequence (mode "text") it is the end, from a line's beginning on if there is one.
-    """
-    count = 0
-    for text in texts:
-        if mode == "text" and share and len(text) >= _LONG_TEXT:
-            cut = round(len(text) * (1 - share))
-            cut = text.find("\n", cut) + 1 or cut
-            kept.append(text[cut:])
-            yield text[:cut]
-            continue
-        for piece in _pieces(text, mode) if share else [text]:
-            if piece and not piece.isspace():
-                count += 1
-                if int(count * share) > int((count - 1) * share):
-                    kept.append(piece)
-                else:
-                    yield piece
-
-
-def hold_out_pairs(pairs, share, lowercase):
-    """Split (source, target) pairs into two lists: to learn from, and every 1/share-th source with all its targets.
-
-    Sources that differ by white space only (if `lowercase`, by letters' case too) are one: none is in both lists.
-    """
-    held, learned, kept = {}, [], []
-    for source, target in pairs:
-        key = " ".join((source.lower() if lowercase else source).split())
-        if key not in held:
-            count = len(held) + 1
-            held[key] = int(count * share) > int((count - 1) * share)
-        (kept if held[key] else learned).append((source, target))
-    return learned, kept
-
-
-def _pieces(text, mode):
-    """Paragraphs where sentences are found by Punkt; otherwise the sentences themselves."""
-    if mode == "text":
-        yield text
-    elif mode == "line":
-        yield from text.splitlines()
-    else:
-        cut, start = _BLANK_LINE if _BLANK_LINE.search(text) else _FULL_LINE, 0
-        for match in cut.finditer(text):
-            yield text[start : match.start()]
-            start = match.end()
-        yield text[start:]

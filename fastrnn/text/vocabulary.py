@@ -14,6 +14,7 @@ from ..validation import (
     check_bool,
     check_integer,
     check_list,
+    check_no_table,
     check_str,
     check_verbose,
     choice,
@@ -49,7 +50,9 @@ class Vocabulary(Estimator):
         Whether text is made lower case.
     sentence_split : {None, "punkt", "line", "text"}
         How a text is split into sentences: by NLTK's Punkt model, one a line, or not at all.
-        None means Punkt for words, and otherwise lines, which keep line ends out of the tokens.
+        None means Punkt for words, and otherwise lines, which keep line ends out of the tokens. It also means that
+        every line end ends a sentence where `fit` finds titles, verse, subtitles, chat or the like, many lines without
+        a full stop that are not wrapped prose; the logger "fastrnn" says so.
     verbose : int
         Above 0, a progress bar is shown on standard error.
 
@@ -141,9 +144,14 @@ class Vocabulary(Estimator):
 
     def sentences(self, texts):
         """Yield the sentences of texts as they stand there, split as `transform` splits them."""
+        for found in self.sentences_by_text(texts):
+            yield from found
+
+    def sentences_by_text(self, texts):
+        """Yield the list of the sentences of every text, which is empty for a blank text."""
         self._check_fitted("tokens_")
         for text in self._splitter.prepare(_checked(texts)):
-            yield from self._splitter.split(text)
+            yield list(self._splitter.split(text))
 
     def tokenize(self, sentence):
         """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not."""
@@ -280,6 +288,7 @@ class Vocabulary(Estimator):
         encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
         config = {name: getattr(self._checked, name) for name in _PARAMETERS}
         config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
+        config |= {"line_ends": self._splitter.line_ends}
         return {
             "tokens": np.frombuffer(b"".join(encoded), np.uint8),
             "token_lengths": np.array([len(token) for token in encoded], np.int64),
@@ -305,7 +314,8 @@ class Vocabulary(Estimator):
             check_bool("lowercase", vocabulary.lowercase)
             vocabulary.check_parameters()
             check_integer("n_distinct", config["n_distinct"], 0)
-            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"])
+            line_ends = check_bool("line_ends", config.get("line_ends", False))  # which older files lack
+            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"], line_ends)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ValueError(f"arrays: the stored vocabulary is damaged: {str(error)[:200]!r}") from None
         intact = (
@@ -329,7 +339,7 @@ class Vocabulary(Estimator):
 
     def _learn(self, texts):
         self.check_parameters()
-        splitter = SentenceSplitter(self.split_mode)
+        splitter = self.new_splitter()
         types, ids, lengths = self._scan(texts, splitter)
         counts = np.bincount(ids)
         counts[[word in _SPECIAL for word in types]] = 0
@@ -393,6 +403,11 @@ class Vocabulary(Estimator):
         """How texts are split into sentences: `sentence_split`, or its default for this level."""
         return self._checked.sentence_split or ("punkt" if self._checked.level == "word" else "line")
 
+    def new_splitter(self):
+        """A `SentenceSplitter` with these parameters; by default it finds out whether line ends end sentences."""
+        automatic = self.split_mode == "punkt" and self._checked.sentence_split is None
+        return SentenceSplitter(self.split_mode, line_ends=None if automatic else False)
+
 
 def _lower(token, lowercase):
     if not isinstance(token, str):
@@ -424,6 +439,7 @@ def _stored_tokens(arrays):
 def _checked(texts):
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"texts must be a list of str, found a single {type(texts).__name__}; wrap it as [text]")
+    check_no_table("texts", texts, "str")
     try:
         return _strings(iter(texts))
     except TypeError:

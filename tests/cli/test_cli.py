@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,12 +17,12 @@ import pytest
 from helpers import COMPILED
 
 import fastrnn
-from fastrnn import LanguageModel, Translator
+from fastrnn import LanguageModel, Translator, Vocabulary
 from fastrnn.cli import arguments, main, train
 from fastrnn.errors import DivergenceError
 from fastrnn.estimators.rnn import FastRNN
 from fastrnn.plotting import plots
-from fastrnn.text.tokenize import _pieces, hold_out
+from fastrnn.text.hold_out import HoldOut
 from fastrnn.training.history import History
 from fastrnn.training.loop import Training
 
@@ -163,22 +164,30 @@ def test_options_reach_the_parameters(tiny):
     assert parameters == expected
 
 
-@pytest.mark.parametrize("text", ["A cat. A dog.", "a\n\nb", "One line.\nAnd one more.\nAnd a third."])
-@pytest.mark.parametrize("split", ["punkt", "line", "text"])
-def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split):
-    kept = []
-    learned = list(hold_out([text] * 20, 0.3, split, kept))
-    pieces = [piece for piece in _pieces(text, split) if piece] * 20
-    assert "".join(pieces[: len(pieces) // 20]).replace("\n", "") == text.replace("\n", "")
-    assert sorted(learned + kept) == sorted(pieces)
-    assert len(kept) == int(0.3 * len(pieces)) and learned[0] == pieces[0]
+@pytest.mark.parametrize("text, split, unit, parts", [
+    ("A cat. A dog.", "punkt", "line", ["A cat. A dog."]),
+    ("a\n\nb\n \nc", "punkt", "paragraph", ["a", "b", "c"]),
+    ("One line.\nAnd one more.\nAnd a third\nwhich goes on.", "punkt", "line",
+     ["One line.", "And one more.", "And a third\nwhich goes on."]),
+    ("one\ntwo\r\nthree\u2028four", "line", "line", ["one", "two", "three\u2028four"]),
+    ("one\ntwo", "text", "text", ["one\ntwo"]),
+    ("a b\nc\nd e f\ng h\ni", None, "line", ["a b", "c", "d e f", "g h", "i"]),
+])  # fmt: skip
+def test_what_is_held_out_and_what_is_not_make_up_the_text(text, split, unit, parts):
+    hold_out = HoldOut(0.3, Vocabulary(sentence_split=split).new_splitter())
+    rest = list(hold_out.rest([text] * 20))
+    separator = {"paragraph": "\n\n", "line": "\n", "text": "\0"}[unit]
+    found, expected = [*separator.join(rest).split(separator), *hold_out.kept], parts * 20
+    assert sorted(separator.join(found).split(separator)) == sorted(separator.join(expected).split(separator))
+    assert hold_out.found == {unit: 20 * len(parts)} and len(hold_out.kept) == int(0.3 * 20 * len(parts))
+    assert list(HoldOut(0, hold_out.splitter).rest([text, " "])) == [text]
 
 
 def test_nothing_is_held_out_of_one_paragraph(tiny, capsys):
     Path("one.txt").write_text("It is only a sentence")
     assert main.main(["train", "one.txt", "-o", "o.npz", *TINY, "--held-out", "0.5"]) == 0
     out, err = capsys.readouterr()
-    assert "nothing is held out" in err and "Held out" not in out
+    assert "nothing is held out: found 1 line, expected at least 2 for a share of 0.5" in err and "Held out" not in out
 
 
 def test_resume_goes_on_as_if_nothing_had_been(folder):
@@ -191,7 +200,7 @@ def test_resume_goes_on_as_if_nothing_had_been(folder):
     whole, resumed = (LanguageModel.load(folder / name).model_ for name in ("whole.npz", "whole2.npz"))
     for name, array in whole.params_.items():
         assert np.array_equal(array, resumed.params_[name]), name
-    assert "of a model with hidden_dim=8, expected hidden_dim=9" in run_and_fail(folder, command)
+    assert "of a model with --hidden-dim 8, expected --hidden-dim 9" in run_and_fail(folder, command)
 
 
 def run_and_fail(folder, command):
@@ -360,7 +369,7 @@ def test_generate_in_this_process(tiny, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 5
     command = ["generate", "tiny.npz", "--prompt", "a zebra", "-n", "1"]
     assert main.main(command) == 2
-    assert capsys.readouterr().err.startswith("fastrnn: error: prompt: found 'zebra'")
+    assert capsys.readouterr().err.startswith("fastrnn: error: --prompt: found 'zebra'")
     assert main.main([*command, "--unknown-prompt", "token", "--allow-unknown", "--log-probs"]) == 0
     assert re.match(r"-[\d.]+\ta UNKNOWN_TOKEN", capsys.readouterr().out)
 
@@ -381,7 +390,7 @@ def test_scores_agree_with_the_library(folder):
     text = make_text()
     rows, (sentences, tokens, unknown, loss, perplexity) = read_scores(run(folder, "score", "m.npz", "text.txt")[0])
     model = LanguageModel.load(folder / "m.npz")
-    assert np.allclose([-row[0] for row in rows], model.score_samples([text]), atol=1e-3)
+    assert np.allclose([-row[0] for row in rows], model.score_samples([text], per_sentence=True)[0], atol=1e-3)
     _, y = model.vocabulary_.transform([text])
     assert [row[1] for row in rows] == y.lengths.tolist()
     assert np.allclose([row[2] for row in rows], [np.exp(row[0] / row[1]) for row in rows], rtol=1e-3)
@@ -392,7 +401,7 @@ def test_scores_agree_with_the_library(folder):
 
 
 def test_candidates_are_ranked_whole(folder):
-    lines = "The cat sees the dog. And?\n\n  the\tcat  \nthe zebra\n"
+    lines = "The cat sees the dog. And?\n\n  the\tcat  \nthe\fzebra\n"
     command = ["score", "m.npz", "-", "--lines", "--text", "The dog. The cat.", "--sort"]
     rows, (sentences, _, unknown, *_) = read_scores(run(folder, *command, stdin=lines)[0])
     assert {row[3] for row in rows} == {"The cat sees the dog. And?", "the cat", "the zebra", "The dog. The cat."}
@@ -568,9 +577,9 @@ def test_losses_of_a_model_that_has_not_trained(tiny, capsys):
         ("train text.txt -o o.npz --epoch 3", "unrecognized arguments: --epoch 3"),
         ("info m.npz m.npz", "unrecognized"),
         ("train text.txt -o o.npz --cell gruu", "cell: found 'gruu'"),
-        ("train text.txt -o o.npz --learning-rate nan", "learning_rate"),
-        ("train text.txt -o o.npz --sentence-split maybe", "sentence_split"),
-        ("train text.txt -o o.npz --held-out 1", "held_out"),
+        ("train text.txt -o o.npz --learning-rate nan", "error: --learning-rate: found nan"),
+        ("train text.txt -o o.npz --sentence-split maybe", "error: --sentence-split: found 'maybe'"),
+        ("train text.txt -o o.npz --held-out 1", "error: --held-out: found 1"),
         ("train text.txt -o nowhere/o.npz", "nowhere"),
         ("train text.txt -o .", "directory"),
         ("train text.txt -o o.npz --checkpoint nowhere/run.ckpt", "nowhere"),
@@ -579,18 +588,27 @@ def test_losses_of_a_model_that_has_not_trained(tiny, capsys):
         ("train text.txt -o o.npz --patience 0", "patience: found 0"),
         ("train text.txt nothing.txt -o o.npz", "nothing.txt"),
         ("train binary.txt -o o.npz", "NUL"),
-        ("train latin.txt -o o.npz", "not utf-8"),
+        ("train latin.txt -o o.npz", "not utf-8 at byte 2, line 1; give its encoding, as in --encoding latin-1"),
+        ("train u16.txt -o o.npz", "begins with the byte order mark of utf-16, expected --encoding utf-16"),
+        ("train m.npz -o o.npz", "m.npz: found a model, or another .npz file, expected a text"),
+        ("train text.txt -o o.npz --vocab-size 3", "error: --vocab-size: found 3, expected an int >= 4"),
+        ("train table.csv -o o.npz --delimiter xx", "error: --delimiter: found 'xx'"),
+        ("generate text.txt", "text.txt: found a text, not a model saved by fastrnn"),
+        ("generate m.npz -n 1000000000000000000000000", "error: -n: found 1000000000000000000000000"),
+        ("generate m.npz --top-k 10000000000000000000000", "error: --top-k: found 10000000000000000000000"),
+        ("generate m.npz --max-length 1000000000000000000000000", "error: --max-length: found 1000000"),
         ("train latin.txt -o o.npz --encoding klingon", "klingon"),
         ("train empty.txt -o o.npz", "no text"),
         ("train - -o o.npz", "standard input: no text"),
-        ("train table.csv -o o.npz", "name the column"),
+        ("train table.csv -o o.npz", "the text, one of 'a', 'b'; if that row is no header, --column 0 is the first"),
         ("train table.csv -o o.npz --column text", "no column 'text'"),
         ("generate nothing.npz", "no such file"),
         ("generate damaged.npz", "damaged"),
         ("generate foreign.npz", "not a model"),
         ("generate m.npz -n 0", "n: found 0"),
         ("generate m.npz --exclude zebra", "zebra"),
-        ("generate m.npz --prompt zebra", "zebra"),
+        ("generate m.npz --prompt zebra", "--prompt: found 'zebra', expected words of the vocabulary"),
+        ("generate m.npz --prompt zebra", "; --unknown-prompt token takes them for UNKNOWN_TOKEN"),
         ("score m.npz", "nothing to score"),
         ("score m.npz latin.txt", "not utf-8"),
         ("plot", "PICTURE"),
@@ -627,10 +645,51 @@ def wrong_files(folder):
     (folder / "binary.txt").write_bytes(b"\x00\x01\x02")
     (folder / "latin.txt").write_bytes("naïve".encode("latin-1"))
     (folder / "empty.txt").write_text(" \n")
+    (folder / "u16.txt").write_bytes("Hello.".encode("utf-16"))
     (folder / "table.csv").write_text("a,b\n1,2\n")
     (folder / "damaged.npz").write_bytes((folder / "m.npz").read_bytes()[:-500])
     np.savez(folder / "foreign.npz", a=1)
     return folder
+
+
+@pytest.mark.parametrize("command, message, expected", [
+    ("train", "hidden_dim: found 0", "--hidden-dim: found 0"),
+    ("train", "a with hidden_dim=8, expected max_epochs=9.", "a with --hidden-dim 8, expected --epochs 9."),
+    ("train", "hidden_dim.txt: no hidden_dim, as 'hidden_dim'", "hidden_dim.txt: no --hidden-dim, as 'hidden_dim'"),
+    ("train", "/tmp/n_threads/x: n_threads=2", "/tmp/n_threads/x: --threads 2"),
+    ("train", "embedding_dim must be hidden_dim with tie_weights=True",
+     "--embedding-dim must be --hidden-dim with --tie-weights"),
+    ("train", 'give sentence_split="punkt"; cell is a word', "give --sentence-split punkt; cell is a word"),
+    ("train", "path: found '', random_state: x", "INPUT: found '', --seed: x"),
+    ("train", "top_k: found 3, top_k=3", "top_k: found 3, top_k=3"),  # which this command has not
+    ("generate", "n: found 0, top_k=3, unknown='token'", "-n: found 0, --top-k 3, --unknown-prompt token"),
+    ("generate", "exclude: found 'x'", "--exclude: found 'x'"),
+])  # fmt: skip
+def test_messages_name_what_was_typed(command, message, expected):
+    words = {"train": ["train", "a", "-o", "b"], "generate": ["generate", "m"]}[command]
+    assert arguments.in_options(message, arguments.parse(words, main._COMMANDS).parser) == expected
+
+
+def test_remarks_name_options_too(tiny, capsys):
+    Path("titles.txt").write_text("red fox\nblue dog runs\nold cat\na mouse\nthe end\n")
+    assert main.main(["train", "titles.txt", "-o", "o.npz", *TINY, "--quiet"]) == 0
+    assert "every line end ends a sentence; --sentence-split punkt joins lines\n" in capsys.readouterr().err
+    assert LanguageModel.load("o.npz").vocabulary_.n_sentences_ == 5
+
+
+@pytest.mark.parametrize("arguments, option", [("train '' -o o.npz", "INPUT"), ("score m.npz ''", "INPUT")])
+def test_an_unset_variable_is_no_input(wrong_files, capsys, monkeypatch, arguments, option):
+    monkeypatch.chdir(wrong_files)
+    assert main.main(shlex.split(arguments)) == 2
+    assert capsys.readouterr().err.startswith(f"fastrnn: error: {option}: found '', expected a path")
+
+
+def test_closed_standard_input_is_one_line(wrong_files, capsys, monkeypatch):
+    monkeypatch.chdir(wrong_files)
+    monkeypatch.setattr(sys, "stdin", None)
+    for command in ("train - -o o.npz", "score m.npz -", "train - -o o.npz --column a"):
+        assert main.main(command.split()) == 2
+        assert capsys.readouterr().err == "fastrnn: error: standard input: is closed, expected a text\n"
 
 
 def test_errors_of_real_processes(wrong_files):

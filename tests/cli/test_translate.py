@@ -13,7 +13,7 @@ from fastrnn import FastRNN, Seq2Seq, Translator
 from fastrnn.cli import main, translate
 from fastrnn.errors import DivergenceError
 from fastrnn.text.files import read_pairs
-from fastrnn.text.tokenize import hold_out_pairs
+from fastrnn.text.hold_out import hold_out_pairs
 from fastrnn.training.history import History
 
 TINY = ["--hidden-dim", "6", "--epochs", "2", "--threads", "1", "--seed", "0", "--learning-rate", "0.05"]

@@ -181,7 +181,8 @@ def check_refusal(fitted, subject, owner, value):
         names = argument
         if subject in ("Ragged.from_sequences: sequences", "Ragged.check_below: vocab_size"):
             names = f"{argument}|x"  # the default of their argument `name`
-        named = re.search(rf"\b({names})\b", str(error)) or (argument in PATHS and str(error).startswith(f"{value}: "))
+        paths = [value, *(value if isinstance(value, (list, tuple)) else [])] if argument in PATHS else []
+        named = re.search(rf"\b({names})\b", str(error)) or any(str(error).startswith(f"{path}: ") for path in paths)
         assert named, f"{type(error).__name__}: {error}"
         return True
     except OSError:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastrnn import FastRNN, LanguageModel, NotFittedError, Vocabulary
+from fastrnn import FastRNN, LanguageModel, NotFittedError, Translator, Vocabulary
 
 TEXTS = ["The cat sat on the mat. The dog sat on the cat!", "A dog isn't a cat. Is the mat a dog?"] * 3
 
@@ -20,7 +20,53 @@ def test_it_is_a_vocabulary_and_a_model(fitted):
     assert fitted.vocabulary_.tokens_ == vocabulary.tokens_
     assert fitted.loss(TEXTS) == model.loss(x, y) == -fitted.score(TEXTS)
     assert fitted.perplexity(TEXTS) == pytest.approx(np.exp(fitted.loss(TEXTS)))
-    np.testing.assert_array_equal(fitted.score_samples(TEXTS), model.score_samples(x, y))
+    per_sentence = fitted.score_samples(TEXTS, per_sentence=True)
+    np.testing.assert_array_equal(np.concatenate(per_sentence), model.score_samples(x, y))
+
+
+def test_one_score_per_text(fitted, caplog):
+    texts = ["The cat sat. The dog sat!", "  ", "A dog.", "\n\n"]
+    scores, (first, *rest) = fitted.score_samples(iter(texts)), fitted.score_samples(texts, per_sentence=True)
+    assert scores.shape == (4,) and scores.dtype == np.float64
+    np.testing.assert_array_equal(np.isnan(scores), [False, True, False, True])
+    assert [len(first), *map(len, rest)] == [2, 0, 1, 0]
+    np.testing.assert_allclose(scores[[0, 2]], [first.sum(), rest[1][0]], rtol=1e-12)
+    np.testing.assert_allclose([fitted.score_samples([text])[0] for text in texts], scores, rtol=1e-5)
+    assert "NaN for 2 texts without any sentence, such as texts[1]" in caplog.messages[0]
+    with pytest.raises(ValueError, match="^texts: found none"):
+        fitted.score_samples([])
+
+
+class Frame:
+    """As far as it matters, a DataFrame: iterates over the names of its columns."""
+
+    def __init__(self, **columns):
+        self.data = columns
+
+    @property
+    def columns(self):
+        return [*self.data]
+
+    def __iter__(self):
+        return iter(self.data)
+
+
+@pytest.mark.parametrize("table", [{"id": ["a b"], "body": ["c d"]}, Frame(id=["a b"], body=["c d"])])
+def test_a_table_is_no_list_of_texts(fitted, table):
+    expected = rf"texts: found a {type(table).__name__}, expected a list of \w+, such as one column: \['id'\]"
+    for method in (LanguageModel(max_epochs=0).fit, Vocabulary().fit, fitted.loss, fitted.score_samples):
+        with pytest.raises(TypeError, match=expected):
+            method(table)
+    with pytest.raises(TypeError, match="exclude: found a"):
+        fitted.generate(exclude=table)
+    with pytest.raises(TypeError, match="source_texts: found a"):
+        Translator(max_epochs=0).fit(table, ["a"])
+
+
+def test_an_iterator_is_not_used_up_by_a_check(fitted):
+    for exclude in (["the", "a"], (token for token in ["the", "a"])):
+        words = " ".join(fitted.generate(100, exclude=exclude, random_state=0)).split()
+        assert words and not {"the", "a"} & {*words}
 
 
 def test_partial_fit_begins_and_goes_on():

@@ -107,8 +107,6 @@ def test_standard_input(monkeypatch):
         ("a.txt.gz", gzip.compress(b"some text")[:-9], "a.txt.gz: broken gzip file"),
         ("a.txt.gz", gzip.compress(b"some text")[:10] + b"?" * 9, "a.txt.gz: broken gzip file"),
         ("a.csv", b"id,body\n1,a\n", "a.csv: name the column of the text, one of 'id', 'body'"),
-        ("a.csv", b'body\n"a" b\n', "a.csv: broken CSV on line 2"),
-        ("a.csv", b'body\na\n"never ends\n', "a.csv: broken CSV on line 3"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, data, message):
@@ -123,10 +121,8 @@ def test_a_column_that_is_not_there(tmp_path):
     path = write_csv(tmp_path / "a.csv", ["id", "body"], [["1", "one"], ["2"]])
     with pytest.raises(ValueError, match=r"a\.csv: no column 'text', found 'id', 'body'"):
         list(read_texts(path, "text"))
-    with pytest.raises(ValueError, match="row that ends on line 3 has 1 columns, expected 2"):
-        list(read_texts(path, "body"))
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(ValueError, match="column 'body' was asked for, expected a .csv"):
+    with pytest.raises(ValueError, match="column 'body' was asked for, expected one of .csv"):
         read_texts(tmp_path / "a.txt", "body")
 
 
@@ -134,7 +130,7 @@ def test_paths_are_checked_at_once(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.txt: no such file or directory"):
         read_texts(tmp_path / "a.txt")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\0")
-    with pytest.raises(ValueError, match="no text files found, expected .txt, .txt.gz, .csv"):
+    with pytest.raises(ValueError, match="no text files found, found 1 .png; expected .txt"):
         read_texts(tmp_path)
 
 
