@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .checks import forced, plans
@@ -168,9 +168,9 @@ def _launch_everything(cell, precision):
     for options in ({"optimizer": "sgd", "clip_norm": None}, {"optimizer": "rmsprop"}, {"chunk_len": 2}, DEEP):
         tiny(cell, **own | options)[0].fit(x, y)
     Seq2Seq(cell, 6, max_epochs=1, random_state=0, device="cuda", n_threads=1, **own).fit(x, y)
-    model.loss(x, y)
-    model.predict_proba(x)
-    model.generate(2, max_length=2, random_state=0)
+    for ask in (lambda: model.loss(x, y), lambda: model.predict_proba(x), lambda: model.generate(2, max_length=2)):
+        with suppress(ValueError):  # nothing is computed, and what memory happens to hold may not be finite
+            ask()
 
 
 DEEP = {"num_layers": 2, "embedding_dim": 4, "dropout": 0.2}

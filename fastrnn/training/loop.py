@@ -289,7 +289,8 @@ class Training:
 
     def _show(self, tokens, seconds):
         loss = self.state.loss / self.state.tokens if self.state.tokens else None
-        until = ", less if it stops early" if self.settings.early_stopping else ""
+        may_stop = self.settings.early_stopping and self.task.validation is not None
+        until = ", less if it stops early" if may_stop else ""
         self._progress.advance(tokens, seconds, loss, self._target - self._epoch(), until)
 
     def _end_epoch(self):
