@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from .words import WordTokenizer
+
 SENTENCE_SPLITS = ("punkt", "line", "text")
 LEVELS = ("word", "whitespace", "char")
 
@@ -47,6 +49,9 @@ class SentenceSplitter:
 
     learned : dict, optional
         A Punkt model that was trained before, as the attribute of this name holds it.
+    inner : bool
+        Whether `sentences` finds the sentences within a line or text by the Punkt model, too. Word tokens depend on
+        it: only the full stop that ends a sentence is a token.
 
     Attributes
     ----------
@@ -59,18 +64,19 @@ class SentenceSplitter:
         An unknown mode, or a damaged model.
     """
 
-    def __init__(self, mode="punkt", learned=None):
+    def __init__(self, mode="punkt", learned=None, inner=False):
         if mode not in SENTENCE_SPLITS:
             raise ValueError(f"sentence_split is {mode!r}, expected one of {SENTENCE_SPLITS}")
         if learned is not None:
             _check_learned(learned)
         self.mode = mode
         self.learned = learned
+        self.inner = inner
         self._punkt = None
 
     def prepare(self, texts: Iterable[str]) -> Iterator[str]:
         """Find the Punkt model, or train it on the head of `texts`; return the same texts."""
-        if self.mode != "punkt" or self._punkt is not None:
+        if self._punkt is not None or not (self.inner or self.mode == "punkt"):
             return iter(texts)
         if self.learned is None:
             self._punkt = _installed_punkt()
@@ -78,32 +84,51 @@ class SentenceSplitter:
             if self.learned is None:
                 sample, texts = _head(texts)
                 self.learned = _train_punkt(sample)
-                logging.getLogger("fastrnn").warning(
-                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model trained on this text"
+                logging.getLogger("fastrnn").log(
+                    logging.WARNING if self.mode == "punkt" else logging.INFO,
+                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model trained on this text",
                 )
             self._punkt = _build_punkt(self.learned)
         return iter(texts)
 
     def split(self, text: str) -> Iterator[str]:
         """Yield the sentences of a text, blank ones left out. Call `prepare` first."""
+        return chain.from_iterable(map(self.split_block, self.blocks(text)))
+
+    def blocks(self, text: str) -> Iterator[str]:
+        """Yield parts of a text, such that the sentences of each, by `split_block`, are those of the text."""
         if self.mode == "punkt":
-            sentences = (s for part in _paragraphs(text) for s in _sentences(self._punkt, part))
+            return _paragraphs(text)
+        return _line_blocks(text) if self.mode == "line" else iter([text])
+
+    def split_block(self, block: str) -> Iterator[str]:
+        """Yield the sentences of a part of a text, blank ones left out. Call `prepare` first."""
+        if self.mode == "punkt":
+            sentences = _sentences(self._punkt, block)
         else:
-            sentences = text.splitlines() if self.mode == "line" else [text]
+            sentences = block.splitlines() if self.mode == "line" else [block]
         return (sentence for sentence in sentences if sentence and not sentence.isspace())
+
+    def sentences(self, text: str) -> Iterable[str]:
+        """Return the sentences that a text has by the Punkt model, if `inner`, and otherwise the text."""
+        if not self.inner or not ("\n" in text or _may_end_sentence(text)):
+            return [text]
+        return (s for part in _paragraphs(text) for s in _sentences(self._punkt, part))
 
     def __getstate__(self):
         return self.__dict__ | {"_punkt": None}  # found again, or built again, when needed
 
 
-def tokenizer(level: str) -> Callable[[str], list[str]]:
-    """Return the function that splits one sentence into tokens.
+def tokenizer(level: str, encode: Callable[[list], Iterable] = list) -> Callable[[str], list]:
+    """Return the function that splits one sentence into tokens, or values of tokens.
 
     Parameters
     ----------
     level : {"word", "whitespace", "char"}
         ``"word"``: as NLTK's `word_tokenize`, which would split sentences once more.
         ``"whitespace"``: for text that is tokenised already. ``"char"``: characters.
+    encode : callable, optional
+        From tokens to a value for each, as `WordTokenizer` has it.
 
     Raises
     ------
@@ -111,12 +136,12 @@ def tokenizer(level: str) -> Callable[[str], list[str]]:
         An unknown level.
     """
     if level == "word":
-        from nltk.tokenize.destructive import NLTKWordTokenizer
-
-        return NLTKWordTokenizer().tokenize
+        return WordTokenizer(encode)
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}, expected one of {LEVELS}")
-    return list if level == "char" else str.split
+    if level == "char":
+        return encode
+    return lambda sentence: encode(sentence.split())
 
 
 def join_words(tokens: Iterable[str]) -> str:
@@ -172,8 +197,27 @@ def _paragraphs(text):
         start = blank.end() if blank else stop
 
 
+def _line_blocks(text):
+    """About a million characters at a time, so that a text of many lines is never held twice."""
+    start = 0
+    while len(text) - start > _BLOCK:
+        stop = text.find("\n", start + _BLOCK) + 1 or len(text)
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def _may_end_sentence(text):
+    """Whether a full stop, question or exclamation mark stands before the last character."""
+    body = text.rstrip()[:-1]
+    return "." in body or "?" in body or "!" in body
+
+
 def _sentences(punkt, paragraph):
     """Punkt's sentences; one without a word, as the "!" of a last "?!", goes with that before."""
+    if not _may_end_sentence(paragraph):
+        yield paragraph.rstrip()
+        return
     start = stop = 0
     for next_start, next_stop in punkt.span_tokenize(paragraph):
         if _WORD.search(paragraph, next_start, next_stop):
@@ -196,10 +240,13 @@ def _head(texts):
 
 def _installed_punkt():
     """NLTK's own English model, or None where it is not installed."""
-    from nltk.tokenize.punkt import PunktTokenizer
+    from nltk.data import find
+    from nltk.tokenize.punkt import load_punkt_params
+
+    from .punkt import FastPunkt
 
     try:
-        return PunktTokenizer("english")
+        return FastPunkt(load_punkt_params(find("tokenizers/punkt_tab/english/")))
     except (LookupError, OSError):
         return None
 
@@ -239,14 +286,16 @@ def _is_abbreviation(word, sample):
 
 
 def _build_punkt(learned):
-    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+    from nltk.tokenize.punkt import PunktParameters
+
+    from .punkt import FastPunkt
 
     params = PunktParameters()
     params.abbrev_types = set(learned["abbreviations"])
     params.collocations = set(map(tuple, learned["collocations"]))
     params.sent_starters = set(learned["sentence_starters"])
     params.ortho_context.update(learned["orthography"])
-    return PunktSentenceTokenizer(params)
+    return FastPunkt(params)
 
 
 def hold_out(texts, share, mode, kept):

@@ -14,19 +14,19 @@ PACKAGE = Path(fastrnn.__file__).parent
 
 # A module imports only from those before it.
 ORDER = [
-    "errors", "validation", "base", "ragged", "files", "text", "vocabulary", "corpora", "cpu", "cpu.aliases",
-    "cpu.separate", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun", "cpu.gemm", "cpu.panels",
-    "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm", "cells.gru", "cells", "cpu.dropout",
-    "cpu.recurrence", "cpu.stack", "cpu.softmax", "cpu.output_bfloat16", "cpu.output", "cpu.update", "cpu.workspace",
-    "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.candidates", "cpu.beam", "batches", "parameters", "network",
-    "second_process", "pair_network", "cuda", "cuda.driver", "cuda.workspace", "cuda.mirror", "cuda.layout",
-    "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.dropout", "cuda.mathfun", "cuda.block", "cuda.cells.rnn",
-    "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack", "cuda.output", "cuda.update",
-    "cuda.passes", "cuda.rows", "cuda.choice", "cuda.candidates", "cuda.decode", "cuda.beam", "cuda.network", "devices",
-    "output_files", "storage", "optimizer", "history", "schedules", "checkpoint", "checkpoint_lock", "interruption",
-    "progress", "tasks", "training", "trainable", "decoding", "beam_search", "estimator", "bleu", "seq2seq",
-    "unknown_words", "translator", "compilation", "language_model", "surprisal", "drawing", "plotting", "arguments",
-    "console", "output_paths", "streams", "model_files", "pictures",
+    "errors", "validation", "base", "ragged", "files", "punkt", "words", "text", "token_ids", "vocabulary", "corpora",
+    "cpu", "cpu.aliases", "cpu.separate", "cpu.linking", "cpu.jit", "cpu.vector", "cpu.bfloat16", "cpu.mathfun",
+    "cpu.gemm", "cpu.panels", "cpu.gemv", "cpu.threads", "cells.interface", "cells.rnn", "cells.lstm", "cells.gru",
+    "cells", "cpu.dropout", "cpu.recurrence", "cpu.stack", "cpu.softmax", "cpu.output_bfloat16", "cpu.output",
+    "cpu.update", "cpu.workspace", "cpu.passes", "cpu.decode", "cpu.pairs", "cpu.candidates", "cpu.beam", "batches",
+    "parameters", "network", "second_process", "pair_network", "cuda", "cuda.driver", "cuda.workspace", "cuda.mirror",
+    "cuda.layout", "cuda.instructions", "cuda.tensor", "cuda.product", "cuda.dropout", "cuda.mathfun", "cuda.block",
+    "cuda.cells.rnn", "cuda.cells.lstm", "cuda.cells.gru", "cuda.cells", "cuda.recurrence", "cuda.stack",
+    "cuda.output", "cuda.update", "cuda.passes", "cuda.rows", "cuda.choice", "cuda.candidates", "cuda.decode",
+    "cuda.beam", "cuda.network", "devices", "output_files", "storage", "optimizer", "history", "schedules",
+    "checkpoint", "checkpoint_lock", "interruption", "progress", "tasks", "training", "trainable", "decoding",
+    "beam_search", "estimator", "bleu", "seq2seq", "unknown_words", "translator", "compilation", "language_model",
+    "surprisal", "drawing", "plotting", "arguments", "console", "output_paths", "streams", "model_files", "pictures",
     "cli_train", "cli_translate", "cli",
 ]  # fmt: skip
 
