@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import decoding, deep, gpu, growth, machine, memory, quality, report, start, training, translation
+from . import decoding, deep, gpu, growth, machine, memory, quality, report, start, text, training, translation
 from .measure import Skipped
 from .peers import OPTIMIZERS, torch
 from .workloads import CELLS
 
 TABLES = {
-    "training": training, "decoding": decoding, "growth": growth, "memory": memory, "start": start, "quality": quality,
-    "deep": deep, "translation": translation, "gpu": gpu,
+    "training": training, "decoding": decoding, "growth": growth, "memory": memory, "start": start, "text": text,
+    "quality": quality, "deep": deep, "translation": translation, "gpu": gpu,
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Imports NLTK, which costs a second: imported only inside the functions that need
 
 import re
 import string
+from itertools import chain
 
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
@@ -16,9 +17,10 @@ class FastPunkt(PunktSentenceTokenizer):
     """Punkt with the sentences of `PunktSentenceTokenizer`.
 
     A candidate for a sentence's end is a full stop, question or exclamation mark before white space or punctuation.
-    NLTK annotates the tokens around each. Two cases need no tokens: question and exclamation marks always end a
-    sentence, and so does the full stop of a word of several letters that is neither an abbreviation nor the first of
-    a collocation. Other decisions are NLTK's own; each depends on the candidate's context alone, so they are cached.
+    NLTK annotates the tokens around each. Most cases need no tokens: question and exclamation marks always end a
+    sentence, and so does the full stop that stands alone, or after a word of several letters that is neither an
+    abbreviation nor the first of a collocation. Other decisions are NLTK's own; each depends on the candidate's
+    context alone, so they are cached.
 
     Parameters
     ----------
@@ -28,6 +30,7 @@ class FastPunkt(PunktSentenceTokenizer):
     def __init__(self, params: PunktParameters):
         super().__init__(params)
         self._undecided = set(params.abbrev_types) | {first for first, _ in params.collocations}
+        self._single = "." not in self._undecided
         self._decisions = {}
 
     def span_tokenize(self, text, realign_boundaries=True):
@@ -39,34 +42,34 @@ class FastPunkt(PunktSentenceTokenizer):
         yield from self._realigned(text, spans) if realign_boundaries else spans
 
     def _spans(self, text):
-        """As NLTK's `_slices_from_text`."""
+        """As NLTK's `_slices_from_text`, with its `_match_potential_end_contexts`."""
+        spaces = [space for space in string.whitespace if space in text]
         spans, last_break = [], 0
-        for match, word_start in self._candidates(text):
-            if self._ends_sentence(text, match, word_start):
-                spans.append((last_break, match.end()))
-                next_token = match.start("next_tok")
-                last_break = next_token if next_token >= 0 else match.end()
+        previous, word_start, word_stop = None, 0, 0
+        for match in chain(self._lang_vars.period_context_re().finditer(text), [None]):
+            start = stop = len(text)
+            if match:
+                start, stop = word_start, match.start()
+                before = text[word_stop:stop]
+                space = max(map(before.rfind, spaces), default=0)
+                if space > 0:
+                    start = word_stop + space + 1
+            # A candidate whose word is that of the next candidate, too, is none.
+            if previous and word_stop <= start and self._ends_sentence(text[word_start:word_stop], previous):
+                spans.append((last_break, previous.end()))
+                next_token = previous.start("next_tok")
+                last_break = next_token if next_token >= 0 else previous.end()
+            previous, word_start, word_stop = match, start, stop
         spans.append((last_break, len(text.rstrip())))
         return spans
 
-    def _candidates(self, text):
-        """As NLTK's `_match_potential_end_contexts`: matches, and where the words before them start."""
-        previous, word_start, word_stop = None, 0, 0
-        for match in self._lang_vars.period_context_re().finditer(text):
-            before = text[word_stop : match.start()]
-            space = max(map(before.rfind, string.whitespace))
-            start = word_stop + space + 1 if space > 0 else word_start
-            if previous and word_stop <= start:
-                yield previous, word_start
-            previous, word_start, word_stop = match, start, match.start()
-        if previous:
-            yield previous, word_start
-
-    def _ends_sentence(self, text, match, word_start):
+    def _ends_sentence(self, word, match):
+        """As NLTK's `text_contains_sentbreak` of the candidate's context: the word before, and what comes after."""
         if match.group() != ".":
             return True
-        word = text[word_start : match.start()]
-        if len(word) > 1 and word.isalpha() and word.lower() not in self._undecided:
+        if word.isalpha() and len(word) > 1 and word.lower() not in self._undecided:
+            return True
+        if not word and self._single:
             return True
         context = f"{word}.{match.group('after_tok')}"
         decision = self._decisions.get(context)

@@ -110,7 +110,7 @@ class SentenceSplitter:
         return (sentence for sentence in sentences if sentence and not sentence.isspace())
 
     def sentences(self, text: str) -> Iterable[str]:
-        """Return the sentences that a text has by the Punkt model, if `inner`, and otherwise the text."""
+        """Return the sentences within a line or text by the Punkt model, if `inner`, and otherwise only itself."""
         if not self.inner or not ("\n" in text or _may_end_sentence(text)):
             return [text]
         return (s for part in _paragraphs(text) for s in _sentences(self._punkt, part))

@@ -70,13 +70,13 @@ class TokenIds:
 
     def _add(self, blocks):
         splitter, _, lowercase = self._settings
-        ids, lengths, encode, split = self.ids, self.lengths, self._encode, splitter.split_block
+        ids, encode, inner = self.ids, self._encode, splitter.inner and splitter.mode != "punkt"
         for block in blocks:
-            for unit in split(block):
+            for unit in splitter.split_block(block):
                 before = len(ids)
-                for sentence in splitter.sentences(unit):
+                for sentence in splitter.sentences(unit) if inner else (unit,):
                     ids.extend(encode(sentence.lower() if lowercase else sentence))
-                lengths.append(len(ids) - before)
+                self.lengths.append(len(ids) - before)
 
     def _read_in_processes(self, waiting, batches, n_jobs, progress):
         from joblib import Parallel, cpu_count, delayed

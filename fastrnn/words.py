@@ -12,12 +12,12 @@ _MOST_CHUNKS = 1 << 17  # remembered at a time: some 30 MB
 
 _CLOSING = "])}>\"'»”’"  # may follow the full stop that ends a sentence
 _CLOSING_OR_SPACE = _CLOSING + "".join(filter(str.isspace, map(chr, range(0x3001))))
-_SEPARATORS = "\x1c-\x1f"  # white space for str, but not for NLTK's regular expressions
+_SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space for str, but not for NLTK's regular expressions
 _QUOTES = ('"', "'")
 
 # White space matters to a chunk where it is no space, and stands before an opening quote or after a closing one.
-_SPACING = re.compile(rf"[^\S ](?:\"|'')|'[^\S ]|[{_SEPARATORS}]")
-_SPACING_OF_TWO = re.compile(rf"'\s(?:\"|'')|[{_SEPARATORS}]")
+_SPACING = re.compile(r"[^\S ](?:\"|'')|'[^\S ]")
+_SPACING_OF_TWO = re.compile(r"'\s(?:\"|'')")
 _SPACED_CHUNK = re.compile(r"(?:[^\S ](?=\"|''))?\S+(?:(?<=')[^\S ])?")
 
 # Chunks that need no rule: nothing in them is special, apart from their last characters.
@@ -73,7 +73,25 @@ class WordTokenizer:
 
     def __call__(self, sentence: str) -> list:
         """Return the tokens of one sentence, or their values."""
-        spaced, quoted = _SPACING.search(sentence) is not None, sentence.startswith(_QUOTES)
+        chunks = sentence.split()
+        if not chunks:
+            return []
+        last = chunks[-1][-1]
+        if last in _CLOSING or sentence.startswith(_QUOTES) or not sentence.isprintable():
+            return self._uncommon(sentence)
+        if last != ".":  # and all white space is spaces, which are printable
+            return list(chain.from_iterable(map(self._chunks.__getitem__, chunks)))
+        end = chunks.pop()
+        values = list(chain.from_iterable(map(self._chunks.__getitem__, chunks)))
+        values.extend(self._last[end])
+        return values
+
+    def _uncommon(self, sentence):
+        """Any sentence."""
+        if any(map(sentence.__contains__, _SEPARATORS)):
+            return list(self._encode(self._rules(sentence)))
+        spaced = _SPACING.search(sentence) is not None
+        quoted = sentence.startswith(_QUOTES)
         head, end = _final_full_stop(sentence)
         if end is None and sentence.endswith("'"):
             head, spaced = sentence + "\n", True  # a line end is to a last quote what the end is
@@ -131,6 +149,8 @@ class _Rules:
 
     def inner_chunk(self, chunk):
         """The tokens of a chunk within a sentence; white space around it is a space where the chunk has none."""
+        if chunk.isalpha() and not self._any_contraction.match(f"{chunk} "):
+            return [chunk]
         plain = _PLAIN_CHUNK.fullmatch(chunk)
         if plain and not self._any_contraction.search(f"{plain[1]} "):
             return [plain[1], plain[2]] if plain[2] else [chunk]
