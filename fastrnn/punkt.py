@@ -7,10 +7,29 @@ import re
 import string
 from itertools import chain
 
-from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktToken, PunktTrainer
 
 _MOST_DECISIONS = 1 << 14
 _SEPARATORS = re.compile(r"[\x1c-\x1f]")  # white space for str, but not for NLTK's regular expressions
+
+
+class FastToken(PunktToken):
+    """A token whose regular expressions are tried only where they can match."""
+
+    __slots__ = ()
+
+    def _get_type(self, tok):
+        return tok.lower() if tok.isalpha() else super()._get_type(tok)
+
+    @property
+    def is_ellipsis(self):
+        """As NLTK's; false without two full stops at the start."""
+        return super().is_ellipsis if self.tok.startswith("..") else None
+
+
+def trained(sample: str) -> PunktParameters:
+    """What `PunktTrainer` learns of a text."""
+    return PunktTrainer(sample, token_cls=FastToken).get_params()
 
 
 class FastPunkt(PunktSentenceTokenizer):
@@ -28,7 +47,7 @@ class FastPunkt(PunktSentenceTokenizer):
     """
 
     def __init__(self, params: PunktParameters):
-        super().__init__(params)
+        super().__init__(params, token_cls=FastToken)
         self._undecided = set(params.abbrev_types) | {first for first, _ in params.collocations}
         self._single = "." not in self._undecided
         self._decisions = {}

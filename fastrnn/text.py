@@ -252,9 +252,9 @@ def _installed_punkt():
 
 
 def _train_punkt(sample):
-    from nltk.tokenize.punkt import PunktTrainer
+    from .punkt import trained
 
-    params = PunktTrainer(sample).get_params()
+    params = trained(sample)
     abbreviations = {word for word in params.abbrev_types if _is_abbreviation(word, sample)}
     return {
         "abbreviations": sorted(abbreviations | _ABBREVIATIONS),

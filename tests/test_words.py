@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize.destructive import NLTKWordTokenizer
-from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktTrainer
 
 from fastrnn import text as text_module
 from fastrnn import words as words_module
 from fastrnn.corpora import python_manual
-from fastrnn.punkt import FastPunkt
+from fastrnn.punkt import FastPunkt, trained
 from fastrnn.text import SentenceSplitter
 from fastrnn.words import WordTokenizer
 
@@ -118,6 +118,13 @@ def test_decisions_are_remembered_within_bounds(monkeypatch):
     text = "Dr. A came. Dr. B came. Dr. C came. Dr. A left."
     assert fast.tokenize(text) == PunktSentenceTokenizer(parameters()).tokenize(text)
     assert len(fast._decisions) <= 2
+
+
+def test_what_is_learned_of_a_text():
+    text = "\n\n".join(python_manual()[:100]) + " In 1. 2 ... 3.5 e.g. A.B. went. ...Then 3 lbs. of it. 4 lbs. more."
+    found, nltk = trained(text), PunktTrainer(text).get_params()
+    assert vars(found) == vars(nltk)
+    assert found.ortho_context and found.abbrev_types
 
 
 # Real text
