@@ -1,7 +1,7 @@
 """Texts to numbers of tokens in one pass, in one process or, where there is much text, in several."""
 
 from array import array
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from .text import SentenceSplitter, tokenizer
 
-_BATCH = 1 << 22  # characters that a process is given at a time
-_MUCH = 1 << 25  # characters from which on starting processes is worth its time
+_BATCH = 1 << 21  # characters that a process is given at a time
+_MUCH = 1 << 24  # characters that this process reads alone: others take a second or two to start
 _SLICE = 1 << 20
 
 
@@ -35,11 +35,11 @@ class TokenIds:
     """
 
     def __init__(self, splitter: SentenceSplitter, level, lowercase):
-        self.numbers = defaultdict()
-        self.numbers.default_factory = self.numbers.__len__
+        self.numbers = numbers = defaultdict()
+        numbers.default_factory = numbers.__len__
         self.ids, self.lengths = array("i"), array("i")
         self._settings = splitter, level, lowercase
-        self._encode = tokenizer(level, lambda tokens: map(self.numbers.__getitem__, tokens))
+        self._encode = tokenizer(level, lambda tokens: map(numbers.__getitem__, tokens))
 
     def read(self, texts: Iterable[str], n_jobs=None, progress=None):
         """Add the sentences of texts.
@@ -53,20 +53,14 @@ class TokenIds:
             It is told the bytes that were read, in UTF-8.
         """
         batches = _batches(texts, self._settings[0], progress is not None)
-        waiting = deque()
-        if n_jobs != 1:
-            size = 0
-            while size < _MUCH and (batch := next(batches, None)):
-                waiting.append(batch)
-                size += sum(map(len, batch[0]))
-            if size >= _MUCH:
-                self._read_in_processes(waiting, batches, n_jobs, progress)
-                return
-        while batch := waiting.popleft() if waiting else next(batches, None):
-            blocks, n_bytes = batch
+        left = _MUCH if n_jobs != 1 else float("inf")
+        for blocks, n_bytes in batches:
             self._add(blocks)
             if progress:
                 progress(n_bytes)
+            left -= sum(map(len, blocks))
+            if left <= 0:
+                self._read_in_processes(batches, n_jobs, progress)
 
     def _add(self, blocks):
         splitter, _, lowercase = self._settings
@@ -78,18 +72,17 @@ class TokenIds:
                     ids.extend(encode(sentence.lower() if lowercase else sentence))
                 self.lengths.append(len(ids) - before)
 
-    def _read_in_processes(self, waiting, batches, n_jobs, progress):
+    def _read_in_processes(self, batches, n_jobs, progress):
         from joblib import Parallel, cpu_count, delayed
 
         n_jobs = n_jobs or cpu_count()
         with Parallel(n_jobs) as parallel:
-            while waiting:
+            while waiting := list(islice(batches, 2 * n_jobs)):
                 found = parallel(delayed(_encoded)(*self._settings, blocks) for blocks, _ in waiting)
                 for result, (_, n_bytes) in zip(found, waiting, strict=True):
                     self._append(*result)
                     if progress:
                         progress(n_bytes)
-                waiting = list(islice(batches, 2 * n_jobs))
 
     def _append(self, tokens, ids, lengths):
         """Add what another process found, with numbers of its own."""

@@ -54,7 +54,7 @@ class Vocabulary(Estimator):
         Above 0, a progress bar is shown on standard error.
     n_jobs : int or None
         Processes that tokenise texts, with the same result. None means one for each core where there is much text
-        (more than 30 million characters), and otherwise only this one.
+        (more than 16 million characters), and otherwise only this one.
 
     Attributes
     ----------

@@ -67,9 +67,10 @@ class WordTokenizer:
 
     def __init__(self, encode: Callable[[list], Iterable] = tuple):
         self._encode = encode
-        self._chunks = _Remembered(lambda chunk: tuple(encode(self._rules.inner_chunk(chunk))))
-        self._first = _Remembered(lambda chunk: tuple(encode(self._rules(f"{chunk} a")[:-1])))
-        self._last = _Remembered(lambda end: tuple(encode(self._rules.end(end))))
+        self._rules = rules = _Rules()
+        self._chunks = _Remembered(lambda chunk: tuple(encode(rules.inner_chunk(chunk))))
+        self._first = _Remembered(lambda chunk: tuple(encode(rules(f"{chunk} a")[:-1])))
+        self._last = _Remembered(lambda end: tuple(encode(rules.end(end))))
 
     def __call__(self, sentence: str) -> list:
         """Return the tokens of one sentence, or their values."""
@@ -105,10 +106,6 @@ class WordTokenizer:
             values.extend(self._last[end])
         return values
 
-    @cached_property
-    def _rules(self):
-        return _Rules()
-
     def __reduce__(self):
         return type(self), (self._encode,)  # nothing remembered goes along
 
@@ -128,15 +125,29 @@ def _final_full_stop(sentence):
 class _Rules:
     """NLTK's rules, each tried only on text that has a character it needs."""
 
-    def __init__(self):
+    @cached_property
+    def _rules(self):
         from nltk.tokenize.destructive import NLTKWordTokenizer as Nltk
 
-        self._rules = list(map(_with_needed, [*Nltk.STARTING_QUOTES, *Nltk.PUNCTUATION, Nltk.PARENS_BRACKETS]))
-        self._rules.append(_with_needed(Nltk.DOUBLE_DASHES))
-        self._endings = list(map(_with_needed, Nltk.ENDING_QUOTES))
-        self._contractions = [*Nltk.CONTRACTIONS2, *Nltk.CONTRACTIONS3]
+        rules = [*Nltk.STARTING_QUOTES, *Nltk.PUNCTUATION, Nltk.PARENS_BRACKETS, Nltk.DOUBLE_DASHES]
+        return list(map(_with_needed, rules))
+
+    @cached_property
+    def _endings(self):
+        from nltk.tokenize.destructive import NLTKWordTokenizer as Nltk
+
+        return list(map(_with_needed, Nltk.ENDING_QUOTES))
+
+    @cached_property
+    def _contractions(self):
+        from nltk.tokenize.destructive import NLTKWordTokenizer as Nltk
+
+        return [*Nltk.CONTRACTIONS2, *Nltk.CONTRACTIONS3]
+
+    @cached_property
+    def _any_contraction(self):
         patterns = (rule.pattern.removeprefix("(?i)") for rule in self._contractions)
-        self._any_contraction = re.compile("|".join(patterns), re.IGNORECASE)
+        return re.compile("|".join(patterns), re.IGNORECASE)
 
     def __call__(self, text):
         """The tokens of a sentence, as `NLTKWordTokenizer.tokenize` returns them."""
