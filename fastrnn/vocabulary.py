@@ -379,7 +379,7 @@ class Vocabulary(Estimator):
         texts = splitter.prepare(_checked(texts))
         found = TokenIds(splitter, self._checked.level, self._checked.lowercase)
         with self._progress(total) as progress:
-            found.read(texts, self._checked.n_jobs, progress and progress.update)
+            found.read(texts, self._checked.n_jobs, None if progress is None else progress.update)
         if not found.lengths:
             raise ValueError("texts: no sentence found, expected at least one word")
         return list(found.numbers), np.frombuffer(found.ids, np.intc), np.frombuffer(found.lengths, np.intc)

@@ -349,6 +349,8 @@ def test_progress_is_shown_on_standard_error(capsys):
     assert Vocabulary(verbose=1).fit_transform([TEXT]) == quiet
     out, err = capsys.readouterr()
     assert out == "" and f"{len(TEXT)}.0/{len(TEXT)}.0" in err
+    assert Vocabulary(verbose=1).fit_transform(iter([TEXT])) == quiet  # of an iterator the total is not known
+    assert f"{len(TEXT)}.0B" in capsys.readouterr().err
 
 
 def test_a_text_of_one_word():
