@@ -252,7 +252,8 @@ class LanguageModel(Estimator):
         super().check_parameters()  # under the names that they have here
         model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
         model.set_params(vocab_size=None).check_parameters()
-        vocabulary = Vocabulary(self.vocab_size, *(getattr(self, name) for name in _OWN), verbose=self.verbose)
+        own = (getattr(self, name) for name in _OWN)
+        vocabulary = Vocabulary(self.vocab_size, *own, verbose=self.verbose, n_jobs=self.n_threads)
         return vocabulary, model
 
     def check_parameters(self):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from .line_ends import BREAK, end_sentences
+from .words import WordTokenizer
 
 SENTENCE_SPLITS = ("punkt", "line", "text")
 LEVELS = ("word", "whitespace", "char")
@@ -49,6 +50,9 @@ class SentenceSplitter:
     line_ends : bool or None
         Of "punkt": whether the ends of lines end sentences too. None: `prepare` finds out, by the first million
         characters, and one logged line says it if they do.
+    inner : bool
+        Whether `sentences` finds the sentences within a line or text by the Punkt model, too. Word tokens depend on
+        it: only the full stop that ends a sentence is a token.
 
     Attributes
     ----------
@@ -62,7 +66,7 @@ class SentenceSplitter:
         An unknown mode, or a damaged model.
     """
 
-    def __init__(self, mode="punkt", learned=None, line_ends=False):
+    def __init__(self, mode="punkt", learned=None, line_ends=False, inner=False):
         if mode not in SENTENCE_SPLITS:
             raise ValueError(f"sentence_split is {mode!r}, expected one of {SENTENCE_SPLITS}")
         if learned is not None:
@@ -70,13 +74,12 @@ class SentenceSplitter:
         self.mode = mode
         self.learned = learned
         self.line_ends = line_ends
+        self.inner = inner
         self._punkt = None
 
     def prepare(self, texts: Iterable[str]) -> Iterator[str]:
         """Find the Punkt model, or train it on the head of `texts`; return the same texts."""
-        if self.mode != "punkt":
-            return iter(texts)
-        if self.line_ends is None:
+        if self.mode == "punkt" and self.line_ends is None:
             sample, texts = _head(texts)
             self.line_ends = end_sentences(sample)
             if self.line_ends:
@@ -84,7 +87,7 @@ class SentenceSplitter:
                     "the lines look like titles, verse or chat, not like wrapped prose: every line end ends a sentence;"
                     ' sentence_split="punkt" joins lines'
                 )
-        if self._punkt is not None:
+        if self._punkt is not None or not (self.inner or self.mode == "punkt"):
             return iter(texts)
         if self.learned is None:
             self._punkt = _installed_punkt()
@@ -92,34 +95,55 @@ class SentenceSplitter:
             if self.learned is None:
                 sample, texts = _head(texts)
                 self.learned = _train_punkt(sample)
-                logging.getLogger("fastrnn").warning(
-                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model trained on this text"
+                logging.getLogger("fastrnn").log(
+                    logging.WARNING if self.mode == "punkt" else logging.INFO,
+                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model trained on this text",
                 )
             self._punkt = _build_punkt(self.learned)
         return iter(texts)
 
     def split(self, text: str) -> Iterator[str]:
         """Yield the sentences of a text, blank ones left out. Call `prepare` first."""
+        return chain.from_iterable(map(self.split_block, self.blocks(text)))
+
+    def blocks(self, text: str) -> Iterator[str]:
+        """Yield parts of a text, such that the sentences of each, by `split_block`, are those of the text."""
+        if self.mode == "punkt" and not self.line_ends:
+            return _paragraphs(text)
+        return iter([text]) if self.mode == "text" else _line_blocks(text)
+
+    def split_block(self, block: str) -> Iterator[str]:
+        """Yield the sentences of a part of a text, blank ones left out. Call `prepare` first."""
         if self.mode == "punkt":
-            lines = BREAK.split(text) if self.line_ends else [text]
-            parts = (part for line in lines for part in _paragraphs(line))
-            sentences = (s for part in parts for s in _sentences(self._punkt, part))
+            sentences = self._punkt_sentences(block)
         else:
-            sentences = BREAK.split(text) if self.mode == "line" else [text]
+            sentences = BREAK.split(block) if self.mode == "line" else [block]
         return (sentence for sentence in sentences if sentence and not sentence.isspace())
+
+    def sentences(self, text: str) -> Iterable[str]:
+        """Return the sentences within a line or text by the Punkt model, if `inner`, and otherwise only itself."""
+        if not self.inner or not ("\n" in text or _may_end_sentence(text)):
+            return [text]
+        return self._punkt_sentences(text)
+
+    def _punkt_sentences(self, text):
+        lines = BREAK.split(text) if self.line_ends else [text]
+        return (s for line in lines for part in _paragraphs(line) for s in _sentences(self._punkt, part))
 
     def __getstate__(self):
         return self.__dict__ | {"_punkt": None}  # found again, or built again, when needed
 
 
-def tokenizer(level: str) -> Callable[[str], list[str]]:
-    """Return the function that splits one sentence into tokens.
+def tokenizer(level: str, encode: Callable[[list], Iterable] = list) -> Callable[[str], list]:
+    """Return the function that splits one sentence into tokens, or values of tokens.
 
     Parameters
     ----------
     level : {"word", "whitespace", "char"}
         ``"word"``: as NLTK's `word_tokenize`, which would split sentences once more.
         ``"whitespace"``: for text that is tokenised already. ``"char"``: characters.
+    encode : callable, optional
+        From tokens to a value for each, as `WordTokenizer` has it.
 
     Raises
     ------
@@ -127,12 +151,12 @@ def tokenizer(level: str) -> Callable[[str], list[str]]:
         An unknown level.
     """
     if level == "word":
-        from nltk.tokenize.destructive import NLTKWordTokenizer
-
-        return NLTKWordTokenizer().tokenize
+        return WordTokenizer(encode)
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}, expected one of {LEVELS}")
-    return list if level == "char" else str.split
+    if level == "char":
+        return encode
+    return lambda sentence: encode(sentence.split())
 
 
 def join_words(tokens: Iterable[str]) -> str:
@@ -188,8 +212,27 @@ def _paragraphs(text):
         start = blank.end() if blank else stop
 
 
+def _line_blocks(text):
+    """About a million characters at a time, so that a text of many lines is never held twice."""
+    start = 0
+    while len(text) - start > _BLOCK:
+        stop = text.find("\n", start + _BLOCK) + 1 or len(text)
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def _may_end_sentence(text):
+    """Whether a full stop, question or exclamation mark stands before the last character."""
+    body = text.rstrip()[:-1]
+    return "." in body or "?" in body or "!" in body
+
+
 def _sentences(punkt, paragraph):
     """Punkt's sentences; one without a word, as the "!" of a last "?!", goes with that before."""
+    if not _may_end_sentence(paragraph):
+        yield paragraph.rstrip()
+        return
     start = stop = 0
     for next_start, next_stop in punkt.span_tokenize(paragraph):
         if _WORD.search(paragraph, next_start, next_stop):
@@ -212,18 +255,21 @@ def _head(texts):
 
 def _installed_punkt():
     """NLTK's own English model, or None where it is not installed."""
-    from nltk.tokenize.punkt import PunktTokenizer
+    from nltk.data import find
+    from nltk.tokenize.punkt import load_punkt_params
+
+    from .punkt import FastPunkt
 
     try:
-        return PunktTokenizer("english")
+        return FastPunkt(load_punkt_params(find("tokenizers/punkt_tab/english/")))
     except (LookupError, OSError):
         return None
 
 
 def _train_punkt(sample):
-    from nltk.tokenize.punkt import PunktTrainer
+    from .punkt import trained
 
-    params = PunktTrainer(sample).get_params()
+    params = trained(sample)
     abbreviations = {word for word in params.abbrev_types if _is_abbreviation(word, sample)}
     return {
         "abbreviations": sorted(abbreviations | _ABBREVIATIONS),
@@ -255,11 +301,13 @@ def _is_abbreviation(word, sample):
 
 
 def _build_punkt(learned):
-    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+    from nltk.tokenize.punkt import PunktParameters
+
+    from .punkt import FastPunkt
 
     params = PunktParameters()
     params.abbrev_types = set(learned["abbreviations"])
     params.collocations = set(map(tuple, learned["collocations"]))
     params.sent_starters = set(learned["sentence_starters"])
     params.ortho_context.update(learned["orthography"])
-    return PunktSentenceTokenizer(params)
+    return FastPunkt(params)

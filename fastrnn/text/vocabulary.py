@@ -1,10 +1,9 @@
 """Words and their indices: the most frequent ones are kept, the others are UNKNOWN_TOKEN."""
 
 import json
-from array import array
-from collections import defaultdict
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..validation import (
     integer,
     shown,
 )
+from .token_ids import TokenIds, utf8_size
 from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
 
 SENTENCE_START = "SENTENCE_START"
@@ -55,6 +55,9 @@ class Vocabulary(Estimator):
         a full stop that are not wrapped prose; the logger "fastrnn" says so.
     verbose : int
         Above 0, a progress bar is shown on standard error.
+    n_jobs : int or None
+        Processes that tokenise texts, with the same result. None means one for each core where there is much text
+        (more than 16 million characters), and otherwise only this one.
 
     Attributes
     ----------
@@ -82,14 +85,16 @@ class Vocabulary(Estimator):
         "lowercase": check_bool,
         "sentence_split": choice(SENTENCE_SPLITS, none=True),
         "verbose": check_verbose,
+        "n_jobs": integer(1, none=True),
     }
 
-    def __init__(self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0):
+    def __init__(self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0, n_jobs=None):
         self.max_size = max_size
         self.level = level
         self.lowercase = lowercase
         self.sentence_split = sentence_split
         self.verbose = verbose
+        self.n_jobs = n_jobs
 
     def fit(self, texts):
         """Learn the vocabulary.
@@ -136,7 +141,7 @@ class Vocabulary(Estimator):
         """
         self._check_fitted("tokens_")
         types, ids, lengths = self._scan(texts, self._splitter)
-        return _pair(np.array([self._index(word) for word in types], np.int32)[ids], lengths)
+        return _pair(np.take(np.array([self._index(word) for word in types], np.int32), ids, out=ids), lengths)
 
     def fit_transform(self, texts):
         """Do `fit` and `transform` in one pass over the texts: they are tokenised once."""
@@ -154,8 +159,15 @@ class Vocabulary(Estimator):
             yield list(self._splitter.split(text))
 
     def tokenize(self, sentence):
-        """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not."""
-        return self._tokenizer()(check_str("sentence", sentence))
+        """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not.
+
+        Text of several sentences has the tokens of each, one after the other.
+        """
+        self._check_fitted("tokens_")
+        splitter, lowercase = self._splitter, self._checked.lowercase
+        splitter.prepare([check_str("sentence", sentence)])
+        sentences = splitter.sentences(sentence)
+        return list(chain.from_iterable(self._tokenize(s.lower() if lowercase else s) for s in sentences))
 
     def encode(self, sentence):
         """Return the indices of one sentence, without SENTENCE_START and SENTENCE_END.
@@ -288,7 +300,7 @@ class Vocabulary(Estimator):
         encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
         config = {name: getattr(self._checked, name) for name in _PARAMETERS}
         config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
-        config |= {"line_ends": self._splitter.line_ends}
+        config |= {"line_ends": self._splitter.line_ends, "inner": self._splitter.inner}
         return {
             "tokens": np.frombuffer(b"".join(encoded), np.uint8),
             "token_lengths": np.array([len(token) for token in encoded], np.int64),
@@ -314,8 +326,11 @@ class Vocabulary(Estimator):
             check_bool("lowercase", vocabulary.lowercase)
             vocabulary.check_parameters()
             check_integer("n_distinct", config["n_distinct"], 0)
-            line_ends = check_bool("line_ends", config.get("line_ends", False))  # which older files lack
-            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"], line_ends)
+            # Older files lack both; there lines and texts were one sentence to the tokenizer.
+            line_ends = check_bool("line_ends", config.get("line_ends", False))
+            inner = config.get("inner", vocabulary.level == "word" and vocabulary.split_mode == "punkt")
+            inner = check_bool("inner", inner)
+            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"], line_ends, inner)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ValueError(f"arrays: the stored vocabulary is damaged: {str(error)[:200]!r}") from None
         intact = (
@@ -352,7 +367,7 @@ class Vocabulary(Estimator):
         tokens = [SENTENCE_START, SENTENCE_END, *(types[k] for k in kept), UNKNOWN_TOKEN]
         index_of_id = np.full(len(types), len(tokens) - 1, np.int32)
         index_of_id[kept] = np.arange(2, 2 + len(kept))
-        indices = index_of_id[ids]
+        indices = np.take(index_of_id, ids, out=ids)
         counts = np.bincount(indices, minlength=len(tokens))
         counts[[_START, _END]] = len(lengths)
         self._set_learned(tokens, counts, len(types), splitter)
@@ -367,36 +382,29 @@ class Vocabulary(Estimator):
         self.n_distinct_ = n_distinct
         self.coverage_ = float(counts[2:-1].sum() / self.n_tokens_)
         self._splitter = splitter
+        self._tokenize = tokenizer(self._checked.level)
 
     def _scan(self, texts, splitter):
         """Tokenise in one pass, 4 bytes a token: distinct tokens, ids (N,), lengths (B,)."""
-        types = defaultdict()
-        types.default_factory = types.__len__  # a new token gets the next id
-        ids, lengths = array("i"), array("i")
+        total = sum(map(utf8_size, texts)) if self._checked.verbose and _all_str(texts) else None
         texts = splitter.prepare(_checked(texts))
-        tokenize = self._tokenizer()
-        for sentence in self._progress(s for text in texts for s in splitter.split(text)):
-            tokens = tokenize(sentence)
-            ids.extend(map(types.__getitem__, tokens))
-            lengths.append(len(tokens))
-        if not lengths:
+        found = TokenIds(splitter, self._checked.level, self._checked.lowercase)
+        with self._progress(total) as progress:
+            found.read(texts, self._checked.n_jobs, None if progress is None else progress.update)
+        if not found.lengths:
             raise ValueError("texts: no sentence found, expected at least one word")
-        return list(types), np.frombuffer(ids, np.intc), np.frombuffer(lengths, np.intc)
-
-    def _tokenizer(self):
-        tokenize = tokenizer(self._checked.level)
-        return (lambda sentence: tokenize(sentence.lower())) if self._checked.lowercase else tokenize
+        return list(found.numbers), np.frombuffer(found.ids, np.intc), np.frombuffer(found.lengths, np.intc)
 
     def _index(self, word):
         unknown = len(self.tokens_) - 1
         return unknown if word in _SPECIAL else self.index_.get(word, unknown)
 
-    def _progress(self, sentences):
+    def _progress(self, total):
         if not self._checked.verbose:
-            return sentences
+            return nullcontext()
         from tqdm import tqdm
 
-        return tqdm(sentences, desc="Reading", unit=" sentences")
+        return tqdm(desc="Reading", total=total, unit="B", unit_scale=True)
 
     @property
     def split_mode(self):
@@ -406,7 +414,8 @@ class Vocabulary(Estimator):
     def new_splitter(self):
         """A `SentenceSplitter` with these parameters; by default it finds out whether line ends end sentences."""
         automatic = self.split_mode == "punkt" and self._checked.sentence_split is None
-        return SentenceSplitter(self.split_mode, line_ends=None if automatic else False)
+        inner = self._checked.level == "word"
+        return SentenceSplitter(self.split_mode, line_ends=None if automatic else False, inner=inner)
 
 
 def _lower(token, lowercase):
@@ -451,6 +460,11 @@ def _strings(texts):
         if not isinstance(text, str):
             raise TypeError(f"texts[{i}] is {type(text).__name__}, expected str")
         yield text
+
+
+def _all_str(texts):
+    """Whether texts can be looked at without using them up, and all are strings."""
+    return isinstance(texts, Sequence) and not isinstance(texts, str) and all(isinstance(text, str) for text in texts)
 
 
 def _pair(indices, lengths):

@@ -176,17 +176,19 @@ def test_punkt_that_is_installed_is_used(monkeypatch, caplog):
     assert not caplog.records
 
 
-def test_the_lookup_of_the_installed_model(monkeypatch):
-    from nltk.tokenize import punkt
+def test_the_lookup_of_the_installed_model(monkeypatch, tmp_path):
+    from nltk import data
 
-    monkeypatch.setattr(punkt, "PunktTokenizer", lambda language: language)
-    assert text_module._installed_punkt() == "english"
-
-    def missing(language):
-        raise LookupError("Resource punkt_tab not found.")
-
-    monkeypatch.setattr(punkt, "PunktTokenizer", missing)
+    monkeypatch.setattr(data, "path", [str(tmp_path)])
     assert text_module._installed_punkt() is None
+    model = tmp_path / "tokenizers" / "punkt_tab" / "english"
+    model.mkdir(parents=True)
+    files = {"abbrev_types.txt": "capt", "collocations.tab": "", "sent_starters.txt": "", "ortho_context.tab": ""}
+    for name, content in files.items():
+        (model / name).write_text(content)
+    punkt = text_module._installed_punkt()
+    text = "So said capt. Hook. He left."
+    assert [text[start:stop] for start, stop in punkt.span_tokenize(text)] == ["So said capt. Hook.", "He left."]
 
 
 def test_abbreviations_are_learned_with_care(no_punkt_tab):

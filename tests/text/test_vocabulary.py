@@ -108,6 +108,56 @@ def test_a_special_name_in_the_text_is_an_unknown_word(lowercase):
         assert vocabulary.encode_prompt(text)[1] == [SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN]
 
 
+@pytest.mark.parametrize("mode", ["punkt", "line", "text"])
+def test_a_text_has_the_same_tokens_however_it_comes_in(mode):
+    text = 'The cat sat. "The dog ran!" Dr. Who sat again.'
+    tokens = "the cat sat . `` the dog ran ! '' dr. who sat again .".split()
+    vocabulary = Vocabulary(sentence_split=mode)
+    _, y = vocabulary.fit_transform([text])
+    assert len(y) == (3 if mode == "punkt" else 1)
+    assert [token for row in y for token in vocabulary.decode(row) if token != SENTENCE_END] == tokens
+    assert vocabulary.tokenize(text) == tokens
+    assert vocabulary.decode(vocabulary.encode(text)) == tokens
+    indices, unknown = vocabulary.encode_prompt(text)
+    assert vocabulary.decode(indices[1:]) == tokens and not unknown
+    restored = Vocabulary.from_arrays(vocabulary.to_arrays())
+    assert restored.tokenize(text) == tokens and restored.transform([text])[1] == y
+
+
+def test_paragraphs_within_a_text_are_paragraphs():
+    vocabulary = Vocabulary(sentence_split="text")
+    x, _ = vocabulary.fit_transform(['One two.\n\n"Three" four.\n'])
+    assert [vocabulary.decode(row[1:]) for row in x] == ["one two . `` three '' four .".split()]
+    assert vocabulary.tokenize(" \n") == []
+
+
+def test_levels_that_do_not_split_full_stops_off():
+    vocabulary = Vocabulary(level="whitespace")
+    assert vocabulary.fit(["a b. c d."]).tokenize("a b. c d.") == ["a", "b.", "c", "d."]
+    assert vocabulary._splitter.learned is None  # and learn no sentences
+
+
+def test_a_vocabulary_of_before_has_the_tokens_of_before():
+    def of_before(mode):
+        arrays = Vocabulary(sentence_split=mode).fit(["Ab cd. Ef gh."]).to_arrays()
+        config = json.loads(arrays["config"].tobytes())
+        del config["inner"]
+        arrays["config"] = np.frombuffer(json.dumps(config).encode(), np.uint8)
+        return Vocabulary.from_arrays(arrays)
+
+    assert of_before("punkt").tokenize("Ab cd. Ef gh.") == ["ab", "cd", ".", "ef", "gh", "."]
+    for mode in ("line", "text"):
+        vocabulary = of_before(mode)
+        assert vocabulary.tokenize("Ab cd. Ef gh.") == ["ab", "cd.", "ef", "gh", "."]
+        assert Vocabulary.from_arrays(vocabulary.to_arrays()).tokenize("Ab cd. Ef gh.") == [
+            "ab",
+            "cd.",
+            "ef",
+            "gh",
+            ".",
+        ]
+
+
 def test_encode_and_decode():
     vocabulary = Vocabulary(7).fit([TEXT])
     assert vocabulary.encode("The cat sat.").tolist() == [2, 4, 5, 3]
@@ -283,6 +333,7 @@ def edit_config(arrays, **changes):
         lambda a: edit_config(a, punkt={}),
         lambda a: edit_config(a, punkt=3),
         lambda a: edit_config(a, n_distinct="many"),
+        lambda a: edit_config(a, inner="yes"),
     ],
 )
 def test_damaged_arrays_are_refused(damage):
@@ -297,7 +348,9 @@ def test_progress_is_shown_on_standard_error(capsys):
     assert capsys.readouterr() == ("", "")
     assert Vocabulary(verbose=1).fit_transform([TEXT]) == quiet
     out, err = capsys.readouterr()
-    assert out == "" and "4 sentences" in err
+    assert out == "" and f"{len(TEXT)}.0/{len(TEXT)}.0" in err
+    assert Vocabulary(verbose=1).fit_transform(iter([TEXT])) == quiet  # of an iterator the total is not known
+    assert f"{len(TEXT)}.0B" in capsys.readouterr().err
 
 
 def test_a_text_of_one_word():

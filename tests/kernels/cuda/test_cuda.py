@@ -233,7 +233,10 @@ class TestDevices:
     @pytest.mark.parametrize(
         "error, message",
         [
-            (None, "^the compiler's library libNVVM was not found: install .* or let CUDA_HOME name a CUDA toolkit$"),
+            (
+                None,
+                "^the compiler's library libNVVM was not found: pip install .* or let CUDA_HOME name a CUDA toolkit$",
+            ),
             ("No driver\n at all", r"^no usable NVIDIA GPU or driver was found \(No driver\): install NVIDIA's driver"),
         ],
     )

@@ -89,7 +89,7 @@ def test_lanes_hold_what_the_instruction_wants(monkeypatch):
             pieces = memory[(2 * half + turn) * piece :][:piece].reshape(DEPTH, ROW)
             pieces[:, :TILE] = operand[half * DEPTH : (half + 1) * DEPTH]
     monkeypatch.setattr(tensor_cores, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.empty)))
-    monkeypatch.setattr(tensor_cores, "instructions", warp)
+    monkeypatch.setattr(tensor_cores, "ptx", warp)
     multiply, keep = tensor_cores.multiplication(ROW, piece, DEPTH), tensor_cores.keeping(ROW)
     tile = np.full(TILE * ROW, np.nan)
 
@@ -126,7 +126,7 @@ def test_a_warp_s_reads_meet_no_bank_twice(monkeypatch):
             return 0.0
 
     monkeypatch.setattr(tensor_cores, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.zeros)))
-    monkeypatch.setattr(tensor_cores, "instructions", SimpleNamespace(mma=lambda *operands: operands[6:]))
+    monkeypatch.setattr(tensor_cores, "ptx", SimpleNamespace(mma=lambda *operands: operands[6:]))
     multiply = tensor_cores.multiplication(ROW, DEPTH * ROW, DEPTH)
     for thread in range(THREADS):
         multiply(Memory(), 0, thread, np.zeros(tensor_cores.SUMS))

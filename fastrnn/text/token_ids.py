@@ -1,0 +1,122 @@
+"""Texts to numbers of tokens in one pass, in one process or, where there is much text, in several."""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+
+from .tokenize import SentenceSplitter, tokenizer
+
+_BATCH = 1 << 21  # characters that a process is given at a time
+_MUCH = 1 << 24  # characters that this process reads alone: others take a second or two to start
+_SLICE = 1 << 20
+
+
+class TokenIds:
+    """Distinct tokens, numbered by their first appearance, and texts as those numbers: 4 bytes a token.
+
+    Parameters
+    ----------
+    splitter : SentenceSplitter
+        It must be prepared.
+    level : {"word", "whitespace", "char"}
+    lowercase : bool
+
+    Attributes
+    ----------
+    numbers : dict of str to int
+        The number of each distinct token.
+    ids : array of int
+        Sentences, end to end.
+    lengths : array of int
+        Tokens of each sentence.
+    """
+
+    def __init__(self, splitter: SentenceSplitter, level, lowercase):
+        self.numbers = numbers = defaultdict()
+        numbers.default_factory = numbers.__len__
+        self.ids, self.lengths = array("i"), array("i")
+        self._settings = splitter, level, lowercase
+        self._encode = tokenizer(level, lambda tokens: map(numbers.__getitem__, tokens))
+
+    def read(self, texts: Iterable[str], n_jobs=None, progress=None):
+        """Add the sentences of texts.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        n_jobs : int, optional
+            Processes; by default one for each core where there is much text, and otherwise this one alone.
+        progress : callable, optional
+            It is told the bytes that were read, in UTF-8.
+        """
+        batches = _batches(texts, self._settings[0], progress is not None)
+        left = _MUCH if n_jobs != 1 else float("inf")
+        for blocks, n_bytes in batches:
+            self._add(blocks)
+            if progress:
+                progress(n_bytes)
+            left -= sum(map(len, blocks))
+            if left <= 0:
+                self._read_in_processes(batches, n_jobs, progress)
+
+    def _add(self, blocks):
+        splitter, _, lowercase = self._settings
+        ids, encode, inner = self.ids, self._encode, splitter.inner and splitter.mode != "punkt"
+        for block in blocks:
+            for unit in splitter.split_block(block):
+                before = len(ids)
+                for sentence in splitter.sentences(unit) if inner else (unit,):
+                    ids.extend(encode(sentence.lower() if lowercase else sentence))
+                self.lengths.append(len(ids) - before)
+
+    def _read_in_processes(self, batches, n_jobs, progress):
+        from joblib import Parallel, cpu_count, delayed
+
+        n_jobs = n_jobs or cpu_count()
+        with Parallel(n_jobs) as parallel:
+            while waiting := list(islice(batches, 2 * n_jobs)):
+                found = parallel(delayed(_encoded)(*self._settings, blocks) for blocks, _ in waiting)
+                for result, (_, n_bytes) in zip(found, waiting, strict=True):
+                    self._append(*result)
+                    if progress:
+                        progress(n_bytes)
+
+    def _append(self, tokens, ids, lengths):
+        """Add what another process found, with numbers of its own."""
+        number = np.fromiter(map(self.numbers.__getitem__, tokens), np.intc, len(tokens))
+        self.ids.frombytes(number[ids].tobytes())
+        self.lengths.frombytes(lengths.tobytes())
+
+
+def _encoded(splitter, level, lowercase, blocks):
+    """Tokens, numbers and lengths of the sentences of a batch."""
+    splitter.prepare([])
+    found = TokenIds(splitter, level, lowercase)
+    found._add(blocks)
+    return list(found.numbers), np.frombuffer(found.ids, np.intc), np.frombuffer(found.lengths, np.intc)
+
+
+def _batches(texts, splitter, count):
+    """Yield blocks of texts, some million characters at a time, and if `count` the bytes that this completes."""
+    blocks, size, finished, told = [], 0, 0, 0
+    for text in texts:
+        begun = finished
+        for block in splitter.blocks(text):
+            blocks.append(block)
+            size += len(block)
+            begun += utf8_size(block) if count else 0
+            if size >= _BATCH:
+                yield blocks, begun - told
+                blocks, size, told = [], 0, begun
+        finished += utf8_size(text) if count else 0
+    yield blocks, finished - told
+
+
+def utf8_size(text: str) -> int:
+    """The bytes of a text in UTF-8."""
+    if text.isascii():
+        return len(text)
+    return sum(len(text[i : i + _SLICE].encode("utf-8", "surrogatepass")) for i in range(0, len(text), _SLICE))
