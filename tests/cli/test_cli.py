@@ -405,7 +405,7 @@ def test_candidates_are_ranked_whole(folder):
     command = ["score", "m.npz", "-", "--lines", "--text", "The dog. The cat.", "--sort"]
     rows, (sentences, _, unknown, *_) = read_scores(run(folder, *command, stdin=lines)[0])
     assert {row[3] for row in rows} == {"The cat sees the dog. And?", "the cat", "the zebra", "The dog. The cat."}
-    assert sorted(rows) == rows and (sentences, unknown) == (4, 3)  # "dog." within a sentence is one
+    assert sorted(rows) == rows and (sentences, unknown) == (4, 1)  # full stops within a line are tokens
 
 
 def test_score_in_this_process(tiny, capsys):
