@@ -33,6 +33,7 @@ _MOST_UNPACKED = 1 << 24  # bytes: what a compressed entry may unpack to where n
 _DEFLATE_RATIO = 1032  # no byte that deflate writes stands for more
 _DEEPEST = 16  # lists and objects within each other in a header
 _SLICE = 1 << 20
+_ARCHIVE = b"PK\x03\x04"  # how an archive begins; a file that is cut off sooner is a damaged one
 _LOOKED_AT = 4096  # bytes by which a text is known
 # The head of an array as NumPy has always written it: only of numbers, and nothing to evaluate.
 _ARRAY_HEAD = re.compile(
@@ -188,7 +189,8 @@ def opened(path, kind=None):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a model saved by fastrnn")
     with open(path, "rb") as file:
-        if _is_text(file.read(_LOOKED_AT)):
+        start = file.read(_LOOKED_AT)
+        if not _ARCHIVE.startswith(start[: len(_ARCHIVE)]) and _is_text(start):
             raise ValueError(f"{path}: found a text, not a model saved by fastrnn")
         with damage_named(path, "damaged or not a model saved by fastrnn ({})"):
             arrays = StoredArrays(file)
