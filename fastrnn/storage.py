@@ -33,7 +33,7 @@ _MOST_UNPACKED = 1 << 24  # bytes: what a compressed entry may unpack to where n
 _DEFLATE_RATIO = 1032  # no byte that deflate writes stands for more
 _DEEPEST = 16  # lists and objects within each other in a header
 _SLICE = 1 << 20
-_ARCHIVE = b"PK\x03\x04"  # how an archive begins; a file that is cut off sooner is a damaged one
+_ARCHIVE = b"PK\x03\x04"  # how an archive begins; what is shorter may be a part of one
 _LOOKED_AT = 4096  # bytes by which a text is known
 # The head of an array as NumPy has always written it: only of numbers, and nothing to evaluate.
 _ARRAY_HEAD = re.compile(
