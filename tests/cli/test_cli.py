@@ -475,6 +475,9 @@ def test_help_has_an_example_and_the_classes_defaults(command, capsys):
 def test_version_and_usage_errors_come_at_once(folder):
     assert re.fullmatch(r"fastrnn \d[\w.]*\n", run(folder, "--version")[0])
     code = (
+        "import sys\nfrom fastrnn.cli.main import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
+    )
         "import sys, fastrnn.cli.main as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
     )
     for words in (["--help"], ["train"], ["score"], ["plot", "losses", "m.npz"], ["generate", "m.npz", "-n", "many"]):
