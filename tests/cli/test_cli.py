@@ -478,8 +478,6 @@ def test_version_and_usage_errors_come_at_once(folder):
         "import sys\nfrom fastrnn.cli.main import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
     )
-        "import sys, fastrnn.cli.main as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: print('numba' in sys.modules)"
-    )
     for words in (["--help"], ["train"], ["score"], ["plot", "losses", "m.npz"], ["generate", "m.npz", "-n", "many"]):
         done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True)
         assert done.stdout.decode().split()[-1] == "False"
