@@ -116,7 +116,8 @@ def one_batch(network, case):
     """Loss a token, gradients, and what one step of Adam adds, of one batch: each by name in its public shape."""
     from fastrnn.data.batches import Batches
     from fastrnn.data.ragged import minibatches
-    from fastrnn.kernels.threads import Team, available_cores
+    from fastrnn.kernels.cores import available_cores
+    from fastrnn.kernels.threads import Team
     from fastrnn.networks.network import GradientSum, NoOptimizer
     from fastrnn.training.optimizer import Optimizer
 
