@@ -509,9 +509,9 @@ class TestWarmup:
         assert run_python(WARM.replace("WARMUP", "0"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path) == "[]\n"
 
     def test_what_it_does_not_know(self):
-        with pytest.raises(ValueError, match="cell: found 'elman'"):
+        with pytest.raises(ValueError, match="cells: found 'elman'"):
             fastrnn.warmup(["elman"])
-        with pytest.raises(ValueError, match="dtype: found 'float16'"):
+        with pytest.raises(ValueError, match="dtypes: found 'float16'"):
             fastrnn.warmup(dtypes=["float16"])
 
 
