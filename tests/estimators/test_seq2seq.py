@@ -252,7 +252,7 @@ def in_words(n):
 class TestToyTasks:
     """Tasks that must be solved exactly, on strings never seen in training."""
 
-    RECIPE = {"learning_rate": 0.01, "lr_schedule": "half-epochs", "random_state": 0}
+    RECIPE = {"learning_rate": 0.01, "lr_schedule": "half-epochs", "early_stopping": False, "random_state": 0}
 
     @pytest.mark.parametrize("name, task, cell, hidden_dim", [
         ("copy", list, "lstm", 96), ("reverse", lambda string: string[::-1], "gru", 64), ("sort", sorted, "gru", 64)
