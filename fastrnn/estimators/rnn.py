@@ -378,7 +378,7 @@ class FastRNN(Trainable):
         Returns
         -------
         dict of str to float
-            The largest relative error of each array: |a - n| / (|a| + |n|), a the gradient, n the difference
+            The largest relative error of each array: ``|a - n| / (|a| + |n|)``, a the gradient, n the difference
             quotient; 0 where both are below a millionth of the array's largest entry.
         """
         x, y = self._both(x, y)

@@ -65,7 +65,7 @@ class Vocabulary(Estimator):
         Token of every index.
     index_ : dict of str to int
         Index of every token.
-    counts_ : array of int64, shape (len(tokens_),)
+    counts_ : array of int64, one for every token
         How often each was seen by `fit`; the last counts the words that were left out.
     n_sentences_, n_tokens_, n_distinct_ : int
         Sentences, tokens and distinct tokens of the text, special ones not counted.
