@@ -118,7 +118,7 @@ def race(task, options):
     """Train both by turns, epoch by epoch, from equal weights; validation is outside the clock."""
     size, parts = READERS[task.key](options.data / task.file, QUICK_PART if options.quick else 1)
     parts = [streams(part, task.streams) for part in parts]
-    (x, y), validation, test = ours = [tuple(map(ragged, part)) for part in parts]
+    (x, y), _, _ = ours = [tuple(map(ragged, part)) for part in parts]
     model = our_model(task, size, options)
     our_model(task, size, options).partial_fit(*map(ragged, beginning(parts[0], task)))  # compiles
     runners, losses = {"fastrnn": lambda: model.partial_fit(x, y)}, {"fastrnn": lambda part: model.loss(*ours[part])}

@@ -5,6 +5,8 @@ What is done to make it fast: a batch holds sources of one length where it can, 
 unfinished sentences only, and takes the best K words of each row before it takes the best K of K x K.
 """
 
+import itertools
+
 import numpy as np
 
 from fastrnn.data.ragged import minibatches
@@ -57,7 +59,7 @@ class TorchSeq2Seq:
         order, bounds = minibatches(source.lengths * 1000 + target.lengths, self.batch_size, rng)
         return [
             self._batch(source[order[first:last]], target[order[first:last]])
-            for first, last in zip(bounds[:-1], bounds[1:], strict=True)
+            for first, last in itertools.pairwise(bounds)
         ]
 
     def _batch(self, source, target):

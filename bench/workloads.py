@@ -1,6 +1,7 @@
 """What is trained on: the workloads, their corpora, and our model of each. Imports no compiled kernel by itself."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def batches(x, y, batch_size, rng=None):
     inputs and targets are then (T, B).
     """
     order, bounds = minibatches(x.lengths, batch_size, rng)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in itertools.pairwise(bounds):
         ids = order[first:last]
         lengths = x.lengths[ids]
         sizes = [int((lengths > t).sum()) for t in range(lengths[0])]

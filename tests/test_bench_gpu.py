@@ -32,7 +32,7 @@ def command(name, does):
 def run(tmp_path, limits=None, **steps):
     """Run steps that each do what a line of Python says; returns (whether all went well, their rows)."""
     commands = {name: command(name, does) for name, does in steps.items()}
-    fine = runner.run_steps(commands, {name: 30 for name in steps} | (limits or {}), tmp_path, ENVIRONMENT)
+    fine = runner.run_steps(commands, dict.fromkeys(steps, 30) | (limits or {}), tmp_path, ENVIRONMENT)
     return fine, results.by_step(results.read(tmp_path / results.FILE))
 
 

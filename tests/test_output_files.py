@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import stat
@@ -87,9 +88,9 @@ class TestLinks:
     def test_a_circle(self, tmp_path):
         (tmp_path / "a").symlink_to("b")
         (tmp_path / "b").symlink_to("a")
-        with pytest.raises(OSError) as info:
+        with pytest.raises(OSError, match=re.escape(os.strerror(errno.ELOOP))):
             write(tmp_path / "a")
-        assert info.value.errno == errno.ELOOP and (tmp_path / "a").is_symlink()
+        assert (tmp_path / "a").is_symlink()
 
 
 @posix

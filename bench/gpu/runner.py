@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import results
@@ -152,10 +152,8 @@ def run_one(command, limit, log, variables):
 
 
 def end_group(process):
-    try:
+    with suppress(ProcessLookupError):  # all of it has ended
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:  # all of it has ended
-        pass
     process.wait()
 
 

@@ -49,10 +49,10 @@ def simulated():
         yield
         return
     sys.path.append(str(TESTS))
+    import pytest
     from helpers import simulating
-    from pytest import MonkeyPatch
 
-    with MonkeyPatch.context() as patch, simulating(patch):
+    with pytest.MonkeyPatch.context() as patch, simulating(patch):
         yield
 
 

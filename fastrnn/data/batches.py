@@ -1,5 +1,6 @@
 """Batches of sequences as the kernels take them: whole sequences, or chunks whose state is carried on."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class Batches(NamedTuple):
         that the one before ended in.
         """
         begins, lengths, sizes, start = [], [], [], []
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in itertools.pairwise(bounds):
             streams = order[first:last]
             for t in range(0, int(length[streams[0]]), chunk_len):
                 active = streams[length[streams] > t]

@@ -365,7 +365,7 @@ def _is_int(kind):
 
 
 def _kind(item):
-    missing = item is None or isinstance(item, (float, np.floating)) and np.isnan(item)
+    missing = item is None or (isinstance(item, (float, np.floating)) and np.isnan(item))
     return str(item) if missing else type(item).__name__
 
 

@@ -496,6 +496,7 @@ class FastRNN(Trainable):
 
     @property
     def vocab_size_(self):
+        """The number of indices C."""
         self._check_fitted("network_")
         return self.network_.vocab_size
 

@@ -134,35 +134,42 @@ class Trainable(Estimator):
 
     @property
     def loss_curve_(self):
+        """Mean cross-entropy per token of every epoch, nats."""
         self._check_fitted("history_")
         return self.history_.losses
 
     @property
     def validation_losses_(self):
+        """Mean cross-entropy per token of the validation data after every epoch, nats."""
         self._check_fitted("history_")
         return self.history_.validation_losses
 
     @property
     def evaluations_(self):
+        """Epochs done and loss on all training data, of the schedule "halve"."""
         self._check_fitted("history_")
         return self.history_.evaluations
 
     @property
     def n_epochs_(self):
+        """Epochs done."""
         return len(self.loss_curve_)
 
     @property
     def n_updates_(self):
+        """Updates done."""
         self._check_fitted("optimizer_")
         return self.optimizer_.total_updates
 
     @property
     def learning_rate_(self):
+        """The learning rate as the schedule has left it."""
         self._check_fitted("optimizer_")
         return self.optimizer_.learning_rate
 
     @property
     def params_(self):
+        """Views of the weights by name, which may be written to."""
         self._check_fitted("network_")
         return self.network_.params
 

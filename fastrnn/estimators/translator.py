@@ -256,10 +256,8 @@ class Translator(Estimator):
         super().check_parameters()  # under the names that they have here
         model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
         model.set_params(source_vocab_size=None, target_vocab_size=None).check_parameters()
-        vocabularies = []
-        for name in ("source_vocab_size", "target_vocab_size"):
-            vocabularies.append(Vocabulary(getattr(self, name), self.level, self.lowercase, "text"))
-        return tuple(vocabularies), model
+        sizes = self.source_vocab_size, self.target_vocab_size
+        return tuple(Vocabulary(size, self.level, self.lowercase, "text") for size in sizes), model
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""

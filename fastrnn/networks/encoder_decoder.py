@@ -1,5 +1,6 @@
 """An encoder and a decoder, and passes over pairs of sequences: losses, gradients, training batches."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class PairBatches(NamedTuple):
         source, x, y = data.source, data.x, data.y
         order, bounds = minibatches(x.lengths * (source.lengths.max() + 1) + source.lengths, batch_size, rng)
         source_order, places = np.empty_like(order), np.empty_like(order)
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in itertools.pairwise(bounds):
             by_length = np.argsort(-source.lengths[order[first:last]], kind="stable")
             source_order[first:last] = order[first:last][by_length]
             places[first:last][by_length] = np.arange(last - first)

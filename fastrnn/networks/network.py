@@ -3,6 +3,7 @@
 The one place where arrays of the kernels (cpu/) meet the names and shapes of the public contract.
 """
 
+import itertools
 import math
 from contextlib import contextmanager
 
@@ -313,7 +314,7 @@ class Network:
             if whole:
                 self.run(team, kernel, Batches.whole(x, y, order, bounds), work, *out)
                 return
-            for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+            for first, last in itertools.pairwise(bounds):
                 chosen, initial = order[first:last], work.states.initial
                 self.write_states(initial, 0 if states is None else states[:, chosen], last - first)
                 for t in range(0, int(lengths[first]), steps):

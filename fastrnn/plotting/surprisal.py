@@ -152,8 +152,8 @@ def surprisal_line(language_model, text, color=None, width=None):
     for tokens in sentences:
         shown = [f"{token.word}({token.nats:.1f})" if color == "none" else token.word for token in tokens]
         painted = [_painted(word, token.nats / end, color) for word, token in zip(shown, tokens, strict=True)]
-        for line in wrap(list(map(columns_of, shown)), width, len(gap)):
-            lines.append(gap.join(painted[index] for index in line))
+        wrapped = wrap(list(map(columns_of, shown)), width, len(gap))
+        lines += [gap.join(painted[index] for index in line) for line in wrapped]
     return "\n".join([*lines, summary(sentences)])
 
 

@@ -1,5 +1,7 @@
-"""Whether the ends of lines end sentences: they do in titles, tweets, verse, subtitles, chat and logs, and they do not
-in prose that was wrapped to some width."""
+"""Whether the ends of lines end sentences.
+
+They do in titles, tweets, verse, subtitles, chat and logs, and they do not in prose that was wrapped to some width.
+"""
 
 import re
 from itertools import pairwise

@@ -5,7 +5,7 @@ Imports NLTK, which costs a second: imported only inside the functions that need
 
 import re
 import string
-from itertools import chain
+from itertools import chain, pairwise
 
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktToken, PunktTrainer
 
@@ -102,7 +102,7 @@ class FastPunkt(PunktSentenceTokenizer):
         """As NLTK's `_realign_boundaries`: closing quotes and brackets go with the sentence before."""
         closing = self._lang_vars.re_boundary_realignment
         shift = 0
-        for (start, stop), (next_start, next_stop) in zip(spans, spans[1:], strict=False):
+        for (start, stop), (next_start, next_stop) in pairwise(spans):
             start += shift
             match = None
             if not text[next_start : next_start + 1].isalnum():

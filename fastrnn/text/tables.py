@@ -22,12 +22,12 @@ logger = logging.getLogger("fastrnn")
 
 
 def column_of(text, file, kind, column=None, delimiter=None):
-    """The texts of one column, blank ones among them.
+    r"""The texts of one column, blank ones among them.
 
     Parameters
     ----------
     text : str
-        The table, with lines that end in ``\\n``.
+        The table, with lines that end in ``\n``.
     file : path
         What errors and remarks call it.
     kind : {"csv", "tsv", "json", "jsonl"}

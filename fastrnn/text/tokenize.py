@@ -31,7 +31,7 @@ _DOUBLE_QUOTES = frozenset(["``", "''", '"'])
 _CLITIC = re.compile(r"n't|'(s|m|d|ll|re|ve)", re.IGNORECASE)
 _AFTER_CURLY = re.compile(r"s|t|m|d|ll|re|ve", re.IGNORECASE)
 _SPLIT_WORDS = frozenset(  # what NLTK's tokenizer takes apart
-    ["can not", "gon na", "got ta", "gim me", "lem me", "wan na", "d 'ye", "more 'n"] + ["'t is", "'t was"]
+    ["can not", "gon na", "got ta", "gim me", "lem me", "wan na", "d 'ye", "more 'n", "'t is", "'t was"]
 )
 
 
@@ -160,7 +160,7 @@ def tokenizer(level: str, encode: Callable[[list], Iterable] = list) -> Callable
 
 
 def join_words(tokens: Iterable[str]) -> str:
-    """Put word tokens together as people write them.
+    r"""Put word tokens together as people write them.
 
     What NLTK's `TreebankWordDetokenizer` does, but token by token, without an import that costs
     a second; dashes and dots stay apart from the next word, and quotes are paired.
@@ -168,7 +168,7 @@ def join_words(tokens: Iterable[str]) -> str:
     Examples
     --------
     >>> join_words(["Do", "n't", "``", "(", "ever", ")", "''", "pay", "$", "5", "!"])
-    'Don\\'t "(ever)" pay $5!'
+    'Don\'t "(ever)" pay $5!'
     """
     tokens = list(tokens)
     pieces = []

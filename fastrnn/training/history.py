@@ -88,6 +88,6 @@ def _checked(name, value, finite=True):
     """An entry of a list: a number, or NaN for one that is not known, and infinite only where it may be."""
     if type(value) not in (int, float):
         raise TypeError(f"{name}: found {value!r}, expected numbers")
-    if type(value) is int and abs(value) >= 2**63 or finite and math.isinf(value):
+    if (type(value) is int and abs(value) >= 2**63) or (finite and math.isinf(value)):
         raise ValueError(f"{name}: found {value!r}, expected finite numbers")
     return value

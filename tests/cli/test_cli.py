@@ -537,7 +537,7 @@ def test_what_cannot_be_replaced_is_told_before_the_training(tiny, capsys):
 
 
 def test_surprisal_is_told_where_no_picture_is_saved(folder):
-    out, err = run(folder, "plot", "surprisal", "m.npz", "--text", "The cat sees a zebra. Why?")
+    out, _ = run(folder, "plot", "surprisal", "m.npz", "--text", "The cat sees a zebra. Why?")
     *lines, told = out.splitlines()
     assert re.findall(r"(\S+)\(\d+\.\d\)", " ".join(lines)) == "the cat sees a* zebra* . </s> why ? </s>".split()
     assert told.startswith("10 tokens, ") and told.endswith("; 2 unknown, marked *")

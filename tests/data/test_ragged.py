@@ -1,5 +1,6 @@
 """The ragged format, its errors and its minibatches."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -225,7 +226,7 @@ def test_batches_hold_every_sequence_once(lengths, batch_size, shuffle):
     sizes = np.diff(bounds)
     assert bounds[0] == 0 and bounds[-1] == len(lengths)
     assert sorted(sizes)[1:] == [batch_size] * (len(sizes) - 1) and all(sizes >= 1)
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         assert all(np.diff(np.array(lengths)[order[start:stop]]) <= 0)
 
 
@@ -246,9 +247,9 @@ def test_shuffled_batches_are_random_but_of_similar_length():
     order, bounds = minibatches(lengths, 10, np.random.default_rng(1))
     other, _ = minibatches(lengths, 10, np.random.default_rng(2))
     assert order.tolist() != other.tolist()
-    spread = [np.ptp(lengths[order[a:b]]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    spread = [np.ptp(lengths[order[a:b]]) for a, b in itertools.pairwise(bounds)]
     assert np.mean(spread) < 5  # about 90 if they were not bucketed
-    means = [lengths[order[a:b]].mean() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    means = [lengths[order[a:b]].mean() for a, b in itertools.pairwise(bounds)]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.2  # batches are shuffled too
     first_pool = np.sort(order[:500])
     assert first_pool.tolist() != list(range(500))  # pools are not runs of the input

@@ -295,7 +295,7 @@ class TestParameters:
         thing = object()
         model = FastRNN(cell=thing, hidden_dim=thing, random_state=thing)
         assert model.cell is thing and model.hidden_dim is thing and model.get_params()["random_state"] is thing
-        assert {name for name in vars(model)} == set(inspect.signature(FastRNN).parameters)
+        assert set(vars(model)) == set(inspect.signature(FastRNN).parameters)
 
     def test_get_and_set(self):
         model = FastRNN("lstm", 7)

@@ -146,7 +146,7 @@ class TestSearching:
         source = [[2, 3, 4, 5, 6, 7]] * 3
         found = [tokens.tolist() for tokens in self.model.predict(source, min_length=7, max_length=8)]
         assert self.model.score(source, found, min_length=7, max_length=8) == pytest.approx(100)
-        references = [[found[0][:5] + [3, 3], [2, 2]], [found[1]], [found[2][1:]]]
+        references = [[[*found[0][:5], 3, 3], [2, 2]], [found[1]], [found[2][1:]]]
         expected = bleu(references, found)
         assert 1 < expected < 100
         assert self.model.score(source, references, min_length=7, max_length=8) == pytest.approx(expected)

@@ -1,6 +1,7 @@
 """Gradients and steps of training, against the float64 oracle, finite differences and formulas in plain NumPy."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -252,7 +253,7 @@ def test_a_batch_is_the_sum_of_its_sequences(cell, k):
     model = make_model(cell, 11, 6, dtype="float64", bptt_truncate=k)
     x, y = random_batch(11, lengths)
     _, found = model.gradients(x, y)
-    expected = {name: 0.0 for name in found}
+    expected = dict.fromkeys(found, 0.0)
     for i, length in enumerate(lengths):
         for name, array in model.gradients([x[i]], [y[i]])[1].items():
             expected[name] = expected[name] + array * length / sum(lengths)
@@ -432,7 +433,7 @@ def test_batches_are_trained_in_their_order(lengths, batch_size):
     for _ in range(2):
         order, bounds = minibatches(np.array(lengths), batch_size, rng)
         summed = 0.0
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in itertools.pairwise(bounds):
             batch = [[s[i] for i in order[first:last]] for s in (x, y)]
             loss, gradient = oracle_gradient(model, params, *batch)
             summed += loss * sum(map(len, batch[0]))
@@ -450,6 +451,6 @@ def test_batches_in_one_call_are_batches_one_by_one(optimizer):
     parts = copy.deepcopy(whole)
     order, bounds = minibatches(np.full(6, 4), 2, copy.deepcopy(whole.rng_))
     whole.partial_fit(*sequences)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in itertools.pairwise(bounds):
         parts.partial_fit(*[[s[i] for i in order[first:last]] for s in sequences])
     assert_arrays_close(weights(whole), weights(parts), "float64", rtol=1e-12)

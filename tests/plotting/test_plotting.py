@@ -1,5 +1,6 @@
 """Pictures: what is drawn is what the model says, it is readable, and nothing overlaps."""
 
+import itertools
 import logging
 import re
 import sys
@@ -181,7 +182,7 @@ def test_what_cannot_be_seen_is_shown_and_commands_to_the_terminal_are_not():
     shown = re.sub(r"\x1b\[38;5;\d+;48;5;\d+m|\x1b\[0m", "", line)
     assert shown.startswith("the⇥*cat⏎*�*") and "\x1b" not in shown
     drawn(plot_surprisal(model, "the\tcat\n\x1b[31m"))
-    assert [token.word for token in surprisal.measure(fit(), '"Is it?"')[0]][0] == '"*'
+    assert surprisal.measure(fit(), '"Is it?"')[0][0].word == '"*'
 
 
 @pytest.mark.parametrize("picture", [surprisal_line, plot_surprisal, plot_hidden, plot_gates])
@@ -212,7 +213,7 @@ def test_a_page_of_words_without_overlap(model, text):
     right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
     boxes = [patch.get_bbox() for patch in axes.patches]
     assert all(0 <= box.x0 < box.x1 <= right and 0 <= box.y0 < box.y1 <= bottom for box in boxes)
-    for before, after in zip(boxes[:-1], boxes[1:], strict=True):
+    for before, after in itertools.pairwise(boxes):
         assert before.x1 < after.x0 or before.y1 < after.y0
     for patch, token in zip(axes.patches, tokens, strict=True):
         color = np.array(surprisal.rgb(token.nats / np.log(len(model.vocabulary_)))) / 255

@@ -158,7 +158,7 @@ def rnn_backward(params, record, error, grads):
 
 def peepholes(params):
     """Return p_i, p_f and p_o; a gate without a peephole sees nothing of c, as if they were 0."""
-    return params["p"] if "p" in params else (0.0, 0.0, 0.0)
+    return params.get("p", (0.0, 0.0, 0.0))
 
 
 def lstm_forward(params, x, previous):

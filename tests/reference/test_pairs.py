@@ -123,7 +123,7 @@ def test_the_source_reaches_the_decoder_through_every_layer(cell, layer):
     state, other = split_state(cell, states[:, 0]), split_state(cell, states[:, 1])
     decoder = side_of(params, "decoder")
     _, logits = forward(cell, decoder, [0, 3], state)
-    _, changed = forward(cell, decoder, [0, 3], state[:layer] + [other[layer]] + state[layer + 1 :])
+    _, changed = forward(cell, decoder, [0, 3], [*state[:layer], other[layer], *state[layer + 1 :]])
     assert np.abs(logits - changed).max() > 1e-4
 
 

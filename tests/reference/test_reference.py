@@ -1,5 +1,6 @@
 """The oracle's own proof: finite differences, examples worked by hand, and the conventions."""
 
+import itertools
 import math
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_a_window_as_long_as_the_sequence_is_full_propagation(cell):
 def test_every_shorter_window_gives_another_gradient(cell):
     params = make_params(cell)  # k = 4 would change no W: the state before step 0 is zero
     results = [gradients(cell, params, X, Y, bptt_truncate)[1] for bptt_truncate in range(4)]
-    for shorter, longer in zip(results[:-1], results[1:], strict=True):
+    for shorter, longer in itertools.pairwise(results):
         for name in shorter:
             if name in ("V", "c"):  # the output layer has no past
                 np.testing.assert_array_equal(shorter[name], longer[name])
@@ -472,7 +473,7 @@ def test_gru_reset_gate_acts_before_the_product():
     params["layer0.W"][4:] = [[0, 1], [1, 0]]  # W_g exchanges the units
     ((record,),), _ = forward("gru", params, [2], [state])
     a = params["layer0.U"][4:, 2]
-    np.testing.assert_allclose(record["h"], np.tanh(a + [0, 0.3]), rtol=1e-14)
+    np.testing.assert_allclose(record["h"], np.tanh(a + np.array([0, 0.3])), rtol=1e-14)
 
 
 def test_gru_with_one_unit_worked_by_hand():

@@ -56,7 +56,7 @@ def test_indices():
 def test_the_size_counts_the_special_tokens(max_size):
     vocabulary = Vocabulary(max_size)
     x, y = vocabulary.fit_transform([TEXT])
-    assert vocabulary.tokens_ == ["SENTENCE_START", "SENTENCE_END", *"the . cat sat".split()] + ["UNKNOWN_TOKEN"]
+    assert vocabulary.tokens_ == ["SENTENCE_START", "SENTENCE_END", *"the . cat sat".split(), "UNKNOWN_TOKEN"]
     assert vocabulary.coverage_ == 10 / 16
     assert vocabulary.counts_[-1] == 6
     assert x.to_list() == [[0, 2, 4, 5, 3], [0, 2, 6, 5, 3], [0, 2, 4, 6, 3], [0, 6, 6, 6, 6]]

@@ -19,7 +19,7 @@ from fastrnn.text.words import WordTokenizer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SPACES = [" ", " ", " ", " ", "\n", "\t", "\r\n", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\xa0", "\u2003", "\u2028"]
-MARKS = list("«“‘„`\"'([{<:,;@#$%&‒–—―?!])}>*»”’.-_") + ["''", "``", "--", "...", "?!"]
+MARKS = [*list("«“‘„`\"'([{<:,;@#$%&‒–—―?!])}>*»”’.-_"), "''", "``", "--", "...", "?!"]
 WORDS = (
     "a b I s t m d re ve ll n't N'T 's 'S 'll 'RE can not cannot d'ye gimme gonna gotta lemme more'n wanna 'tis 'twas"
     " 1 23 4.5 é ß ı İ Σ ² ½ x́ \x00 \u200b 中文 Mr. U.S. e.g. The the"

@@ -19,7 +19,7 @@ from ..compiler.cache_folder import FOLDER, source_hash
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if not SIMULATED:
-    from numba.cuda.extending import intrinsic  # noqa: F401
+    from numba.cuda.extending import intrinsic
 else:
     intrinsic = None
 

@@ -1,5 +1,7 @@
 """From batches of sequences to the rows that the kernels go over: worked out by the host, and uploaded."""
 
+import itertools
+
 import numpy as np
 
 from .driver import Upload
@@ -37,9 +39,7 @@ class BatchLayouts:
 
     def _group(self, bounds):
         """Some batches, which share one layout."""
-        parts = [
-            _rows(self._segments, self._ids[first:last]) for first, last in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        parts = [_rows(self._segments, self._ids[first:last]) for first, last in itertools.pairwise(bounds)]
         fields = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         ends = np.cumsum([len(field) for field in fields])
         uploaded = self._upload.put(np.concatenate(fields))

@@ -191,7 +191,7 @@ def _exponentials32(typingctx, z, z0, length, n, words, c, c0, reference, total)
             context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, args, strict=True)
         ]
-        z, z0, length, n, words, c, c0, reference, total = arrays
+        z, z0, length, _, words, c, c0, reference, total = arrays
         z, lanes = builder.gep(z.data, [z0]), lanes_of(32)
         biased = builder.icmp_signed(">", c.nitems, constant(0))
         bias_at = builder.gep(c.data, [c0])

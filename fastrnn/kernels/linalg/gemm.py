@@ -43,7 +43,7 @@ def _tile(typingctx, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, a
             above, below = (builder.icmp_signed(">", value, constant(bound)) for bound in (low, high))
             return builder.if_then(builder.and_(above, builder.not_(below)))
 
-        for rows, fewer in zip(ROW_CHOICES, ROW_CHOICES[1:] + (0,), strict=True):
+        for rows, fewer in zip(ROW_CHOICES, (*ROW_CHOICES[1:], 0), strict=True):
             with between(m, fewer, rows):
                 for full in range(TILE_VECTORS):
                     for last in (half, whole) if HALVES else (whole,):

@@ -118,7 +118,7 @@ def test_nothing_spills(dtype, cells, tmp_path):
     told(start(["-c", NOTE, str(noted), dtype, *cells], NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1"))
     launches = json.loads(noted.read_text())
     assert len({name for name, *_ in launches}) > 20 and any("global" in name for name, *_ in launches)
-    wanted = {sm: launches for sm in ARCHITECTURES}
+    wanted = dict.fromkeys(ARCHITECTURES, launches)
     if dtype == "float32":
         wanted[ARCHITECTURES[-1]] = with_most_rows(launches)
     compiling = {}

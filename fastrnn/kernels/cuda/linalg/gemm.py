@@ -171,7 +171,7 @@ def _kernel(name, prepare, multiply, keep):
         row0, column0, k0 = cuda.blockIdx.y * TILE, cuda.blockIdx.x * TILE, part * share
         rows, columns, terms = m - row0, n - column0, min(share, depth - k0)
         a_at, b_at = a0 + row0 * a_row + k0 * a_k, b0 + column0 * b_column + k0 * b_k
-        summing = mode == ROW_SUMS and column0 == 0 or mode == COLUMN_SUMS and row0 == 0
+        summing = (mode == ROW_SUMS and column0 == 0) or (mode == COLUMN_SUMS and row0 == 0)
         total = a.dtype.type(0)
         for i in range(SUMS):
             sums[i] = total
