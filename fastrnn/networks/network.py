@@ -350,11 +350,11 @@ class Network:
             name: array[:length, k * H : (k + 1) * H].copy() for names, array in parts for k, name in enumerate(names)
         }
 
-    def training_workspace(self, members, batches, truncate, dropout=False):
-        """Memory for training on the given batches."""
+    def training_workspace(self, members, batches, truncate, dropout=False, strata=None):
+        """Memory for training on the given batches; with `strata` of words the output layer learns on a sample."""
         carried = batches.sizes()["sequences"] if (batches.segments.start == CARRIED).any() else 0
         return self.workspace(
-            members, **batches.sizes(), learn=True, truncate=truncate, carried=carried, dropout=dropout
+            members, **batches.sizes(), learn=True, truncate=truncate, carried=carried, dropout=dropout, strata=strata
         )  # fmt: skip
 
     def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):

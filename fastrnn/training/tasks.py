@@ -6,6 +6,7 @@ import numpy as np
 
 from ..data.batches import Batches
 from ..data.ragged import minibatches, streams
+from ..kernels.cpu.layers.sampled_softmax import Strata
 from ..networks.encoder_decoder import PairBatches
 from ..networks.network import NoOptimizer
 
@@ -49,6 +50,13 @@ class Task:
         """Go on from other such arrays."""
 
 
+def strata_of(targets, vocab_size, n_sampled):
+    """From what a sampled output layer draws its words; None if it would hold all of them, or n_sampled is None."""
+    if n_sampled is None or n_sampled >= vocab_size:
+        return None
+    return Strata.of(np.bincount(targets, minlength=vocab_size), n_sampled)
+
+
 class LanguageTask(Task):
     """Predicting the next index of sequences.
 
@@ -65,18 +73,24 @@ class LanguageTask(Task):
     n_threads : int
     dropout : bool
         Whether the optimizer that is to come drops anything.
+    n_sampled : int or None
+        Words on a sample of which the output layer learns; None: on all.
     """
 
-    def __init__(self, network, x, y, validation, *, batch_size, chunk_len, truncate, n_threads, dropout):
+    def __init__(
+        self, network, x, y, validation, *, batch_size, chunk_len, truncate, n_threads, dropout, n_sampled=None
+    ):
         self.network, self.x, self.y, self.validation = network, x, y, validation
         self.batch_size, self.chunk_len, self.truncate, self.n_threads = batch_size, chunk_len, truncate, n_threads
-        self.dropout = dropout
+        self.dropout, self._strata = dropout, strata_of(y.values, network.vocab_size, n_sampled)
         self._gradient = network.gradient_like()
 
     def begin_epoch(self, rng, members):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
         self._batches = self._draw(rng)
-        self._work = self.network.own().training_workspace(members, self._batches, self.truncate, self.dropout)
+        self._work = self.network.own().training_workspace(
+            members, self._batches, self.truncate, self.dropout, self._strata
+        )
         self.tokens = self._batches.tokens
         return self.tokens
 

@@ -12,9 +12,9 @@ import numpy as np
 from ...data.batches import Segments
 from ..compiler.jit import jit
 from ..threads import end_phase, next_part
+from .layers import output
 from .layers.dropout import batch_key
 from .layers.recurrence import copy, pack, steps_of, token_count
-from .layers.softmax import output_layer
 from .layers.stack import pack_backward, pack_forward, run_backward, run_forward, weights_gradients
 from .optimizers import NONE, constants
 from .passes import (
@@ -80,21 +80,27 @@ def train_pairs(
                 _forward(part, size, encoder, first, last, rate, source_key)
             part = next_part(member, size, barrier, size, part)
         end_phase(member, size, barrier)
-        part = next_part(member, size, barrier, size, -1)
+        part = next_part(member, size, barrier, size + 1, -1)
         while part >= 0:
-            if part < size:
+            if part == 0:
+                tokens = targets.rows.tokens[: target_count if len(targets.sparse.dU) == 0 else 0]
+                output.begin(targets.softmax, target_key, targets.rows.targets, tokens, target_count)
+            elif part <= size:
+                group = part - 1
                 for layer in range(len(targets.states.initial)):
-                    for i in range(part, n, size):
+                    for i in range(group, n, size):
                         copy(sources.states.final[layer, place[i]], targets.states.initial[layer, i])
-                _forward(part, size, decoder, first, last, rate, target_key)
-            part = next_part(member, size, barrier, size, part)
+                _forward(group, size, decoder, first, last, rate, target_key)
+            part = next_part(member, size, barrier, size + 1, part)
         end_phase(member, size, barrier)
         states, L = targets.states, len(targets.states.state)
-        if not output_layer(
+        if not output.learn(
             member, size, barrier, decoder.model.V, decoder.model.c, target_count,
             states.x[L - 1] if rate > 0 else states.state[L - 1], targets.rows.targets, targets.softmax,
             decoder.gradient.V, decoder.gradient.c, targets.errors.dh, scale if scale > 0 else 1.0 / n, 1.0, False,
         ):  # fmt: skip
+            if member == 0:
+                output.free(0, 1, targets.softmax)
             return
         part = next_part(member, size, barrier, size, -1)
         while part >= 0:
@@ -140,6 +146,9 @@ def train_pairs(
             end_phase(member, size, barrier)
             norm = norms[batch]
             if not np.isfinite(norm):
+                if member == 0:
+                    _free(0, 1, encoder)
+                    _free(0, 1, decoder)
                 return
             clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
         parts = update_parts(size)
@@ -182,13 +191,16 @@ def _gradients(member, size, side, count):
     work = side.work
     weights_gradients(member, size, work.cell, side.gradient, count, work.states, work.errors)
     occurring = int(work.partial[0, 1])
-    rows_gradient(member, size, work.rows.tokens, count, work.errors, work.sparse, occurring, side.gradient.V)
+    rows_gradient(
+        member, size, work.rows.tokens, count, work.errors, work.sparse, occurring, work.softmax, side.gradient.V
+    )  # fmt: skip
 
 
 @jit
 def _squares(member, size, side):
     work = side.work
-    squares(member, size, side.gradient.dense, work.sparse.dU, int(work.partial[0, 1]), work.partial)
+    dense = side.gradient.dense[output.first_dense(work.softmax, side.model.cell_start) :]
+    squares(member, size, dense, work.softmax, work.sparse.dU, int(work.partial[0, 1]), work.partial)
 
 
 @jit
@@ -196,8 +208,16 @@ def _update(member, part, parts, side, rule, hyper, clip, status):
     work, occurring = side.work, int(side.work.partial[0, 1])
     if rule != NONE:
         constants(rule, hyper, clip, status[1] + 1, work.constants[member])
+        first = output.first_dense(work.softmax, side.model.cell_start)
         apply_update(
-            part, parts, rule, 0, side.model.dense, side.gradient.dense, side.moments, side.U, work.sparse, occurring,
-            side.moments_U, work.constants[member],
+            part, parts, rule, first, side.model.dense, side.gradient.dense, side.moments, side.U, work.sparse,
+            occurring, side.moments_U, work.constants[member],
         )  # fmt: skip
-    free_slots(part, parts, work.sparse, occurring)
+        output.update(part, parts, rule, side.model.dense, side.moments, work.constants[member, 0], work.softmax)
+    _free(part, parts, side)
+
+
+@jit
+def _free(part, parts, side):
+    free_slots(part, parts, side.work.sparse, int(side.work.partial[0, 1]))
+    output.free(part, parts, side.work.softmax)

@@ -12,9 +12,10 @@ from ...data.batches import CARRIED, GIVEN
 from ..compiler.jit import jit
 from ..compiler.views import flat
 from ..threads import end_phase, next_part, share
+from .layers import output
 from .layers.dropout import batch_key
 from .layers.recurrence import copy, pack, steps_of, token_count
-from .layers.softmax import output_layer, probabilities
+from .layers.softmax import add_columns, output_layer, probabilities
 from .layers.softmax_blocks import TOKENS
 from .layers.stack import GRAIN, pack_backward, pack_forward, run_backward, run_forward, weights_gradients
 from .optimizers import ADAM, NONE, RMSPROP, SGD, constants, squared_norm, update
@@ -67,24 +68,29 @@ def train_pass(
                 pack_backward(part, size, model, errors)
             part = next_part(member, size, barrier, size, part)
         end_phase(member, size, barrier)
-        part = next_part(member, size, barrier, size, -1)
+        part = next_part(member, size, barrier, size + 1, -1)
         while part >= 0:
-            if part < size:
-                steps = steps_of(part, segments.length, chosen)
-                run_forward(part, size, work.cell, work.inputs, U, steps, rows, states, rate, key)
-            part = next_part(member, size, barrier, size, part)
+            if part == 0:
+                output.begin(work.softmax, key, rows.targets, rows.tokens[: count if tied else 0], count)
+            elif part <= size:
+                steps = steps_of(part - 1, segments.length, chosen)
+                run_forward(part - 1, size, work.cell, work.inputs, U, steps, rows, states, rate, key)
+            part = next_part(member, size, barrier, size + 1, part)
         end_phase(member, size, barrier)
         dscale = scale if scale > 0 else 1.0 / len(chosen)
         dh_scale, dV, dc = 1.0, gradient.V, gradient.c
         # Plain SGD in one block needs no gradient of V: its step goes straight into V.
-        direct = rule == SGD and hyper[6] == 0 and count <= TOKENS and not tied
+        first = output.first_dense(work.softmax, model.cell_start)
+        direct = rule == SGD and hyper[6] == 0 and count <= TOKENS and not tied and first == 0
         if direct:
             dscale, dh_scale, dV, dc = -hyper[0] * dscale, -1 / hyper[0], model.V, model.c
         top = states.x[L - 1] if rate > 0 else states.state[L - 1]
-        if not output_layer(
+        if not output.learn(
             member, size, barrier, model.V, model.c, count, top, rows.targets, work.softmax,
             dV, dc, errors.dh, dscale, dh_scale, direct,
         ):  # fmt: skip
+            if member == 0:
+                output.free(0, 1, work.softmax)
             return
         part = next_part(member, size, barrier, size + 1, -1)
         while part >= 0:
@@ -102,7 +108,7 @@ def train_pass(
             if part < size:
                 weights_gradients(part, size, work.cell, gradient, count, states, errors)
                 occurring = int(work.partial[0, 1])
-                rows_gradient(part, size, rows.tokens, count, errors, sparse, occurring, gradient.V)
+                rows_gradient(part, size, rows.tokens, count, errors, sparse, occurring, work.softmax, gradient.V)
             part = next_part(member, size, barrier, size, part)
         end_phase(member, size, barrier)
         clip = 1.0
@@ -110,13 +116,19 @@ def train_pass(
             part = next_part(member, size, barrier, size, -1)
             while part >= 0:
                 if part < size:
-                    squares(part, size, gradient.dense, sparse.dU, int(work.partial[0, 1]), work.partial)
+                    squares(
+                        part, size, gradient.dense[first:], work.softmax, sparse.dU, int(work.partial[0, 1]),
+                        work.partial,
+                    )  # fmt: skip
                 else:
                     norms[batch] = np.sqrt(sum_of_squares(size, work.partial))
                 part = next_part(member, size, barrier, size, part)
             end_phase(member, size, barrier)
             norm = norms[batch]
             if not np.isfinite(norm):
+                if member == 0:
+                    free_slots(0, 1, sparse, int(work.partial[0, 1]))
+                    output.free(0, 1, work.softmax)
                 return
             clip = min(1.0, hyper[6] / norm) if norm > 0 else 1.0
         parts = update_parts(size)
@@ -127,9 +139,11 @@ def train_pass(
                 if rule != NONE:
                     constants(rule, hyper, clip, status[1] + 1, work.constants[member])
                     apply_update(
-                        part, parts, rule, model.cell_start if direct else 0, model.dense, gradient.dense, moments, U,
-                        sparse, occurring, moments_U, work.constants[member],
+                        part, parts, rule, model.cell_start if direct else first, model.dense, gradient.dense, moments,
+                        U, sparse, occurring, moments_U, work.constants[member],
                     )  # fmt: skip
+                    output.update(part, parts, rule, model.dense, moments, work.constants[member, 0], work.softmax)
+                output.free(part, parts, work.softmax)
                 free_slots(part, parts, sparse, occurring)
             else:
                 status[0] += 1
@@ -186,24 +200,26 @@ def free_slots(member, size, sparse, occurring):
 
 
 @jit
-def rows_gradient(member, size, tokens, count, errors, sparse, occurring, dV):
+def rows_gradient(member, size, tokens, count, errors, sparse, occurring, softmax, dV):
     """A member's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
     slot, dU = sparse.slot, sparse.dU
     rows = errors.dwords if errors.dwords.shape[1] > 0 else errors.da[0]
     first, last = share(member, size, rows.shape[1], GRAIN)
     dU[:occurring, first:last] = 0
     for row in range(count):
-        total, d = dU[slot[tokens[row]]] if len(dU) > 0 else dV[tokens[row]], rows[row]
-        for j in range(first, last):
-            total[j] += d[j]
+        if len(dU) > 0:
+            add_columns(rows[row], dU[slot[tokens[row]]], first, last)
+        else:
+            output.add_to_dV(softmax, dV, tokens[row], rows[row], first, last)
 
 
 @jit
-def squares(member, size, dense, dU, occurring, partial):
+def squares(member, size, dense, softmax, dU, occurring, partial):
     """A member's part of a gradient's squared norm, into partial[member, 0]."""
     first, last = share(member, size, len(dense), GRAIN)
     first_U, last_U = share(member, size, occurring * dU.shape[1], GRAIN)
-    partial[member, 0] = squared_norm(dense, first, last) + squared_norm(flat(dU), first_U, last_U)
+    total = squared_norm(dense, first, last) + squared_norm(flat(dU), first_U, last_U)
+    partial[member, 0] = total + output.squares(member, size, softmax)
 
 
 @jit

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..linalg.gemm import PANEL
 from ..linalg.packing import panel_rows, token_sum_size
-from .layers.softmax_blocks import TOKENS, WORDS, word_parts
+from .layers.sampled_softmax import Strata, allocate_sampled
+from .layers.softmax import allocate_softmax
 
 
 class Model(NamedTuple):
@@ -51,45 +52,6 @@ class States(NamedTuple):
     final: np.ndarray  # (L, B or 0, S*H): states that they end in
 
 
-class Softmax(NamedTuple):
-    """The output layer's memory; of one block of tokens, but for nll."""
-
-    nll: np.ndarray  # (N,): cross-entropy of each row, nats
-    e: np.ndarray  # (C * TOKENS,): exponentials, in rows of softmax.row_length(tokens of the block)
-    hT: np.ndarray  # (M, H * TOKENS): states, transposed
-    reference: np.ndarray  # (P, TOKENS): what is subtracted from the logits of a part of the words
-    total: np.ndarray  # (P, TOKENS): sum of its exponentials
-    log_sum: np.ndarray  # (TOKENS,): ln sum exp(logit) over all words
-    finite: np.ndarray  # int64[1]: whether all of log_sum were, in the last block
-    target_logit: np.ndarray  # (TOKENS,)
-    factor: np.ndarray  # (P, TOKENS): probability over exponential, times the gradient's scale
-    scaled: np.ndarray  # (M, TOKENS, H): states times that
-    part: np.ndarray  # (P, TOKENS or 0, H): each part of V^T e
-    best: np.ndarray  # int32[P, TOKENS]: most probable of a part's words
-
-
-class BFloat16Softmax(NamedTuple):
-    """The same with factors in bfloat16, two in a uint32: of tokens 2 k and 2 k + 1, of units or words likewise."""
-
-    nll: np.ndarray
-    e: np.ndarray  # uint32[(C + 1) * TOKENS // 2]: exponentials, of two tokens
-    hT: np.ndarray  # uint32[M, (H + 1) // 2 * TOKENS]: states, transposed, of two units
-    reference: np.ndarray
-    total: np.ndarray
-    log_sum: np.ndarray
-    finite: np.ndarray
-    target_logit: np.ndarray
-    factor: np.ndarray
-    scaled: np.ndarray  # uint32[M, TOKENS // 2, H]: of two tokens
-    part: np.ndarray
-    V: np.ndarray  # uint32[C, (H + 1) // 2]: of two units
-    V_words: np.ndarray  # uint32[(C + 1) // 2, H]: of two words
-    z: np.ndarray  # (M, WORDS * TOKENS): logits of a sub-block
-    e_words: np.ndarray  # uint32[M, WORDS // 2 * TOKENS]: its exponentials, of two words
-    before: np.ndarray  # (M, TOKENS): sums before it
-    factors: np.ndarray  # uint32[M, TOKENS // 2]: factor, of two tokens
-
-
 class Errors(NamedTuple):
     """What the backward pass works in; no rows where nothing is learned. `slots` are the ages of truncated errors."""
 
@@ -122,7 +84,7 @@ class Work(NamedTuple):
     inputs: np.ndarray  # the model's, in panels
     rows: Rows
     states: States
-    softmax: Softmax  # or BFloat16Softmax
+    softmax: tuple  # memory of the output layer, see layers/output.py
     errors: Errors
     sparse: Sparse
     partial: np.ndarray  # float64[M, 8]: parts of a sum
@@ -142,6 +104,7 @@ class Sizes(NamedTuple):
     carried_errors: int = 0  # sequences whose states' errors come from elsewhere, or are asked for
     dropout: bool = False
     bfloat16: bool = False  # large products of such factors
+    strata: Strata | None = None  # learn on words drawn from these
 
 
 def allocate(model, U, sizes):
@@ -167,8 +130,10 @@ def allocate(model, U, sizes):
         state=real(L, N, S * H), x=real(L - 1 + sizes.dropout, N, H), initial=real(L, sizes.carried, S * H),
         final=real(L, sizes.carried, S * H),
     )  # fmt: skip
-    make_softmax = _bfloat16_softmax if sizes.bfloat16 else _softmax
-    softmax = make_softmax(C, H, N, M, learn, real)
+    if sizes.strata is not None:
+        softmax = allocate_sampled(model, sizes.strata, N, M, sizes.bfloat16)
+    else:
+        softmax = allocate_softmax(C, H, N, M, learn, dtype, sizes.bfloat16)
     packed = np.dtype(np.uint32) if sizes.bfloat16 else dtype
     inputs_T = panel_rows(columns, E, packed) + (L - 1) * panel_rows(columns, H, packed)
     errors = Errors(
@@ -183,30 +148,6 @@ def allocate(model, U, sizes):
     sparse = Sparse(np.full(learn * len(U), -1, np.int32), np.empty(occurring, np.int32), real(occurring, D))
     cell, inputs = panels_like(model, packed)
     return Work(cell, inputs, rows, states, softmax, errors, sparse, np.zeros((M, 8)), real(M, 2, 8))
-
-
-def _softmax(C, H, N, M, learn, real):
-    P = word_parts(C, M)
-    return Softmax(
-        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(P, TOKENS), total=real(P, TOKENS),
-        log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS), factor=real(P, TOKENS),
-        scaled=real(learn * M, TOKENS, H), part=real(P, learn * TOKENS, H), best=np.empty((P, TOKENS), np.int32),
-    )  # fmt: skip
-
-
-def _bfloat16_softmax(C, H, N, M, learn, real):
-    units, words, tokens, P = (H + 1) // 2, (C + 1) // 2, TOKENS // 2, word_parts(C, M)
-
-    def twos(*shape):
-        return np.empty(shape, np.uint32)
-
-    return BFloat16Softmax(
-        nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(P, TOKENS),
-        total=real(P, TOKENS), log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS),
-        factor=real(P, TOKENS), scaled=twos(learn * M, tokens, H), part=real(P, learn * TOKENS, H),
-        V=twos(C, units), V_words=twos(words, H), z=real(M, WORDS * TOKENS), e_words=twos(M, WORDS // 2 * TOKENS),
-        before=real(M, TOKENS), factors=twos(M, tokens),
-    )  # fmt: skip
 
 
 def panels_like(model, dtype=None):

@@ -16,6 +16,7 @@ form, with factors in bfloat16 (output_bfloat16.py), which the type of the memor
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import types
@@ -25,8 +26,60 @@ from ...compiler.views import flat
 from ...linalg.elementwise import exp, exponentials
 from ...linalg.gemm import product
 from ...threads import end_phase, next_part
-from . import softmax_bfloat16
-from .softmax_blocks import TOKENS, WORDS, exceeds, first_reference, highest, row_length, words_of
+from . import output, softmax_bfloat16
+from .softmax_blocks import (
+    LOWEST,
+    TOKENS,
+    WORDS,
+    exceeds,
+    first_reference,
+    highest,
+    mask_targets,
+    row_length,
+    word_parts,
+    words_of,
+)
+
+
+# N tokens of a batch, M threads of the team, P parts of the words.
+
+
+class Softmax(NamedTuple):
+    """The output layer's memory; of one block of tokens, but for nll."""
+
+    nll: np.ndarray  # (N,): cross-entropy of each row, nats
+    e: np.ndarray  # (C * TOKENS,): exponentials, in rows of row_length(tokens of the block)
+    hT: np.ndarray  # (M, H * TOKENS): states, transposed
+    reference: np.ndarray  # (P, TOKENS): what is subtracted from the logits of a part of the words
+    total: np.ndarray  # (P, TOKENS): sum of its exponentials
+    log_sum: np.ndarray  # (TOKENS,): ln sum exp(logit) over all words
+    finite: np.ndarray  # int64[1]: whether all of log_sum were, in the last block
+    target_logit: np.ndarray  # (TOKENS,)
+    target_error: np.ndarray  # (TOKENS,): what the products lack of 1 - o[y], times the gradient's scale
+    factor: np.ndarray  # (P, TOKENS): probability over exponential, times the gradient's scale
+    scaled: np.ndarray  # (M, TOKENS, H): states times that
+    part: np.ndarray  # (P, TOKENS or 0, H): each part of V^T e
+    best: np.ndarray  # int32[P, TOKENS]: most probable of a part's words
+
+
+def allocate_softmax(C, H, N, M, learn, dtype, bfloat16=False):
+    """A `Softmax` or BFloat16Softmax for batches of N tokens and M threads.
+
+    `learn`: 1 with the memory for gradients, or 0.
+    """
+    if bfloat16:
+        return softmax_bfloat16.allocate_bfloat16(C, H, N, M, learn)
+    P = word_parts(C, M)
+
+    def real(*shape):
+        return np.empty(shape, dtype)
+
+    return Softmax(
+        nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(P, TOKENS), total=real(P, TOKENS),
+        log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS), target_error=real(TOKENS),
+        factor=real(P, TOKENS), scaled=real(learn * M, TOKENS, H), part=real(P, learn * TOKENS, H),
+        best=np.empty((P, TOKENS), np.int32),
+    )  # fmt: skip
 
 
 @jit(separate=types.boolean)
@@ -61,7 +114,7 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
                     transpose(rows, V.shape[1], work.hT[member])
                     hT_is_there = True
                 _target_logits(V, c, first, last, words, rows, work.target_logit, errors)
-                pass_logits(member, part, V, c, first, last, words, work, learn)
+                pass_logits(member, part, V, c, first, last, words, work, learn, False)
             part = next_part(member, size, barrier, parts, part)
         end_phase(member, size, barrier)
         if learn:
@@ -72,9 +125,9 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
                 if part < parts:
                     first, last = words_of(part, parts, len(V))
                     pass_gradients(member, part, first, last, rows, work, dV, dc, add or block > 0)
-                    _one_hot_gradients(first, last, words, rows, work.log_sum, work, dV, dc, dscale)
+                    target_gradients(first, last, words, rows, work.target_error, dV, dc)
                 elif part < parts + size:
-                    _sum_parts(part - parts, size, n, work.log_sum, work, errors, dscale, dh_scale)
+                    sum_parts(part - parts, size, n, work, errors, dh_scale)
                 part = next_part(member, size, barrier, parts + size, part)
             end_phase(member, size, barrier)
     return True
@@ -101,7 +154,7 @@ def probabilities(member, size, barrier, V, c, count, state, origin, work, best,
                     transpose(rows, V.shape[1], work.hT[member])
                     hT_is_there = True
                 nobody = work.best[part, :n]  # in the place of targets: to a workspace.Softmax only their number counts
-                pass_logits(member, part, V, c, first, last, nobody, work, False)
+                pass_logits(member, part, V, c, first, last, nobody, work, False, False)
             part = next_part(member, size, barrier, parts, part)
         end_phase(member, size, barrier)
         part = next_part(member, size, barrier, parts, -1)
@@ -134,7 +187,7 @@ def _target_logits(V, c, first, last, targets, rows, target_logit, errors):
                     error[j] = v[j]
 
 
-def _pass_logits(member, number, V, c, first, last, targets, work, learn):
+def _pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
     H, n = V.shape[1], len(targets)
     length = row_length(n)
     hT, e, part, reference, total = (
@@ -145,11 +198,15 @@ def _pass_logits(member, number, V, c, first, last, targets, work, learn):
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length
         product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
+        if without_targets:
+            mask_targets(word0, words, targets, e, at, length)
         if word0 == first:
-            first_reference(c, word0, words, e, at, length, n, reference)
+            first_reference(c, word0, words, e, at, length, n, LOWEST if without_targets else -np.inf, reference)
         exponentials(e, at, length, n, words, c, word0, reference, total)
         if exceeds(total, n):
             product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
+            if without_targets:
+                mask_targets(word0, words, targets, e, at, length)
             _raise_reference(c, first, word0, words, n, e, reference, total, part, learn)
             exponentials(e, at, length, n, words, c, word0, reference, total)
         if learn:
@@ -200,7 +257,7 @@ def _raise_reference(c, first, word0, words, n, e, reference, total, part, learn
 
 @jit
 def _close_logits(n, work, scale):
-    """With the sums of all parts: work.log_sum, and what makes e of a part probabilities times `scale`, work.factor."""
+    """With the sums of all parts: work.log_sum, work.factor, and `scale` times what the products lack of 1 - o[y]."""
     reference, total, log_sum, parts = work.reference, work.total, work.log_sum, len(work.total)
     finite = True
     for i in range(n):
@@ -213,7 +270,16 @@ def _close_logits(n, work, scale):
         log_sum[i] = highest + math.log(summed) if summed > 0 else np.nan
         finite = finite and np.isfinite(log_sum[i])
     work.finite[0] = 1 if finite else 0
-    for part in range(parts):
+    scale_exponentials(n, work, scale)
+    for i in range(n):
+        work.target_error[i] = scale * left_out(i, log_sum, work)
+
+
+@jit
+def scale_exponentials(n, work, scale):
+    """work.factor: what makes e of a part probabilities times `scale`."""
+    reference, log_sum = work.reference, work.log_sum
+    for part in range(len(work.total)):
         factor, own = work.factor[part], reference[part]
         for i in range(n):
             factor[i] = scale * exp(own[i] - log_sum[i])
@@ -231,12 +297,12 @@ def _best_words(n, places, work, best):
 
 
 @jit
-def _one_hot_gradients(first, last, targets, rows, log_sum, work, dV, dc, dscale):
+def target_gradients(first, last, targets, rows, target_error, dV, dc):
     """What the targets among words first..last add to the sums over tokens."""
     for i in range(len(targets)):
         word = targets[i]
         if first <= word < last:
-            h, out, scale = rows[i], dV[word], dscale * left_out(i, log_sum, work)
+            h, out, scale = rows[i], dV[word], target_error[i]
             for j in range(len(out)):
                 out[j] -= scale * h[j]
             if len(dc) > 0:
@@ -244,10 +310,10 @@ def _one_hot_gradients(first, last, targets, rows, log_sum, work, dV, dc, dscale
 
 
 @jit
-def _sum_parts(share, shares, n, log_sum, work, dh, dscale, dh_scale):
+def sum_parts(share, shares, n, work, dh, dh_scale):
     """dh of a share of a block's tokens, where the targets' rows of V stand so far."""
     for i in range(n * share // shares, n * (share + 1) // shares):
-        out, scale = dh[i], dscale * left_out(i, log_sum, work)
+        out, scale = dh[i], work.target_error[i]
         for j in range(len(out)):
             out[j] *= -scale
         for part in range(len(work.part)):
@@ -256,6 +322,13 @@ def _sum_parts(share, shares, n, log_sum, work, dh, dscale, dh_scale):
                 out[j] += f * piece[j]
         for j in range(len(out)):
             out[j] *= dh_scale
+
+
+@jit
+def add_columns(row, total, first, last):
+    """total += row, columns first..last."""
+    for j in range(first, last):
+        total[j] += row[j]
 
 
 @jit
@@ -289,14 +362,14 @@ def transpose(rows, H, hT):
     (softmax_bfloat16.transpose if hT.dtype == np.uint32 else _transpose)(rows, H, hT)
 
 
-def pass_logits(member, number, V, c, first, last, targets, work, learn):
+def pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
     """e of part `number`, words first..last, of a block of tokens, sums of e, and, to learn, its part of V^T e.
 
-    They go into work.e, work.total[number] and work.part[number], less what is left in work.reference[number]. The
+    Of a token's target the exponential is 0, and not in the sum, with `without_targets`. They go into work.e, work.total[number] and work.part[number], less what is left in work.reference[number]. The
     states are in work.hT[member].
     """
     passes = softmax_bfloat16.pass_logits if _in_bfloat16(work) else _pass_logits
-    passes(member, number, V, c, first, last, targets, work, learn)
+    passes(member, number, V, c, first, last, targets, work, learn, without_targets)
 
 
 def pass_gradients(member, number, first, last, rows, work, dV, dc, add):
@@ -338,7 +411,7 @@ def _transpose_of_type(rows, H, hT):
 
 
 @overload(pass_logits)
-def _pass_logits_of_type(member, number, V, c, first, last, targets, work, learn):
+def _pass_logits_of_type(member, number, V, c, first, last, targets, work, learn, without_targets):
     return _choice(work, _pass_logits, softmax_bfloat16.pass_logits)
 
 
@@ -350,3 +423,39 @@ def _pass_gradients_of_type(member, number, first, last, rows, work, dV, dc, add
 @overload(left_out)
 def _left_out_of_type(i, log_sum, work):
     return _choice(work, _left_out, softmax_bfloat16.left_out)
+
+
+# ---- What the passes ask for, see output.py: the gradients are the model's own
+
+
+def _begin(memory, key, targets, tokens, count):
+    pass
+
+
+def _learn(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
+    return output_layer(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add)
+
+
+def _add_to_dV(memory, dV, word, d, first, last):
+    add_columns(d, dV[word], first, last)
+
+
+def _first_dense(memory, cell_start):
+    return 0
+
+
+def _squares(share, shares, memory):
+    return 0.0
+
+
+def _update(share, shares, rule, dense, moments, constants, memory):
+    pass
+
+
+def _free(share, shares, memory):
+    pass
+
+
+_FUNCTIONS = output.Functions(_begin, _learn, _add_to_dV, _first_dense, _squares, _update, _free)
+output.implement(Softmax, _FUNCTIONS)
+output.implement(softmax_bfloat16.BFloat16Softmax, _FUNCTIONS)

@@ -12,6 +12,8 @@ no cross-entropy is negative; and its e in the products is 0. What they lack the
 small for a target that is well predicted, and would be lost in the rounding of o[y].
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -24,7 +26,59 @@ from ...linalg.bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, j
 from ...linalg.elementwise import exp
 from ...linalg.gemm import product
 from ...linalg.simd import I32, Vectors, constant, lanes_of
-from .softmax_blocks import WORDS, exceeds, first_reference, highest, row_length
+from .softmax_blocks import (
+    LOWEST,
+    TOKENS,
+    WORDS,
+    exceeds,
+    first_reference,
+    highest,
+    mask_targets,
+    row_length,
+    word_parts,
+)
+
+
+class BFloat16Softmax(NamedTuple):
+    """As `softmax.Softmax`, with factors in bfloat16, two in a uint32: of tokens 2 k and 2 k + 1, of units or words likewise."""
+
+    nll: np.ndarray
+    e: np.ndarray  # uint32[(C + 1) * TOKENS // 2]: exponentials, of two tokens
+    hT: np.ndarray  # uint32[M, (H + 1) // 2 * TOKENS]: states, transposed, of two units
+    reference: np.ndarray
+    total: np.ndarray
+    log_sum: np.ndarray
+    finite: np.ndarray
+    target_logit: np.ndarray
+    target_error: np.ndarray
+    factor: np.ndarray
+    scaled: np.ndarray  # uint32[M, TOKENS // 2, H]: of two tokens
+    part: np.ndarray
+    V: np.ndarray  # uint32[C, (H + 1) // 2]: of two units
+    V_words: np.ndarray  # uint32[(C + 1) // 2, H]: of two words
+    z: np.ndarray  # (M, WORDS * TOKENS): logits of a sub-block
+    e_words: np.ndarray  # uint32[M, WORDS // 2 * TOKENS]: its exponentials, of two words
+    before: np.ndarray  # (M, TOKENS): sums before it
+    factors: np.ndarray  # uint32[M, TOKENS // 2]: factor, of two tokens
+
+
+def allocate_bfloat16(C, H, N, M, learn):
+    """A `BFloat16Softmax` for batches of N tokens and M threads; `learn`: 1 with the memory for gradients, or 0."""
+    units, words, tokens, P = (H + 1) // 2, (C + 1) // 2, TOKENS // 2, word_parts(C, M)
+
+    def real(*shape):
+        return np.empty(shape, np.float32)
+
+    def twos(*shape):
+        return np.empty(shape, np.uint32)
+
+    return BFloat16Softmax(
+        nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(P, TOKENS),
+        total=real(P, TOKENS), log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS),
+        target_error=real(TOKENS), factor=real(P, TOKENS), scaled=twos(learn * M, tokens, H),
+        part=real(P, learn * TOKENS, H), V=twos(C, units), V_words=twos(words, H), z=real(M, WORDS * TOKENS),
+        e_words=twos(M, WORDS // 2 * TOKENS), before=real(M, TOKENS), factors=twos(M, tokens),
+    )  # fmt: skip
 
 
 def round_weights(V, first, last, work):
@@ -43,7 +97,7 @@ def transpose(rows, H, hT):
     _transpose(rows, H, hT, row_length(len(rows)))
 
 
-def pass_logits(member, number, V, c, first, last, targets, work, learn):
+def pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
     """As `output.pass_logits`."""
     H, n, units = V.shape[1], len(targets), work.V.shape[1]
     length, even = row_length(n), n + n % 2  # a token beyond an odd last one makes its pair, of zeros
@@ -54,11 +108,14 @@ def pass_logits(member, number, V, c, first, last, targets, work, learn):
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length // 2
         product(flat(work.V), word0 * units, units, 1, hT, 0, length, z, 0, length, words, even, units, False)
-        _set_targets(c, word0, words, targets, work.target_logit, z, length)
+        if without_targets:
+            mask_targets(word0, words, targets, z, 0, length)
+        else:
+            _set_targets(c, word0, words, targets, work.target_logit, z, length)
         for i in range(length):
             before[i] = total[i]
         if word0 == first:
-            first_reference(c, word0, words, z, 0, length, n, reference)
+            first_reference(c, word0, words, z, 0, length, n, LOWEST if without_targets else -np.inf, reference)
         exponentials_in_pairs(z, length, words, c, word0, reference, total, work.e, at, e_words)
         if exceeds(total, n):
             for i in range(length):

@@ -9,6 +9,7 @@ TOKENS = 120  # no power of two, or the rows of e would fall into the same place
 WORDS = 96
 GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
 LIMIT = 1e20  # of a sum of exponentials: far from overflow
+MASKED, LOWEST = -1e30, -1e20  # the logit of a masked target, and the lowest reference beside which its e is 0
 # Words go to the team in parts: several for each member if every part has so many sub-blocks, but not more than that.
 PART_BLOCKS, PARTS_EACH = 5, 16
 
@@ -51,13 +52,22 @@ def highest(c, word0, words, z, z0, length, i, high):
 
 
 @jit
-def first_reference(c, word0, words, z, z0, length, n, reference):
-    """The largest of each token's logits of words word0..., for a part of which these are the first words."""
+def first_reference(c, word0, words, z, z0, length, n, lowest, reference):
+    """The largest of `lowest` and each token's logits of words word0..., which are the first of a part."""
     for i in range(n):
-        reference[i] = -np.inf
+        reference[i] = lowest
     for word in range(words):
         bias = c[word0 + word] if len(c) > 0 else reference.dtype.type(0)
         row = z[z0 + word * length : z0 + word * length + n]
         for i in range(n):
             logit = row[i] + bias
             reference[i] = logit if logit > reference[i] else reference[i]
+
+
+@jit
+def mask_targets(word0, words, targets, z, z0, length):
+    """Give the targets among words word0... logits whose exponentials are 0; z has them from z0 on."""
+    for i in range(len(targets)):
+        word = targets[i]
+        if word0 <= word < word0 + words:
+            z[z0 + (word - word0) * length + i] = MASKED
