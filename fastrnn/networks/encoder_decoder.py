@@ -142,12 +142,14 @@ class PairNetwork:
         """Memory for the kernels to leave the gradients of both sides in."""
         return tuple(network.gradient_like() for network in self.networks)
 
-    def training_workspace(self, members, batches, dropout=False):
-        """Memory for training on the given batches, for both sides."""
+    def training_workspace(self, members, batches, dropout=False, strata=None):
+        """Memory for training on the given batches, for both sides; `strata` of the target's words as in `Network`."""
         works = []
         for network, side in zip(self.networks, (batches.encoder, batches.decoder), strict=True):
             sizes = side.sizes()
             carried = {"carried": sizes["sequences"], "carried_errors": sizes["sequences"]}
+            if network.output and strata is not None:
+                carried["strata"] = strata
             works.append(network.workspace(members, **sizes, **carried, learn=True, dropout=dropout))
         final = works[1].errors.final
         self.decoder.write_states(final, 0, final.shape[1])  # nothing comes after the target

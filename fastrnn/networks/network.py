@@ -353,8 +353,9 @@ class Network:
     def training_workspace(self, members, batches, truncate, dropout=False, strata=None):
         """Memory for training on the given batches; with `strata` of words the output layer learns on a sample."""
         carried = batches.sizes()["sequences"] if (batches.segments.start == CARRIED).any() else 0
+        sampled = {} if strata is None else {"strata": strata}
         return self.workspace(
-            members, **batches.sizes(), learn=True, truncate=truncate, carried=carried, dropout=dropout, strata=strata
+            members, **batches.sizes(), **sampled, learn=True, truncate=truncate, carried=carried, dropout=dropout
         )  # fmt: skip
 
     def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):

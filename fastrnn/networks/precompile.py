@@ -12,9 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from ..kernels.compiler import cache_folder
 from ..kernels.compiler.jit import ENABLED, EXTENSIONS
 from ..kernels.cores import available_cores
+from ..kernels.cpu.layers.sampled_softmax import Strata, sampled_layer
 from ..kernels.cpu.layers.softmax import output_layer
 from ..kernels.cpu.layers.stack import run_backward
 from ..kernels.linalg.gemm import product_version
@@ -28,17 +31,18 @@ from fastrnn.networks.precompile import work
 work(*task)"""
 
 
-def compile_meanwhile(cell, dtype, matmul_precision="float32"):
+def compile_meanwhile(cell, dtype, matmul_precision="float32", sampled=False):
     """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
     folder = cache_folder.FOLDER
     if not ENABLED or EXTENSIONS is None or folder is None or available_cores() == 1 or not _is_python(sys.executable):
         return None
     if not os.access(folder, os.W_OK):  # what it compiled would not come here
         return None
-    missing = [version for version in versions(cell, dtype, matmul_precision) if not version.load()]
+    task = cell, dtype, matmul_precision, sampled
+    missing = [version for version in versions(*task) if not version.load()]
     if not missing:
         return None
-    request = json.dumps([[str(folder) for folder in sys.path], [cell, dtype, matmul_precision]])
+    request = json.dumps([[str(folder) for folder in sys.path], task])
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, request], env=os.environ | {"NUMBA_CACHE_DIR": str(folder.parent)},
@@ -58,25 +62,24 @@ def _is_python(executable):
     return bool(executable) and Path(executable).name.lower().startswith("python")
 
 
-def work(cell, dtype, matmul_precision):
+def work(*task):
     """What the process does."""
     gc.disable()  # it would take a tenth of the time
-    for version in versions(cell, dtype, matmul_precision):
+    for version in versions(*task):
         version.provide()
 
 
-def versions(cell, dtype, matmul_precision="float32"):
+def versions(cell, dtype, matmul_precision="float32", sampled=False):
     """Versions of separate kernels for the training of a network, the called before the callers."""
-    network = Network(cell, 1, 1, True, dtype)
+    network, strata = Network(cell, 3, 1, True, dtype), {"strata": Strata.of(np.ones(3), 2)} if sampled else {}
     network.matmul_precision = matmul_precision
-    model, space = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True)
+    model, space = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True, **strata)
     rows, states, errors, barrier = space.rows, space.states, space.errors, Team(1).barrier
+    output = 0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, space.softmax
     arguments = {
         run_backward: (0, 1, space.cell, 0, 0, rows, states, errors, 0.0, 0),
-        output_layer: (
-            0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, space.softmax, model.V, model.c,
-            errors.dh, 0.0, 0.0, True,
-        ),
+        **({sampled_layer: (*output, errors.dh, 0.0)} if sampled else
+           {output_layer: (*output, model.V, model.c, errors.dh, 0.0, 0.0, True)}),
     }  # fmt: skip
     rounded = matmul_precision == "bfloat16"  # all products, then
     products = [product_version("uint32"), rounded_product_version()] if rounded else [product_version(dtype)]

@@ -150,17 +150,20 @@ class PairTask(Task):
     validation : Pairs or None
     batch_size, n_threads : int
     dropout : bool
+    n_sampled : int or None
+        As of `LanguageTask`, of the target's words.
     """
 
-    def __init__(self, network, pairs, validation, *, batch_size, n_threads, dropout):
+    def __init__(self, network, pairs, validation, *, batch_size, n_threads, dropout, n_sampled=None):
         self.network, self.pairs, self.validation = network, pairs, validation
         self.batch_size, self.n_threads, self.dropout = batch_size, n_threads, dropout
+        self._strata = strata_of(pairs.y.values, network.decoder.vocab_size, n_sampled)
         self._gradients = network.gradient_like()
 
     def begin_epoch(self, rng, members):
         """Draw the batches of an epoch from `rng`, for a team of `members`; returns the target tokens of each."""
         self._batches = PairBatches.of(self.pairs, self.batch_size, rng)
-        self._works = self.network.own().training_workspace(members, self._batches, self.dropout)
+        self._works = self.network.own().training_workspace(members, self._batches, self.dropout, self._strata)
         self.tokens = self._batches.decoder.tokens
         return self.tokens
 

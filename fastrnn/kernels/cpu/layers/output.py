@@ -1,11 +1,11 @@
 """What the passes of training ask of an output layer.
 
-An output layer is a module with a named tuple for its memory, whose type decides, when a pass is compiled, whose code is
-called (`implement`). Its parameters are V (C, H) and c (C,) or (0,), which begin the model's flat array.
+An output layer is a module with a named tuple for its memory, whose type decides, when a pass is compiled, whose code
+is called (`implement`). Its parameters are V (C, H) and c (C,) or (0,), which begin the model's flat array.
 
-A full softmax leaves its gradients in the model's flat gradient, which the passes sum up and update. A layer that visits
-some rows of V has a gradient of its own: then the flat arrays are the passes' only from `first_dense` on, and the layer
-is asked for the rest. Between `begin` and `free` lies one batch.
+A full softmax leaves its gradients in the model's flat gradient, which the passes sum up and update. A layer that
+visits some rows of V has a gradient of its own: then the flat arrays are the passes' only from `first_dense` on, and
+the layer is asked for the rest. Between `begin` and `free` lies one batch.
 
 Scoring and predicting need probabilities of all words, and so a full softmax (softmax.py), whatever a model was trained
 with.
@@ -36,14 +36,14 @@ class Functions(NamedTuple):
 def begin(memory, key, targets, tokens, count):
     """Choose what the batch needs of the layer: called by one thread, while others run the layers below.
 
-    `key` is the batch's, for what is drawn; `targets` (at least `count`,) those of its tokens. `tokens` are its inputs if
-    V is the embedding too, else empty.
+    `key` is the batch's, for what is drawn; `targets` (at least `count`,) those of its tokens. `tokens` are its inputs
+    if V is the embedding too, else empty.
     """
     _functions[type(memory)].begin(memory, key, targets, tokens, count)
 
 
 def learn(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
-    """Losses of the tokens and their gradients, by the whole team; see `softmax.output_layer`, whose arguments they are.
+    """Losses of the tokens and their gradients, by the whole team; the arguments are those of `softmax.output_layer`.
 
     Leaves memory.nll (count,), nats, and dh. Returns False if a loss is not finite. A layer with a gradient of its own
     leaves dV and dc alone, and is only called with a dh_scale of 1 and without `add`.
@@ -54,12 +54,12 @@ def learn(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh
 
 
 def add_to_dV(memory, dV, word, d, first, last):
-    """Add columns first..last of d (H,) to a word's row of the gradient of V: of dV, the model's, or of the layer's own."""
+    """Add columns first..last of d (H,) to a word's row of the gradient of V: the model's, dV, or the layer's own."""
     _functions[type(memory)].add_to_dV(memory, dV, word, d, first, last)
 
 
 def first_dense(memory, cell_start):
-    """First element of the model's flat arrays that is the passes' to update; the layers below begin at `cell_start`."""
+    """First element of the flat arrays that the passes themselves update; the layers below begin at `cell_start`."""
     return _functions[type(memory)].first_dense(memory, cell_start)
 
 
@@ -82,7 +82,7 @@ def free(share, shares, memory):
 
 
 def implement(memory_class, functions):
-    """Say which kernels do these things for memory of a class; `functions` has them by name, with the same arguments."""
+    """Say which kernels do these things for memory of a class: `functions`, with arguments of the same names."""
     _functions[memory_class] = functions
     if numba.config.DISABLE_JIT:
         return

@@ -40,7 +40,6 @@ from .softmax_blocks import (
     words_of,
 )
 
-
 # N tokens of a batch, M threads of the team, P parts of the words.
 
 
@@ -365,8 +364,9 @@ def transpose(rows, H, hT):
 def pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
     """e of part `number`, words first..last, of a block of tokens, sums of e, and, to learn, its part of V^T e.
 
-    Of a token's target the exponential is 0, and not in the sum, with `without_targets`. They go into work.e, work.total[number] and work.part[number], less what is left in work.reference[number]. The
-    states are in work.hT[member].
+    Of a token's target the exponential is 0, and not in the sum, with `without_targets`. They go into work.e,
+    work.total[number] and work.part[number], less what is left in work.reference[number]. The states are in
+    work.hT[member].
     """
     passes = softmax_bfloat16.pass_logits if _in_bfloat16(work) else _pass_logits
     passes(member, number, V, c, first, last, targets, work, learn, without_targets)

@@ -1,7 +1,5 @@
 """What the output layer's two forms, output.py and output_bfloat16.py, have in common: blocks and references."""
 
-import numpy as np
-
 from ...compiler.jit import jit
 from ...threads import share
 
