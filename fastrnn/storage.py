@@ -23,7 +23,7 @@ from .output_files import replace_file
 FORMAT = "fastrnn model"
 VERSION = 1
 # Parameters that files of the same version may lack because they are older, and the values that were the only ones.
-NOT_IN_OLDER_FILES = {"init": "default", "peepholes": True}
+NOT_IN_OLDER_FILES = {"init": "default", "peepholes": True, "output": "softmax", "n_sampled": None}
 # What the readers of archives, arrays and JSON, and the checks of their contents, raise on what makes no sense.
 _DAMAGES = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, EOFError, RecursionError,

@@ -111,7 +111,9 @@ def _add_demo(commands):
         "fastrnn demo",
     )  # fmt: skip
     parser.defaults = lambda: _language_model_told() | {"max_epochs": (DEMO["max_epochs"], ())}
-    parser.add_argument("-o", "--output", default="demo.npz", metavar="FILE", help="model file (default: demo.npz)")
+    parser.add_argument(
+        "-o", "--output", dest="output_file", default="demo.npz", metavar="FILE", help="model file (default: demo.npz)"
+    )
     _add_parameters(parser, ("cell", "max_epochs", "device", "n_threads"))
     parser.add_argument("--seed", dest="random_state", type=int, default=0, metavar="N", help="(default: 0)")
     return parser
@@ -132,7 +134,7 @@ def _add_train(commands):
 def _add_training(parser, held_out):
     """What all training commands understand besides parameters."""
     add = parser.add_argument
-    add("-o", "--output", required=True, metavar="FILE", help="where to save the model")
+    add("-o", "--output", dest="output_file", required=True, metavar="FILE", help="where to save the model")
     add("--held-out", type=float, default=0.05, metavar="SHARE", help=f"{held_out}; 0 for none")
     add(
         "--resume", default=None, metavar="FILE",
@@ -271,7 +273,9 @@ def _add_plot(commands):
 
 def _add_picture_output(parser, required):
     text = "picture to save, as its ending says: .png, .svg or .pdf" + ("" if required else " (default: shown here)")
-    parser.add_argument("-o", "--output", required=required, default=None, metavar="FILE", help=text)
+    parser.add_argument(
+        "-o", "--output", dest="output_file", required=required, default=None, metavar="FILE", help=text
+    )
 
 
 def _add_warmup(commands):
@@ -319,6 +323,8 @@ PARAMETERS = {
     "num_layers": ("--layers", int, "recurrent layers"),
     "embedding_dim": ("--embedding-dim", int, "width of an embedding below the first layer (default: none)"),
     "tie_weights": ("--tie-weights", "on", "the embedding serves as output weights too"),
+    "output": ("--output-layer", str, "how it learns; on some words at each update, sampled, is faster"),
+    "n_sampled": ("--n-sampled", int, "words of a sample (default: 9 times the root of their number)"),
     "dropout": ("--dropout", float, "share dropped between layers and before the output, in training"),
     "chunk_len": ("--chunk-len", int, "train long sequences in chunks of so many steps (default: whole)"),
     "peepholes": ("--no-peepholes", "off", "an LSTM whose gates do not see its cells, as other libraries have it"),
@@ -412,11 +418,12 @@ def _parameters_told(kind):
     from ..text.tokenize import LEVELS, SENTENCE_SPLITS
     from ..training.optimizer import OPTIMIZERS
     from ..training.schedules import SCHEDULES
+    from ..training.tasks import OUTPUTS
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
         "sentence_split": SENTENCE_SPLITS, "device": DEVICES, "init": INITS,
-        "matmul_precision": MATMUL_PRECISIONS,
+        "matmul_precision": MATMUL_PRECISIONS, "output": OUTPUTS,
     }  # fmt: skip
     return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}
 

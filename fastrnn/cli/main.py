@@ -172,7 +172,7 @@ def _parameters(model, all_of_them):
 def _plot(args):
     from .plot import checked_ending, draw
 
-    output = None if args.output is None else writable(checked_ending(args.output))
+    output = None if args.output_file is None else writable(checked_ending(args.output_file))
     if output is not None:
         models = args.input if args.picture == "losses" else [args.model]
         refuse_overwriting("--output", output, [("a model to read", path) for path in models])

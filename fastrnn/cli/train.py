@@ -40,7 +40,7 @@ class HeldOut(NamedTuple):
 def demo(args):
     from ..text.corpora import python_manual
 
-    output = writable(args.output)
+    output = writable(args.output_file)
     tell_replaced(output)
     remark("A language model of Python's own manual: about a minute on two cores")
     language_model, status = _learn_texts(DEMO | given_parameters(args), python_manual(), _DEMO_HELD_OUT, output)
@@ -87,7 +87,7 @@ def checked_output(args, checkpoint):
     inputs = [
         ("an input", path) for path in (*args.input, *(getattr(args, side, None) for side in ("source", "target")))
     ]
-    output, to_update = writable(args.output), getattr(args, "checkpoint", None)
+    output, to_update = writable(args.output_file), getattr(args, "checkpoint", None)
     if to_update is not None:
         writable(to_update)
         refuse_overwriting("--checkpoint", to_update, inputs)

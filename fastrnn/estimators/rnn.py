@@ -81,6 +81,14 @@ class FastRNN(Trainable):
         Numbers E of an embedding of the indices below the first layer. None: an index has a row of U for itself.
     tie_weights : bool
         The embedding is V too (Press & Wolf 2017, arXiv 1608.05859); embedding_dim must be hidden_dim.
+    output : {"softmax", "sampled"}
+        How the output layer learns. "softmax": on all C words. "sampled": on `n_sampled` of them at each update, which
+        its tokens share and from which the sum over all words is estimated without bias; each token's own target
+        is exact. Several times as fast where C is some thousands or more. What is learned is the same model: scores,
+        probabilities, texts, files, validation losses and `gradients` are exact. On the CPU only.
+    n_sampled : int, optional
+        Words of a sample of "sampled": a quarter of them the most frequent of the targets, the others drawn anew for
+        each update, in proportion to the root of their frequency. By default 9 sqrt(C); from C on, all words.
     chunk_len : int, optional
         For long sequences: train in chunks of so many steps; the state is carried from chunk to chunk, the gradient
         is not, and every chunk is followed by an update. Fewer sequences than batch_size are cut into as many streams.
@@ -119,7 +127,8 @@ class FastRNN(Trainable):
         views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
         (LSTM: i, f, o, g).
     loss_curve_ : list of float
-        Mean cross-entropy a token of every epoch, nats, of each batch before its update.
+        Mean cross-entropy a token of every epoch, nats, of each batch before its update. With output="sampled" it is
+        estimated: a little too low on average, since ln of an unbiased sum is.
     validation_losses_ : list of float
         Mean cross-entropy a token of the validation data after every epoch, nats.
     evaluations_ : list of (int, float)
@@ -166,6 +175,8 @@ class FastRNN(Trainable):
         dropout=0.0,
         embedding_dim=None,
         tie_weights=False,
+        output="softmax",
+        n_sampled=None,
         chunk_len=None,
         init="default",
         init_scale=None,
@@ -204,6 +215,8 @@ class FastRNN(Trainable):
         self.dropout = dropout
         self.embedding_dim = embedding_dim
         self.tie_weights = tie_weights
+        self.output = output
+        self.n_sampled = n_sampled
         self.chunk_len = chunk_len
         self.init = init
         self.init_scale = init_scale
@@ -562,4 +575,5 @@ class FastRNN(Trainable):
         return LanguageTask(
             self.network_, x, y, validation, batch_size=self._checked.batch_size, chunk_len=self._checked.chunk_len,
             truncate=self._truncation(), n_threads=self._threads(), dropout=self._checked.dropout > 0,
+            n_sampled=self._n_sampled(self.network_.vocab_size),
         )  # fmt: skip

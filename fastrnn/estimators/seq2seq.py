@@ -317,6 +317,7 @@ class Seq2Seq(Searching, Trainable):
         return PairTask(
             self.network_, self._pairs(source, target), validation, batch_size=self._checked.batch_size,
             n_threads=self._threads(), dropout=self._checked.dropout > 0,
+            n_sampled=self._n_sampled(self.network_.decoder.vocab_size),
         )  # fmt: skip
 
 

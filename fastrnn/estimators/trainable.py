@@ -20,6 +20,7 @@ from ..training.history import History
 from ..training.loop import Settings, Training
 from ..training.optimizer import OPTIMIZERS, Optimizer
 from ..training.schedules import SCHEDULES
+from ..training.tasks import OUTPUTS, sample_size
 from ..validation import (
     LARGEST_FLOAT32,
     as_generator,
@@ -72,6 +73,8 @@ class Trainable(Estimator):
         "dropout": real(0, 1, low_open=False),
         "embedding_dim": integer(1, none=True),
         "tie_weights": check_bool,
+        "output": choice(OUTPUTS),
+        "n_sampled": integer(2, none=True),
         "peepholes": check_bool,
         "init": choice(INITS),
         "init_scale": real(0, LARGEST_FLOAT32, none=True),
@@ -113,6 +116,11 @@ class Trainable(Estimator):
             )
         if checked.init_scale is not None and checked.init != "default":
             raise ValueError(f"init_scale: found {checked.init_scale!r}, expected None with init={checked.init!r}")
+        if checked.output != "softmax" and resolve(checked.device) == "cuda":
+            raise ValueError(
+                f"output: found {checked.output!r} with device={checked.device!r}, expected 'softmax' there: a GPU does"
+                " not learn on samples yet"
+            )
         product_precision(checked.matmul_precision, checked.dtype, resolve(checked.device))
 
     @property
@@ -267,7 +275,7 @@ class Trainable(Estimator):
 
     def _new_optimizer(self):
         checked = self._checked
-        seed = int(self.rng_.integers(1 << 32)) if checked.dropout else 0
+        seed = int(self.rng_.integers(1 << 32)) if checked.dropout or checked.output == "sampled" else 0
         return Optimizer(
             checked.optimizer, checked.learning_rate, checked.momentum, checked.clip_norm, self.network_.networks,
             checked.dropout, seed,
@@ -283,6 +291,10 @@ class Trainable(Estimator):
         if not isinstance(plain["random_state"], int):
             plain["random_state"] = None
         return plain
+
+    def _n_sampled(self, vocab_size):
+        """Words on a sample of which the output layer learns, None for all."""
+        return sample_size(self._checked.output, self._checked.n_sampled, vocab_size)
 
     def _is_warm(self, resume):
         return self._checked.warm_start and resume is None and hasattr(self, "network_")

@@ -136,7 +136,9 @@ class Training:
         """
         network = self.task.network.networks[0]
         if epochs > 0 and network.device == "cpu":
-            compile_meanwhile(network.cell_class.NAME, network.dtype.name, network.matmul_precision)
+            compile_meanwhile(
+                network.cell_class.NAME, network.dtype.name, network.matmul_precision, self.task.sampled
+            )  # fmt: skip
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
         self._count = 1
         self._resume_clock()

@@ -40,7 +40,7 @@ from .softmax_blocks import (
 
 
 class BFloat16Softmax(NamedTuple):
-    """As `softmax.Softmax`, with factors in bfloat16, two in a uint32: of tokens 2 k and 2 k + 1, or units, or words."""
+    """As `softmax.Softmax`, with factors in bfloat16, two in a uint32: of tokens 2 k, 2 k + 1, or units, or words."""
 
     nll: np.ndarray
     e: np.ndarray  # uint32[(C + 1) * TOKENS // 2]: exponentials, of two tokens
