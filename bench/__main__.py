@@ -20,16 +20,29 @@ import argparse
 import time
 from pathlib import Path
 
-from . import busy, decoding, deep, growth, machine, memory, quality, report, start, text, training, translation
+from . import (
+    busy,
+    decoding,
+    deep,
+    growth,
+    machine,
+    memory,
+    outputs,
+    quality,
+    report,
+    start,
+    text,
+    training,
+    translation,
+)
 from .gpu import report as gpu
 from .measure import Skipped
 from .peers import OPTIMIZERS, torch
 from .workloads import CELLS
 
 TABLES = {
-    "training": training, "decoding": decoding, "growth": growth, "busy": busy, "memory": memory, "start": start,
-    "text": text,
-    "quality": quality, "deep": deep, "translation": translation, "gpu": gpu,
+    "training": training, "outputs": outputs, "decoding": decoding, "growth": growth, "busy": busy, "memory": memory,
+    "start": start, "text": text, "quality": quality, "deep": deep, "translation": translation, "gpu": gpu,
 }  # fmt: skip
 
 
