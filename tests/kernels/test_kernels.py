@@ -493,6 +493,8 @@ with compilations() as compiled:
         model = Seq2Seq("rnn", max_epochs=1, **parameters).fit(x, y)
         model.loss(x, y), model.predict(x, max_length=3), model.search(x, beam_width=3, max_length=3)
         model.gradients(x, y), Ensemble([model, model]).predict(x, max_length=3)
+    for kind in (FastRNN, Seq2Seq):
+        kind("rnn", max_epochs=1, output="sampled", n_sampled=2).fit(x, y)
 print(compiled)
 """
 
@@ -502,7 +504,7 @@ class TestWarmup:
     def test_nothing_is_compiled_after_it(self, tmp_path):
         """Neither in its own process nor in a later one."""
         first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
-        tasks = ("training", "scoring", "predicting", "generating", "pairs")
+        tasks = ("training", "scoring", "predicting", "generating", "pairs", "sampled training")
         assert first == " ".join(str((task, True)) for task in tasks) and after == "[]"
         first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
         assert first == " ".join(str((task, False)) for task in tasks) and after == "[]"
