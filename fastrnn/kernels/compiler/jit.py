@@ -7,12 +7,7 @@ import numba.extending
 from numba.core import event
 
 from . import cache, trial
-
-# Sums may be reordered (or they would not vectorise), but NaN and infinity keep their meaning: the guard
-# against a diverging run relies on it.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-# For range reductions, whose terms must stay in the order in which they are written.
-STRICT_ORDER = {"contract", "nsz"}
+from .flags import FASTMATH, extended_flags, njit_flags
 
 ENABLED = not numba.config.DISABLE_JIT
 # Our extensions of Numba's compiler, or None: then all is compiled by Numba's public means.
@@ -47,8 +42,7 @@ def overload(function, *, fastmath=FASTMATH):
 
 
 def _flags(fastmath):
-    flags = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
-    return flags if EXTENSIONS is None else flags | {"_nrt": False}
+    return njit_flags(fastmath) if EXTENSIONS is None else extended_flags(fastmath)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ import numpy as np
 from numba import types
 
 from . import cache_folder
+from .flags import extended_flags
 
 VARIABLE = "FASTRNN_PLAIN_NUMBA"
 MARK = "compiler-works"
-FLAGS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "_nrt": False}
 logger = logging.getLogger("fastrnn")
 
 
@@ -49,10 +49,10 @@ def check(extended):
     rows = np.arange(1.0, 13.0).reshape(3, 4)
     numbers = rows.ravel().copy()
     global _total
-    plain, _total = _total, extended.called_by_address(_total, types.float64, FLAGS)
+    plain, _total = _total, extended.called_by_address(_total, types.float64, extended_flags())
     try:
-        inner = extended.Kernel(_scaled, FLAGS)
-        found, counted = extended.Kernel(_trial(inner), FLAGS)(rows.copy(), numbers)
+        inner = extended.Kernel(_scaled, extended_flags())
+        found, counted = extended.Kernel(_trial(inner), extended_flags())(rows.copy(), numbers)
     finally:
         _total = plain
     expected, lengths = _trial(_scaled)(rows.copy(), numbers)

@@ -13,7 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..compiler.jit import STRICT_ORDER, jit, overload
+from ..compiler.flags import STRICT_ORDER
+from ..compiler.jit import jit, overload
 from .simd import ROUNDER, Vectors, constant, lanes_of, whole_and_power
 
 f4 = np.float32
