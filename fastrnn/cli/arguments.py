@@ -372,6 +372,7 @@ PARAMETERS = {
         str,
         "where sentences end (default: punkt for words, and line ends if they seem to mean it; or else line)",
     ),
+    "language": ("--language", str, "whose abbreviations end no sentence"),
     "lowercase": ("--no-lowercase", "off", "keep capital letters"),
     "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
     "source_vocab_size": (
@@ -382,7 +383,7 @@ PARAMETERS = {
     "target_vocab_size": ("--target-vocab-size", int, "most tokens of targets"),
     "reverse_source": ("--no-reverse", "off", "read sources from their first word on, not from their last"),
 }
-_OF_LANGUAGE_MODEL = {"chunk_len", "bptt_truncate", "sentence_split", "vocab_size"}
+_OF_LANGUAGE_MODEL = {"chunk_len", "bptt_truncate", "sentence_split", "language", "vocab_size"}
 _OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
 
 
@@ -415,6 +416,7 @@ def _parameters_told(kind):
     from ..kernels.cells import CELLS
     from ..networks.devices import DEVICES, MATMUL_PRECISIONS
     from ..networks.network import INITS
+    from ..text.languages import LANGUAGES
     from ..text.tokenize import LEVELS, SENTENCE_SPLITS
     from ..training.optimizer import OPTIMIZERS
     from ..training.schedules import SCHEDULES
@@ -422,7 +424,7 @@ def _parameters_told(kind):
 
     choices = {
         "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
-        "sentence_split": SENTENCE_SPLITS, "device": DEVICES, "init": INITS,
+        "sentence_split": SENTENCE_SPLITS, "language": LANGUAGES, "device": DEVICES, "init": INITS,
         "matmul_precision": MATMUL_PRECISIONS, "output": OUTPUTS,
     }  # fmt: skip
     return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}

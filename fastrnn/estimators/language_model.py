@@ -20,7 +20,7 @@ from ..validation import (
 from .rnn import FastRNN
 from .trainable import check_same, read_vocabulary, restored_if_refused
 
-_OWN = ("level", "lowercase", "sentence_split")
+_OWN = ("level", "lowercase", "sentence_split", "language")
 _logger = logging.getLogger("fastrnn")
 
 
@@ -36,6 +36,8 @@ class LanguageModel(Estimator):
     lowercase : bool
     sentence_split : {"punkt", "line", "text"}, optional
         Where sentences end, see `Vocabulary`.
+    language : str
+        Whose abbreviations end no sentence: "english", "german", "french", ..., see `Vocabulary`.
     **parameters
         All further parameters of `FastRNN`: cell, hidden_dim, max_epochs, ...
 
@@ -53,11 +55,14 @@ class LanguageModel(Estimator):
     _checks = FastRNN._checks | {name: Vocabulary._checks[name] for name in _OWN}
     _checks["vocab_size"] = Vocabulary._checks["max_size"]
 
-    def __init__(self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, **parameters):
+    def __init__(
+        self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, language="english", **parameters
+    ):
         self.vocab_size = vocab_size
         self.level = level
         self.lowercase = lowercase
         self.sentence_split = sentence_split
+        self.language = language
         network = FastRNN._parameter_defaults()
         del network["vocab_size"]
         for name in parameters:
@@ -68,7 +73,7 @@ class LanguageModel(Estimator):
 
     @classmethod
     def _parameter_defaults(cls):
-        own = {"vocab_size": 8000, "level": "word", "lowercase": True, "sentence_split": None}
+        own = {"vocab_size": 8000, "level": "word", "lowercase": True, "sentence_split": None, "language": "english"}
         return own | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
 
     def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
@@ -252,8 +257,8 @@ class LanguageModel(Estimator):
         super().check_parameters()  # under the names that they have here
         model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
         model.set_params(vocab_size=None).check_parameters()
-        own = (getattr(self, name) for name in _OWN)
-        vocabulary = Vocabulary(self.vocab_size, *own, verbose=self.verbose, n_jobs=self.n_threads)
+        own = {name: getattr(self, name) for name in _OWN}
+        vocabulary = Vocabulary(self.vocab_size, **own, verbose=self.verbose, n_jobs=self.n_threads)
         return vocabulary, model
 
     def check_parameters(self):

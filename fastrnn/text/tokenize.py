@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from .languages import LANGUAGES, abbreviations, collocations
 from .line_ends import BREAK, end_sentences
 from .words import WordTokenizer
 
@@ -17,11 +18,6 @@ LEVELS = ("word", "whitespace", "char")
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _WORD = re.compile(r"\w")
 _BLOCK = 1_000_000  # characters: bounds Punkt's training, and NLTK's five seconds a regex match
-
-# Given to a Punkt model that is trained here: a small text shows too few abbreviations.
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc e.g i.e a.k.a cf fig no vol pp approx inc ltd co corp u.s u.k a.m p.m".split()
-)
 
 _LEARNED = frozenset(["abbreviations", "collocations", "sentence_starters", "orthography"])
 
@@ -41,8 +37,8 @@ class SentenceSplitter:
     Parameters
     ----------
     mode : {"punkt", "line", "text"}
-        ``"punkt"``: NLTK's Punkt, within paragraphs, which blank lines separate. Its English model
-        ``punkt_tab`` is used where it is installed; nothing is ever downloaded, and elsewhere a
+        ``"punkt"``: NLTK's Punkt, within paragraphs, which blank lines separate. Its model of the language, of
+        ``punkt_tab``, is used where it is installed; nothing is ever downloaded, and elsewhere a
         model is trained on the first million characters, which one logged line says.
         ``"line"``: one sentence a line. ``"text"``: every text is one sentence.
     learned : dict, optional
@@ -53,6 +49,8 @@ class SentenceSplitter:
     inner : bool
         Whether `sentences` finds the sentences within a line or text by the Punkt model, too. Word tokens depend on
         it: only the full stop that ends a sentence is a token.
+    language : str
+        Whose abbreviations the Punkt model knows, one of `languages.LANGUAGES`.
 
     Attributes
     ----------
@@ -63,18 +61,21 @@ class SentenceSplitter:
     Raises
     ------
     ValueError
-        An unknown mode, or a damaged model.
+        An unknown mode or language, or a damaged model.
     """
 
-    def __init__(self, mode="punkt", learned=None, line_ends=False, inner=False):
+    def __init__(self, mode="punkt", learned=None, line_ends=False, inner=False, language="english"):
         if mode not in SENTENCE_SPLITS:
             raise ValueError(f"sentence_split is {mode!r}, expected one of {SENTENCE_SPLITS}")
+        if language not in LANGUAGES:
+            raise ValueError(f"language is {language!r}, expected one of {LANGUAGES}")
         if learned is not None:
             _check_learned(learned)
         self.mode = mode
         self.learned = learned
         self.line_ends = line_ends
         self.inner = inner
+        self.language = language
         self._punkt = None
 
     def prepare(self, texts: Iterable[str]) -> Iterator[str]:
@@ -90,14 +91,15 @@ class SentenceSplitter:
         if self._punkt is not None or not (self.inner or self.mode == "punkt"):
             return iter(texts)
         if self.learned is None:
-            self._punkt = _installed_punkt()
+            self._punkt = _installed_punkt(self.language)
         if self._punkt is None:
             if self.learned is None:
                 sample, texts = _head(texts)
-                self.learned = _train_punkt(sample)
+                self.learned = _train_punkt(sample, self.language)
                 logging.getLogger("fastrnn").log(
                     logging.WARNING if self.mode == "punkt" else logging.INFO,
-                    "NLTK's punkt_tab is not installed: sentences are split by a Punkt model trained on this text",
+                    "NLTK's punkt_tab%s is not installed: sentences are split by a Punkt model trained on this text",
+                    "" if self.language == "english" else f" ({self.language})",
                 )
             self._punkt = _build_punkt(self.learned)
         return iter(texts)
@@ -253,27 +255,31 @@ def _head(texts):
     return "\n\n".join(head)[:_BLOCK], chain(head, texts)
 
 
-def _installed_punkt():
-    """NLTK's own English model, or None where it is not installed."""
+def _installed_punkt(language="english"):
+    """NLTK's own model of a language, or None where it is not installed."""
     from nltk.data import find
     from nltk.tokenize.punkt import load_punkt_params
 
     from .punkt import FastPunkt
 
     try:
-        return FastPunkt(load_punkt_params(find("tokenizers/punkt_tab/english/")))
+        params = load_punkt_params(find(f"tokenizers/punkt_tab/{language}/"))
     except (LookupError, OSError):
         return None
+    if language != "english":  # whose sentences are NLTK's, exactly
+        params.abbrev_types |= abbreviations(language)
+        params.collocations |= collocations(language)
+    return FastPunkt(params)
 
 
-def _train_punkt(sample):
+def _train_punkt(sample, language="english"):
     from .punkt import trained
 
     params = trained(sample)
-    abbreviations = {word for word in params.abbrev_types if _is_abbreviation(word, sample)}
+    found = {word for word in params.abbrev_types if _is_abbreviation(word, sample)}
     return {
-        "abbreviations": sorted(abbreviations | _ABBREVIATIONS),
-        "collocations": sorted(map(list, params.collocations)),
+        "abbreviations": sorted(found | abbreviations(language)),
+        "collocations": sorted(map(list, params.collocations | collocations(language))),
         "sentence_starters": sorted(params.sent_starters),
         "orthography": dict(sorted(params.ortho_context.items())),
     }

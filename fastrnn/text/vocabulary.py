@@ -21,6 +21,7 @@ from ..validation import (
     integer,
     shown,
 )
+from .languages import LANGUAGES
 from .token_ids import TokenIds, utf8_size
 from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
 
@@ -31,6 +32,7 @@ UNKNOWN_TOKEN = "UNKNOWN_TOKEN"
 _START, _END = 0, 1
 _SPECIAL = frozenset([SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN])
 _PARAMETERS = ("max_size", "level", "lowercase", "sentence_split")
+_DEFAULTS_OF_OLDER_FILES = {"language": "english"}
 
 
 class Vocabulary(Estimator):
@@ -58,6 +60,10 @@ class Vocabulary(Estimator):
     n_jobs : int or None
         Processes that tokenise texts, with the same result. None means one for each core where there is much text
         (more than 16 million characters), and otherwise only this one.
+    language : str
+        Whose abbreviations the Punkt model knows, "z.B." and "3. Oktober" with "german": "english", "german",
+        "french", "spanish", "italian", "portuguese", "dutch", "swedish", "danish", "norwegian", "finnish", "polish",
+        "czech", "russian", "greek", "turkish", "estonian" or "slovene".
 
     Attributes
     ----------
@@ -86,15 +92,20 @@ class Vocabulary(Estimator):
         "sentence_split": choice(SENTENCE_SPLITS, none=True),
         "verbose": check_verbose,
         "n_jobs": integer(1, none=True),
+        "language": choice(LANGUAGES),
     }
 
-    def __init__(self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0, n_jobs=None):
+    def __init__(
+        self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0, n_jobs=None,
+        language="english",
+    ):  # fmt: skip
         self.max_size = max_size
         self.level = level
         self.lowercase = lowercase
         self.sentence_split = sentence_split
         self.verbose = verbose
         self.n_jobs = n_jobs
+        self.language = language
 
     def fit(self, texts):
         """Learn the vocabulary.
@@ -298,7 +309,7 @@ class Vocabulary(Estimator):
         """
         self._check_fitted("tokens_")
         encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
-        config = {name: getattr(self._checked, name) for name in _PARAMETERS}
+        config = {name: getattr(self._checked, name) for name in (*_PARAMETERS, *_DEFAULTS_OF_OLDER_FILES)}
         config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
         config |= {"line_ends": self._splitter.line_ends, "inner": self._splitter.inner}
         return {
@@ -322,7 +333,8 @@ class Vocabulary(Estimator):
         try:
             config = json.loads(_stored(arrays, "config", np.uint8).tobytes())
             tokens, counts = _stored_tokens(arrays), _stored(arrays, "counts", np.int64)
-            vocabulary = cls(**{name: config[name] for name in _PARAMETERS})
+            added = {name: config.get(name, default) for name, default in _DEFAULTS_OF_OLDER_FILES.items()}
+            vocabulary = cls(**{name: config[name] for name in _PARAMETERS}, **added)
             check_bool("lowercase", vocabulary.lowercase)
             vocabulary.check_parameters()
             check_integer("n_distinct", config["n_distinct"], 0)
@@ -330,7 +342,7 @@ class Vocabulary(Estimator):
             line_ends = check_bool("line_ends", config.get("line_ends", False))
             inner = config.get("inner", vocabulary.level == "word" and vocabulary.split_mode == "punkt")
             inner = check_bool("inner", inner)
-            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"], line_ends, inner)
+            splitter = SentenceSplitter(vocabulary.split_mode, config["punkt"], line_ends, inner, vocabulary.language)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ValueError(f"arrays: the stored vocabulary is damaged: {str(error)[:200]!r}") from None
         intact = (
@@ -415,7 +427,7 @@ class Vocabulary(Estimator):
         """A `SentenceSplitter` with these parameters; by default it finds out whether line ends end sentences."""
         automatic = self.split_mode == "punkt" and self._checked.sentence_split is None
         inner = self._checked.level == "word"
-        return SentenceSplitter(self.split_mode, line_ends=None if automatic else False, inner=inner)
+        return SentenceSplitter(self.split_mode, None, None if automatic else False, inner, self._checked.language)
 
 
 def _lower(token, lowercase):

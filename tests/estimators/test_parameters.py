@@ -145,7 +145,13 @@ def test_what_is_fitted_keeps_its_vocabulary():
     refuse(lambda: pair.set_params(target_vocab_size=9).fit([[2]], [[2]]), "^target_vocab_size: found 9, expected 5")
     own = {"level": "whitespace", "vocab_size": 6}
     lm = LanguageModel(**own, **SMALL, warm_start=True).fit(["a b c d"])
-    for name, value in (("vocab_size", 5), ("level", "char"), ("lowercase", False), ("sentence_split", "text")):
+    for name, value in (
+        ("vocab_size", 5),
+        ("level", "char"),
+        ("lowercase", False),
+        ("sentence_split", "text"),
+        ("language", "german"),
+    ):
         changed = LanguageModel(**lm.get_params() | {name: value})
         vars(changed).update({key: held for key, held in vars(lm).items() if key.endswith("_")})
         for call in (changed.fit, changed.partial_fit):

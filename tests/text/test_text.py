@@ -33,7 +33,7 @@ def split(text, mode="punkt"):
 
 @pytest.fixture
 def no_punkt_tab(monkeypatch):
-    monkeypatch.setattr(text_module, "_installed_punkt", lambda: None)
+    monkeypatch.setattr(text_module, "_installed_punkt", lambda *_: None)
 
 
 # Reading
@@ -171,7 +171,7 @@ def test_punkt_that_is_installed_is_used(monkeypatch, caplog):
         def span_tokenize(self, text):
             return [(0, 2), (2, 4)]
 
-    monkeypatch.setattr(text_module, "_installed_punkt", Model)
+    monkeypatch.setattr(text_module, "_installed_punkt", lambda *_: Model())
     assert split("a.b.\n\nc?d!") == ["a.", "b.", "c?", "d!"]
     assert not caplog.records
 
@@ -221,7 +221,7 @@ def test_training_reads_only_the_head(no_punkt_tab, monkeypatch):
     read = []
     sizes = []
     train = text_module._train_punkt
-    monkeypatch.setattr(text_module, "_train_punkt", lambda s: sizes.append(len(s)) or train(s))
+    monkeypatch.setattr(text_module, "_train_punkt", lambda s, *_: sizes.append(len(s)) or train(s))
     texts = (read.append(i) or "A short text. " * 3 for i in range(10))
     rest = SentenceSplitter().prepare(texts)
     assert read == [0, 1, 2] and sizes == [100]

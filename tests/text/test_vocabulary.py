@@ -20,7 +20,7 @@ TEXT = "the cat sat. the dog sat. the cat ran. a bird sang!"
 @pytest.fixture(autouse=True)
 def no_punkt_tab(monkeypatch):
     """The same sentences on every machine, whether NLTK's model is installed or not."""
-    monkeypatch.setattr(text_module, "_installed_punkt", lambda: None)
+    monkeypatch.setattr(text_module, "_installed_punkt", lambda *_: None)
     logging.getLogger("fastrnn").setLevel(logging.ERROR)
     yield
     logging.getLogger("fastrnn").setLevel(logging.NOTSET)
