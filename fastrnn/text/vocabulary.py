@@ -1,6 +1,7 @@
 """Words and their indices: the most frequent ones are kept, the others are UNKNOWN_TOKEN."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain, pairwise
@@ -22,6 +23,7 @@ from ..validation import (
     shown,
 )
 from .languages import LANGUAGES
+from .scripts import unspaced
 from .token_ids import TokenIds, utf8_size
 from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
 
@@ -368,6 +370,7 @@ class Vocabulary(Estimator):
         self.check_parameters()
         splitter = self.new_splitter()
         types, ids, lengths = self._scan(texts, splitter)
+        self._hint(types)
         counts = np.bincount(ids)
         counts[[word in _SPECIAL for word in types]] = 0
         kept = np.argsort(-counts, kind="stable")  # stable: equal ones by first appearance
@@ -384,6 +387,16 @@ class Vocabulary(Estimator):
         counts[[_START, _END]] = len(lengths)
         self._set_learned(tokens, counts, len(types), splitter)
         return indices, lengths
+
+    def _hint(self, types):
+        """Say, in one line, that words were not found where a script has no spaces."""
+        script = unspaced(types) if self._checked.level != "char" else None
+        if script:
+            logging.getLogger("fastrnn").warning(
+                'the text looks %s, without spaces between words: whole phrases are one token; level="char" takes'
+                " characters",
+                script,
+            )
 
     def _set_learned(self, tokens, counts, n_distinct, splitter):
         self.tokens_ = tokens
