@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 
+from .custom_tokenizer import is_tokens
 from .tokenize import SentenceSplitter, tokenizer
 
 _BATCH = 1 << 21  # characters that a process is given at a time
@@ -21,7 +22,8 @@ class TokenIds:
     ----------
     splitter : SentenceSplitter
         It must be prepared.
-    level : {"word", "whitespace", "char"}
+    level : {"word", "whitespace", "char"} or callable
+        As `tokenizer` has it.
     lowercase : bool
 
     Attributes
@@ -46,31 +48,37 @@ class TokenIds:
 
         Parameters
         ----------
-        texts : iterable of str
+        texts : iterable of str or lists of str
         n_jobs : int, optional
-            Processes; by default one for each core where there is much text, and otherwise this one alone.
+            Processes; by default one for each core where there is much text, and otherwise this one alone, which also
+            calls a user's tokenizer: many cannot be sent to others.
         progress : callable, optional
             It is told the bytes that were read, in UTF-8.
         """
         batches = _batches(texts, self._settings[0], progress is not None)
-        left = _MUCH if n_jobs != 1 else float("inf")
+        left = _MUCH if n_jobs != 1 and not callable(self._settings[1]) else float("inf")
         for blocks, n_bytes in batches:
             self._add(blocks)
             if progress:
                 progress(n_bytes)
-            left -= sum(map(len, blocks))
+            left -= sum(len(block) if isinstance(block, str) else sum(map(len, block)) for block in blocks)
             if left <= 0:
                 self._read_in_processes(batches, n_jobs, progress)
 
     def _add(self, blocks):
         splitter, _, lowercase = self._settings
         ids, encode, inner = self.ids, self._encode, splitter.inner and splitter.mode != "punkt"
+        number = self.numbers.__getitem__
         for block in blocks:
             for unit in splitter.split_block(block):
                 before = len(ids)
-                for sentence in splitter.sentences(unit) if inner else (unit,):
-                    ids.extend(encode(sentence.lower() if lowercase else sentence))
-                self.lengths.append(len(ids) - before)
+                if is_tokens(unit):
+                    ids.extend(map(number, map(str.lower, unit) if lowercase else unit))
+                else:
+                    for sentence in splitter.sentences(unit) if inner else (unit,):
+                        ids.extend(encode(sentence.lower() if lowercase else sentence))
+                if len(ids) > before:  # a user's tokenizer may find nothing
+                    self.lengths.append(len(ids) - before)
 
     def _read_in_processes(self, batches, n_jobs, progress):
         from joblib import Parallel, cpu_count, delayed
@@ -106,7 +114,7 @@ def _batches(texts, splitter, count):
         begun = finished
         for block in splitter.blocks(text):
             blocks.append(block)
-            size += len(block)
+            size += sum(map(len, block)) if is_tokens(block) else len(block)
             begun += utf8_size(block) if count else 0
             if size >= _BATCH:
                 yield blocks, begun - told
@@ -116,7 +124,9 @@ def _batches(texts, splitter, count):
 
 
 def utf8_size(text: str) -> int:
-    """The bytes of a text in UTF-8."""
+    """The bytes of a text in UTF-8; of tokens, with a space after each."""
+    if is_tokens(text):
+        return sum(map(utf8_size, text)) + len(text)
     if text.isascii():
         return len(text)
     return sum(len(text[i : i + _SLICE].encode("utf-8", "surrogatepass")) for i in range(0, len(text), _SLICE))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from .custom_tokenizer import CustomTokenizer, is_tokens
 from .languages import LANGUAGES, abbreviations, collocations
 from .line_ends import BREAK, end_sentences
 from .words import WordTokenizer
@@ -32,7 +33,7 @@ _SPLIT_WORDS = frozenset(  # what NLTK's tokenizer takes apart
 
 
 class SentenceSplitter:
-    """Split texts into sentences.
+    """Split texts into sentences. A text that is a list of tokens is one sentence, and stays as it is.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class SentenceSplitter:
                 sample, texts = _head(texts)
                 self.learned = _train_punkt(sample, self.language)
                 logging.getLogger("fastrnn").log(
-                    logging.WARNING if self.mode == "punkt" else logging.INFO,
+                    logging.WARNING if self.mode == "punkt" and sample else logging.INFO,
                     "NLTK's punkt_tab%s is not installed: sentences are split by a Punkt model trained on this text",
                     "" if self.language == "english" else f" ({self.language})",
                 )
@@ -110,12 +111,16 @@ class SentenceSplitter:
 
     def blocks(self, text: str) -> Iterator[str]:
         """Yield parts of a text, such that the sentences of each, by `split_block`, are those of the text."""
+        if is_tokens(text):
+            return iter([text])
         if self.mode == "punkt" and not self.line_ends:
             return _paragraphs(text)
         return iter([text]) if self.mode == "text" else _line_blocks(text)
 
     def split_block(self, block: str) -> Iterator[str]:
         """Yield the sentences of a part of a text, blank ones left out. Call `prepare` first."""
+        if is_tokens(block):
+            return iter([block] if block else [])
         if self.mode == "punkt":
             sentences = self._punkt_sentences(block)
         else:
@@ -124,7 +129,7 @@ class SentenceSplitter:
 
     def sentences(self, text: str) -> Iterable[str]:
         """Return the sentences within a line or text by the Punkt model, if `inner`, and otherwise only itself."""
-        if not self.inner or not ("\n" in text or _may_end_sentence(text)):
+        if is_tokens(text) or not self.inner or not ("\n" in text or _may_end_sentence(text)):
             return [text]
         return self._punkt_sentences(text)
 
@@ -141,9 +146,10 @@ def tokenizer(level: str, encode: Callable[[list], Iterable] = list) -> Callable
 
     Parameters
     ----------
-    level : {"word", "whitespace", "char"}
+    level : {"word", "whitespace", "char"} or callable
         ``"word"``: as NLTK's `word_tokenize`, which would split sentences once more.
-        ``"whitespace"``: for text that is tokenised already. ``"char"``: characters.
+        ``"whitespace"``: for text that is tokenised already. ``"char"``: characters. A user's function from str to
+        list of str: as that has it.
     encode : callable, optional
         From tokens to a value for each, as `WordTokenizer` has it.
 
@@ -152,6 +158,8 @@ def tokenizer(level: str, encode: Callable[[list], Iterable] = list) -> Callable
     ValueError
         An unknown level.
     """
+    if callable(level):
+        return CustomTokenizer(level, encode)
     if level == "word":
         return WordTokenizer(encode)
     if level not in LEVELS:
@@ -245,14 +253,14 @@ def _sentences(punkt, paragraph):
 
 
 def _head(texts):
-    """The first million characters, for training, and all the texts, read ones first."""
+    """The first million characters, for training, and all the texts, read ones first. Tokens are not sampled."""
     texts, head, size = iter(texts), [], 0
     for text in texts:
         head.append(text)
         size += len(text)
         if size >= _BLOCK:
             break
-    return "\n\n".join(head)[:_BLOCK], chain(head, texts)
+    return "\n\n".join(text for text in head if isinstance(text, str))[:_BLOCK], chain(head, texts)
 
 
 def _installed_punkt(language="english"):

@@ -12,6 +12,7 @@ from ..base import Estimator
 from ..data.ragged import Ragged
 from ..validation import (
     check_bool,
+    check_callable,
     check_integer,
     check_list,
     check_no_table,
@@ -22,6 +23,7 @@ from ..validation import (
     integer,
     shown,
 )
+from .custom_tokenizer import FUNCTIONS, check_functions, checked_tokens, is_tokens, joined, name_of
 from .languages import LANGUAGES
 from .scripts import unspaced
 from .token_ids import TokenIds, utf8_size
@@ -66,6 +68,13 @@ class Vocabulary(Estimator):
         Whose abbreviations the Punkt model knows, "z.B." and "3. Oktober" with "german": "english", "german",
         "french", "spanish", "italian", "portuguese", "dutch", "swedish", "danish", "norwegian", "finnish", "polish",
         "czech", "russian", "greek", "turkish", "estonian" or "slovene".
+    tokenizer : callable, optional
+        A function from one sentence, a str, to its tokens, a list of str, which takes the place of `level`: any
+        tokenizer of others, see the examples. It gets lower case, if `lowercase`, and is called in this process only.
+        `sentence_split` still says what a sentence is. Files hold its name only: `from_arrays` and `load` of models ask
+        for it again.
+    detokenizer : callable, optional
+        Its inverse, from a list of str to a str. By default tokens of a `tokenizer` have spaces between them.
 
     Attributes
     ----------
@@ -85,6 +94,13 @@ class Vocabulary(Estimator):
     >>> x, y = Vocabulary(level="char").fit_transform(["abba"])
     >>> x.to_list(), y.to_list()
     ([[0, 2, 3, 3, 2]], [[2, 3, 3, 2, 1]])
+
+    Texts that are tokenised already are lists of tokens; other tokenizers are functions:
+
+    >>> Vocabulary().fit([["new york", "is", "big"]]).tokens_[2:-1]
+    ['new york', 'is', 'big']
+    >>> Vocabulary(tokenizer=lambda text: text.split("-"), detokenizer="-".join).fit(["a-b"]).tokens_[2:-1]
+    ['a', 'b']
     """
 
     _checks = {
@@ -95,11 +111,12 @@ class Vocabulary(Estimator):
         "verbose": check_verbose,
         "n_jobs": integer(1, none=True),
         "language": choice(LANGUAGES),
+        **dict.fromkeys(FUNCTIONS, check_callable),
     }
 
     def __init__(
         self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0, n_jobs=None,
-        language="english",
+        language="english", tokenizer=None, detokenizer=None,
     ):  # fmt: skip
         self.max_size = max_size
         self.level = level
@@ -108,14 +125,16 @@ class Vocabulary(Estimator):
         self.verbose = verbose
         self.n_jobs = n_jobs
         self.language = language
+        self.tokenizer = tokenizer
+        self.detokenizer = detokenizer
 
     def fit(self, texts):
         """Learn the vocabulary.
 
         Parameters
         ----------
-        texts : iterable of str
-            Raw texts of any number of sentences, read once.
+        texts : iterable of str or lists of str
+            Raw texts of any number of sentences, read once. A list of str is one sentence, tokenised already.
 
         Returns
         -------
@@ -124,7 +143,7 @@ class Vocabulary(Estimator):
         Raises
         ------
         TypeError
-            `texts` is a single string, or holds something else than strings.
+            `texts` is a single string, or holds something else than strings and lists of them.
         ValueError
             `texts` holds no sentence, or a constructor parameter is impossible.
         """
@@ -136,8 +155,8 @@ class Vocabulary(Estimator):
 
         Parameters
         ----------
-        texts : iterable of str
-            Raw texts of any number of sentences, read once.
+        texts : iterable of str or lists of str
+            Raw texts of any number of sentences, read once. A list of str is one sentence, tokenised already.
 
         Returns
         -------
@@ -166,7 +185,7 @@ class Vocabulary(Estimator):
             yield from found
 
     def sentences_by_text(self, texts):
-        """Yield the list of the sentences of every text, which is empty for a blank text."""
+        """Yield the list of the sentences of every text, which is empty for a blank text; tokens are one sentence."""
         self._check_fitted("tokens_")
         for text in self._splitter.prepare(_checked(texts)):
             yield list(self._splitter.split(text))
@@ -174,10 +193,14 @@ class Vocabulary(Estimator):
     def tokenize(self, sentence):
         """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not.
 
-        Text of several sentences has the tokens of each, one after the other.
+        Text of several sentences has the tokens of each, one after the other. A list of tokens stays one, in lower case
+        if `lowercase`.
         """
         self._check_fitted("tokens_")
         splitter, lowercase = self._splitter, self._checked.lowercase
+        if is_tokens(sentence):
+            tokens = checked_tokens(sentence, "sentence")
+            return [token.lower() for token in tokens] if lowercase else tokens
         splitter.prepare([check_str("sentence", sentence)])
         sentences = splitter.sentences(sentence)
         return list(chain.from_iterable(self._tokenize(s.lower() if lowercase else s) for s in sentences))
@@ -215,8 +238,8 @@ class Vocabulary(Estimator):
 
         Parameters
         ----------
-        text : str
-            May be empty.
+        text : str or list of str
+            May be empty. A list is tokens.
 
         Returns
         -------
@@ -230,10 +253,11 @@ class Vocabulary(Estimator):
         NotFittedError
             `fit` was not called.
         TypeError
-            `text` is not a string.
+            `text` is not a string, nor tokens.
         """
         self._check_fitted("tokens_")
-        words = self.tokenize(text) if check_str("text", text) else []
+        text = checked_tokens(text, "text") if is_tokens(text) else check_str("text", text)
+        words = self.tokenize(text) if text else []
         indices = [self._index(word) for word in words]
         unknown = [w for w, i in zip(words, indices, strict=True) if i == len(self) - 1]
         return np.array([_START, *indices], np.int32), list(dict.fromkeys(unknown))
@@ -285,6 +309,8 @@ class Vocabulary(Estimator):
             with errors_named("indices_or_tokens"):
                 tokens = self.decode(tokens)
         tokens = [token for token in tokens if token not in (SENTENCE_START, SENTENCE_END)]
+        if self._checked.tokenizer or self._checked.detokenizer:
+            return joined(self._checked.detokenizer, tokens)
         return "".join(tokens) if self._checked.level == "char" else join_words(tokens)
 
     def report(self):
@@ -313,6 +339,7 @@ class Vocabulary(Estimator):
         encoded = [token.encode("utf-8", "surrogatepass") for token in self.tokens_]
         config = {name: getattr(self._checked, name) for name in (*_PARAMETERS, *_DEFAULTS_OF_OLDER_FILES)}
         config |= {"n_distinct": self.n_distinct_, "punkt": self._splitter.learned}
+        config |= {name: name_of(getattr(self._checked, name)) for name in FUNCTIONS}
         config |= {"line_ends": self._splitter.line_ends, "inner": self._splitter.inner}
         return {
             "tokens": np.frombuffer(b"".join(encoded), np.uint8),
@@ -322,21 +349,29 @@ class Vocabulary(Estimator):
         }
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays, *, tokenizer=None, detokenizer=None):
         """Restore a vocabulary from what `to_arrays` returned.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+        tokenizer, detokenizer : callable, optional
+            Those with which the vocabulary was made, if it was: the arrays hold their names only.
 
         Raises
         ------
         ValueError
-            The arrays are incomplete or damaged.
+            The arrays are incomplete or damaged, or a function is missing.
         """
         if not isinstance(arrays, Mapping):
             raise TypeError(f"arrays: found {shown(arrays)}, expected a dict of arrays")
+        functions = {"tokenizer": tokenizer, "detokenizer": detokenizer}
+        check_functions(arrays.get("config"), functions)
         try:
             config = json.loads(_stored(arrays, "config", np.uint8).tobytes())
             tokens, counts = _stored_tokens(arrays), _stored(arrays, "counts", np.int64)
             added = {name: config.get(name, default) for name, default in _DEFAULTS_OF_OLDER_FILES.items()}
-            vocabulary = cls(**{name: config[name] for name in _PARAMETERS}, **added)
+            vocabulary = cls(**{name: config[name] for name in _PARAMETERS}, **added, **functions)
             check_bool("lowercase", vocabulary.lowercase)
             vocabulary.check_parameters()
             check_integer("n_distinct", config["n_distinct"], 0)
@@ -390,7 +425,7 @@ class Vocabulary(Estimator):
 
     def _hint(self, types):
         """Say, in one line, that words were not found where a script has no spaces."""
-        script = unspaced(types) if self._checked.level != "char" else None
+        script = unspaced(types) if self._tokenizer_or_level in ("word", "whitespace") else None
         if script:
             logging.getLogger("fastrnn").warning(
                 'the text looks %s, without spaces between words: whole phrases are one token; level="char" takes'
@@ -407,13 +442,13 @@ class Vocabulary(Estimator):
         self.n_distinct_ = n_distinct
         self.coverage_ = float(counts[2:-1].sum() / self.n_tokens_)
         self._splitter = splitter
-        self._tokenize = tokenizer(self._checked.level)
+        self._tokenize = tokenizer(self._tokenizer_or_level)
 
     def _scan(self, texts, splitter):
         """Tokenise in one pass, 4 bytes a token: distinct tokens, ids (N,), lengths (B,)."""
         total = sum(map(utf8_size, texts)) if self._checked.verbose and _all_str(texts) else None
         texts = splitter.prepare(_checked(texts))
-        found = TokenIds(splitter, self._checked.level, self._checked.lowercase)
+        found = TokenIds(splitter, self._tokenizer_or_level, self._checked.lowercase)
         with self._progress(total) as progress:
             found.read(texts, self._checked.n_jobs, None if progress is None else progress.update)
         if not found.lengths:
@@ -432,6 +467,10 @@ class Vocabulary(Estimator):
         return tqdm(desc="Reading", total=total, unit="B", unit_scale=True)
 
     @property
+    def _tokenizer_or_level(self):
+        return self._checked.tokenizer or self._checked.level
+
+    @property
     def split_mode(self):
         """How texts are split into sentences: `sentence_split`, or its default for this level."""
         return self._checked.sentence_split or ("punkt" if self._checked.level == "word" else "line")
@@ -439,7 +478,7 @@ class Vocabulary(Estimator):
     def new_splitter(self):
         """A `SentenceSplitter` with these parameters; by default it finds out whether line ends end sentences."""
         automatic = self.split_mode == "punkt" and self._checked.sentence_split is None
-        inner = self._checked.level == "word"
+        inner = self._tokenizer_or_level == "word"
         return SentenceSplitter(self.split_mode, None, None if automatic else False, inner, self._checked.language)
 
 
@@ -482,8 +521,11 @@ def _checked(texts):
 
 def _strings(texts):
     for i, text in enumerate(texts):
+        if is_tokens(text):
+            yield checked_tokens(text, f"texts[{i}]")
+            continue
         if not isinstance(text, str):
-            raise TypeError(f"texts[{i}] is {type(text).__name__}, expected str")
+            raise TypeError(f"texts[{i}] is {type(text).__name__}, expected str or a list of str")
         yield text
 
 
