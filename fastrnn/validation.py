@@ -225,6 +225,17 @@ def choice(choices, none=False):
     return partial(check_choice, choices=choices, none=none)
 
 
+def one_or_pair(check):
+    """A check of what another one takes, or of a pair, a tuple or list, of such."""
+    return partial(_check_one_or_pair, check=check)
+
+
+def _check_one_or_pair(name, value, check):
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return tuple(check(name, side) for side in value)
+    return check(name, value)
+
+
 def _scalar(value):
     """What a 0-d array holds, as a NumPy scalar; everything else as it is."""
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value

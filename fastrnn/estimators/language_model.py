@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import storage
 from ..base import Estimator
+from ..text.custom_tokenizer import checked_tokens, is_tokens
 from ..text.vocabulary import UNKNOWN_TOKEN, Vocabulary
 from ..validation import (
     check_bool,
@@ -20,7 +21,10 @@ from ..validation import (
 from .rnn import FastRNN
 from .trainable import check_same, read_vocabulary, restored_if_refused
 
-_OWN = ("level", "lowercase", "sentence_split", "language")
+_OWN = {  # of the vocabulary
+    "level": "word", "lowercase": True, "sentence_split": None, "language": "english", "tokenizer": None,
+    "detokenizer": None,
+}  # fmt: skip
 _logger = logging.getLogger("fastrnn")
 
 
@@ -38,6 +42,8 @@ class LanguageModel(Estimator):
         Where sentences end, see `Vocabulary`.
     language : str
         Whose abbreviations end no sentence: "english", "german", "french", ..., see `Vocabulary`.
+    tokenizer, detokenizer : callable, optional
+        Functions from str to list of str, and back, in place of `level`, see `Vocabulary`.
     **parameters
         All further parameters of `FastRNN`: cell, hidden_dim, max_epochs, ...
 
@@ -56,13 +62,16 @@ class LanguageModel(Estimator):
     _checks["vocab_size"] = Vocabulary._checks["max_size"]
 
     def __init__(
-        self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, language="english", **parameters
-    ):
+        self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, language="english", tokenizer=None,
+        detokenizer=None, **parameters,
+    ):  # fmt: skip
         self.vocab_size = vocab_size
         self.level = level
         self.lowercase = lowercase
         self.sentence_split = sentence_split
         self.language = language
+        self.tokenizer = tokenizer
+        self.detokenizer = detokenizer
         network = FastRNN._parameter_defaults()
         del network["vocab_size"]
         for name in parameters:
@@ -73,17 +82,18 @@ class LanguageModel(Estimator):
 
     @classmethod
     def _parameter_defaults(cls):
-        own = {"vocab_size": 8000, "level": "word", "lowercase": True, "sentence_split": None, "language": "english"}
-        return own | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
+        return (
+            {"vocab_size": 8000} | _OWN | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
+        )
 
     def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
         """Learn the vocabulary and train from fresh weights; with `warm_start`, in the vocabulary first learned.
 
         Parameters
         ----------
-        texts : iterable of str
-            Raw texts of any number of sentences.
-        validation_texts : iterable of str, optional
+        texts : iterable of str or lists of str
+            Raw texts of any number of sentences; a list of str is one sentence, tokenised already.
+        validation_texts : iterable of str or lists of str, optional
             Measured after every epoch, in the vocabulary of `texts`.
         callback, resume
             As in `FastRNN.fit`; the callback gets this LanguageModel.
@@ -138,7 +148,7 @@ class LanguageModel(Estimator):
 
         Parameters
         ----------
-        texts : iterable of str
+        texts : iterable of str or lists of str
         per_sentence : bool
             Return the sentences' own.
 
@@ -154,10 +164,10 @@ class LanguageModel(Estimator):
         if not sentences:
             raise ValueError("texts: found none, expected at least one text")
         counts = np.array(list(map(len, sentences)))
-        words = [vocabulary.encode(sentence).tolist() for text in sentences for sentence in text]
+        words = [vocabulary.encode_prompt(sentence)[0].tolist() for text in sentences for sentence in text]
         log_p = np.empty(0)
         if words:
-            log_p = self.model_.score_samples([[0, *row] for row in words], [[*row, 1] for row in words])
+            log_p = self.model_.score_samples(words, [[*row[1:], 1] for row in words])
         if per_sentence:
             return np.split(log_p, np.cumsum(counts)[:-1])
         empty = np.flatnonzero(counts == 0)
@@ -191,8 +201,8 @@ class LanguageModel(Estimator):
         ----------
         n, temperature, top_k, top_p, min_length, max_length, random_state
             As in `FastRNN.generate`; lengths in tokens, the prompt's not counted, SENTENCE_END counted.
-        prompt : str
-            How every sentence begins.
+        prompt : str or list of str
+            How every sentence begins; a list is tokens.
         exclude : sequence of str
             Tokens never to write; their probability is removed.  By default UNKNOWN_TOKEN.
         unknown : {"error", "token"}
@@ -204,14 +214,15 @@ class LanguageModel(Estimator):
         Returns
         -------
         sentences : list of str
-            Detokenised for people to read.
+            Detokenised for people to read, by the `detokenizer` if there is one.
         log_probs : list of float64 arrays
             ln p under the model of each token written, nats; only with `return_log_probs`.
         """
         self._check_fitted("model_")
         check_choice("unknown", unknown, ("error", "token"))
         vocabulary = self.vocabulary_
-        tokens, strangers = vocabulary.encode_prompt(check_str("prompt", prompt))
+        prompt = checked_tokens(prompt, "prompt") if is_tokens(prompt) else check_str("prompt", prompt)
+        tokens, strangers = vocabulary.encode_prompt(prompt)
         if strangers and unknown == "error":
             raise ValueError(
                 f'prompt: found {", ".join(map(repr, strangers))}, expected words of the vocabulary; unknown="token"'
@@ -239,11 +250,14 @@ class LanguageModel(Estimator):
         storage.write(path, header, vocabulary | self.model_._arrays())
 
     @classmethod
-    def load(cls, path, *, device="cpu"):
-        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+    def load(cls, path, *, device="cpu", tokenizer=None, detokenizer=None):
+        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign.
+
+        `tokenizer` and `detokenizer` are those of the vocabulary, if it was made with any: files hold their names only.
+        """
         path = check_path("path", path)
         with storage.opened(path, "LanguageModel") as (header, arrays):
-            vocabulary = read_vocabulary(path, arrays, "vocabulary/")
+            vocabulary = read_vocabulary(path, arrays, "vocabulary/", tokenizer, detokenizer)
             model = FastRNN._from_file(path, header, arrays, device)
         if model.vocab_size_ != len(vocabulary):
             raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
@@ -269,7 +283,7 @@ class LanguageModel(Estimator):
         """(x, y, vocabulary, model), the latter two those of before if `warm` and there are any."""
         vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
         if warm and hasattr(self, "model_"):
-            for name, own in (("vocab_size", "max_size"), *zip(_OWN, _OWN, strict=True)):
+            for name, own in (("vocab_size", "max_size"), *((n, n) for n in _OWN)):
                 check_same(name, getattr(self._checked, name), getattr(self.vocabulary_._checked, own))
             parameters = model.get_params() | {"vocab_size": self.model_.vocab_size_}
             return *self.vocabulary_.transform(texts), self.vocabulary_, self.model_.set_params(**parameters)

@@ -13,6 +13,7 @@ from ..kernels.cells import CELLS
 from ..kernels.cores import available_cores
 from ..networks.devices import DEVICES, MATMUL_PRECISIONS, moved, product_precision, resolve
 from ..networks.network import INITS, unallocated
+from ..text.custom_tokenizer import check_functions
 from ..text.vocabulary import Vocabulary
 from ..training.checkpoint import Checkpoint, fingerprint, read
 from ..training.checkpoint_lock import reserved
@@ -454,12 +455,15 @@ def _number_held_out(count, fraction):
     return min(count - 1, max(1, round(count * fraction)))
 
 
-def read_vocabulary(path, arrays, prefix):
-    """The `Vocabulary` whose arrays an open file has under a prefix."""
+def read_vocabulary(path, arrays, prefix, tokenizer=None, detokenizer=None):
+    """The `Vocabulary` whose arrays an open file has under a prefix, with the functions that it was made with."""
+    functions = {"tokenizer": tokenizer, "detokenizer": detokenizer}
     with storage.damage_named(path):
         stored = arrays.under(prefix)
+    with errors_named(path):
+        check_functions(stored.get("config"), functions)
     with storage.damage_named(path, "{}"):
-        return Vocabulary.from_arrays(stored)
+        return Vocabulary.from_arrays(stored, **functions)
 
 
 @contextmanager

@@ -3,14 +3,28 @@
 from .. import storage
 from ..base import Estimator
 from ..data.ragged import Ragged, without_first
+from ..text.custom_tokenizer import checked_tokens, is_tokens
 from ..text.unknown_words import UnknownWords
 from ..text.vocabulary import Vocabulary
-from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named
+from ..validation import (
+    check_callable,
+    check_choice,
+    check_list,
+    check_path,
+    check_str,
+    errors_named,
+    one_or_pair,
+    shown,
+)
 from .bleu import bleu
 from .seq2seq import Ensemble, Seq2Seq
 from .trainable import check_same, read_vocabulary, restored_if_refused
 
-_OWN = {"source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True}
+_OWN = {
+    "source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True, "language": "english",
+    "tokenizer": None, "detokenizer": None,
+}  # fmt: skip
+_OF_SIDES = ("language", "tokenizer", "detokenizer")  # one for both sides, or a pair
 
 
 class Translator(Estimator):
@@ -24,6 +38,11 @@ class Translator(Estimator):
         What a token is, on both sides, see `Vocabulary`.
     lowercase : bool
         Of both sides.
+    language : str or pair of str
+        Whose abbreviations have their full stops, see `Vocabulary`: of both sides, or (of sources, of targets).
+    tokenizer, detokenizer : callable or pair of callables, optional
+        Functions from str to list of str, and back, in place of `level`, see `Vocabulary`; one for both sides, or a
+        pair (for sources, for targets), either of which may be None.
     **parameters
         All further parameters of `Seq2Seq`: cell, hidden_dim, num_layers, reverse_source, max_epochs, ...
 
@@ -43,6 +62,7 @@ class Translator(Estimator):
         "target_vocab_size": Vocabulary._checks["max_size"],
         "level": Vocabulary._checks["level"],
         "lowercase": Vocabulary._checks["lowercase"],
+        **{name: one_or_pair(Vocabulary._checks[name]) for name in _OF_SIDES},
     }
 
     def __init__(self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, **parameters):
@@ -63,9 +83,9 @@ class Translator(Estimator):
 
         Parameters
         ----------
-        source_texts, target_texts : iterables of str
-            Text i of each is one sequence, and they belong together.
-        validation_texts : pair of iterables of str, optional
+        source_texts, target_texts : iterables of str or lists of str
+            Text i of each is one sequence, and they belong together. A list of str is tokens.
+        validation_texts : pair of such iterables, optional
             Sources and targets that are measured after every epoch.
         callback, resume
             As in `FastRNN.fit`; the callback gets this Translator.
@@ -110,7 +130,8 @@ class Translator(Estimator):
 
         Parameters
         ----------
-        texts : list of str
+        texts : list of str or lists of str
+            A list of str is tokens.
         beam_width, min_length, max_length, length_penalty
             As in `Seq2Seq.search`, lengths in tokens; a beam_width of 1 is greedy. UNKNOWN_TOKEN is never written.
         n_best : int, optional
@@ -151,6 +172,7 @@ class Translator(Estimator):
         ----------
         source_texts : list of str
         references : list, one per source, of str, or of lists of str where a text has several translations
+            A translation that is tokens, a list of str, stands in such a list, too.
         beam_width, unknown, ensemble, **options
             As in `translate`.
         """
@@ -176,13 +198,13 @@ class Translator(Estimator):
     def rescore(self, source_texts, candidates):
         """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
         source, _ = self.encode_sources(source_texts, "source_texts")
-        encode = self.target_vocabulary_.encode
+        encode = self.target_vocabulary_.encode_prompt
         rows = [_listed(row, f"candidates[{i}]") for i, row in enumerate(_listed(candidates, "candidates"))]
         for i, row in enumerate(rows):
             if row:
                 _check_texts(row, f"candidates[{i}]")
         _check_one_each("candidates", rows, source)
-        return self.model_.rescore(source, [[encode(text) for text in row] for row in rows])
+        return self.model_.rescore(source, [[encode(text)[0][1:] for text in row] for row in rows])
 
     def loss(self, source_texts, target_texts):
         """Mean cross-entropy a target token, SENTENCE_END included, nats."""
@@ -204,17 +226,28 @@ class Translator(Estimator):
         storage.write(path, {"kind": "Translator"} | self.model_._header(), arrays | self.model_._arrays())
 
     @classmethod
-    def load(cls, path, *, device="cpu"):
-        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
+    def load(cls, path, *, device="cpu", tokenizer=None, detokenizer=None):
+        """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign.
+
+        `tokenizer` and `detokenizer`, each one or a pair, are those of the vocabularies, if they were made with any:
+        files hold their names only.
+        """
         path = check_path("path", path)
+        functions = _of_sides({"tokenizer": tokenizer, "detokenizer": detokenizer})
         with storage.opened(path, "Translator") as (header, arrays):
-            vocabularies = [read_vocabulary(path, arrays, f"{side}/") for side in ("source", "target")]
+            vocabularies = [
+                read_vocabulary(path, arrays, f"{side}/", **given)
+                for side, given in zip(("source", "target"), functions, strict=True)
+            ]
             model = Seq2Seq._from_file(path, header, arrays, device)
         sizes = tuple(map(len, vocabularies))
         if model.network_.vocab_size != sizes:
             raise ValueError(f"{path}: damaged: {sizes} tokens for {model.network_.vocab_size} indices")
         own = {"level": vocabularies[0].level, "lowercase": vocabularies[0].lowercase}
         own |= {"source_vocab_size": vocabularies[0].max_size, "target_vocab_size": vocabularies[1].max_size}
+        for name in _OF_SIDES:
+            source, target = (getattr(vocabulary, name) for vocabulary in vocabularies)
+            own[name] = source if source == target else (source, target)
         translator = cls(**model.get_params() | own)
         (translator.source_vocabulary_, translator.target_vocabulary_), translator.model_ = vocabularies, model
         return translator
@@ -257,7 +290,11 @@ class Translator(Estimator):
         model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
         model.set_params(source_vocab_size=None, target_vocab_size=None).check_parameters()
         sizes = self.source_vocab_size, self.target_vocab_size
-        return tuple(Vocabulary(size, self.level, self.lowercase, "text") for size in sizes), model
+        sides = _of_sides({name: getattr(self._checked, name) for name in _OF_SIDES})
+        vocabularies = (
+            Vocabulary(size, self.level, self.lowercase, "text", **own) for size, own in zip(sizes, sides, strict=True)
+        )
+        return tuple(vocabularies), model
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
@@ -265,6 +302,10 @@ class Translator(Estimator):
 
     def _check_same_vocabularies(self):
         """ValueError if a parameter of the vocabularies is another than that with which they were learned."""
+        sides = _of_sides({name: getattr(self._checked, name) for name in _OF_SIDES})
+        for own, vocabulary in zip(sides, (self.source_vocabulary_, self.target_vocabulary_), strict=True):
+            for name, value in own.items():
+                check_same(name, value, getattr(vocabulary._checked, name))
         for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_)):
             for name, own in ((f"{side}_vocab_size", "max_size"), ("level", "level"), ("lowercase", "lowercase")):
                 check_same(name, getattr(self._checked, name), getattr(vocabulary._checked, own))
@@ -320,6 +361,15 @@ def check_same_vocabularies(translator, other, name):
             )
 
 
+def _of_sides(values):
+    """Values by name, each one for both sides or a pair: the values of sources and those of targets."""
+    pairs = {name: value if isinstance(value, (tuple, list)) else (value, value) for name, value in values.items()}
+    for name, pair in pairs.items():
+        if len(pair) != 2:
+            raise ValueError(f"{name}: found {shown(pair)}, expected one or a pair, for sources and for targets")
+    return [{name: pair[side] for name, pair in pairs.items()} for side in (0, 1)]
+
+
 def _listed(texts, name):
     return check_list(name, texts, "texts")
 
@@ -339,9 +389,11 @@ def _check_texts(texts, name):
     if not texts:
         raise ValueError(f"{name}: found no texts, expected at least one")
     for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"{name}: found a {type(text).__name__} as text {i}, expected a str")
-        if not text.strip():
+        if is_tokens(text):
+            checked_tokens(text, f"{name}: text {i}")
+        elif not isinstance(text, str):
+            raise TypeError(f"{name}: found a {type(text).__name__} as text {i}, expected a str or a list of str")
+        if not text or (isinstance(text, str) and not text.strip()):
             raise ValueError(f"{name}: text {i} is empty, expected words")
 
 

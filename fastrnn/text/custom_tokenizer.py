@@ -100,6 +100,12 @@ def check_functions(config, given):
             )
         if made_with is None and function is not None and name == "tokenizer":
             raise ValueError(f"{name}: found {shown(function)}, expected None: the vocabulary was made without one")
+
+
+def log_other_functions(stored, given):
+    """Say, in one line each, where a function has another name than the stored one; both are dicts by name."""
+    for name, function in given.items():
+        made_with = stored.get(name)
         if made_with is not None and name_of(function) != made_with:
             logging.getLogger("fastrnn").warning(
                 "%s: found %s, but the vocabulary was made with %s", name, name_of(function), shown(made_with)

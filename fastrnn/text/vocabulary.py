@@ -23,7 +23,15 @@ from ..validation import (
     integer,
     shown,
 )
-from .custom_tokenizer import FUNCTIONS, check_functions, checked_tokens, is_tokens, joined, name_of
+from .custom_tokenizer import (
+    FUNCTIONS,
+    check_functions,
+    checked_tokens,
+    is_tokens,
+    joined,
+    log_other_functions,
+    name_of,
+)
 from .languages import LANGUAGES
 from .scripts import unspaced
 from .token_ids import TokenIds, utf8_size
@@ -390,6 +398,7 @@ class Vocabulary(Estimator):
         )
         if not intact:
             raise ValueError("arrays: the stored vocabulary is damaged: its arrays do not fit together")
+        log_other_functions(config, functions)
         vocabulary._set_learned(tokens, counts, config["n_distinct"], splitter)
         return vocabulary
 
