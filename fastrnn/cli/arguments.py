@@ -316,6 +316,11 @@ def number_or_none(text):
     return None if text.lower() == "none" else float(text) or None
 
 
+def one_or_pair(text):
+    """A name, or a pair of them with a comma between."""
+    return tuple(text.split(",")) if "," in text else text
+
+
 # Parameter of LanguageModel or Translator: option, type ("on", "off" and, with --no- too, "either" are switches), help.
 PARAMETERS = {
     "cell": ("--cell", str, "recurrent cell"),
@@ -372,7 +377,11 @@ PARAMETERS = {
         str,
         "where sentences end (default: punkt for words, and line ends if they seem to mean it; or else line)",
     ),
-    "language": ("--language", str, "whose abbreviations end no sentence"),
+    "language": (
+        "--language",
+        one_or_pair,
+        "whose abbreviations end no sentence; SOURCE,TARGET of a translator's pairs",
+    ),
     "lowercase": ("--no-lowercase", "off", "keep capital letters"),
     "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
     "source_vocab_size": (
@@ -383,7 +392,7 @@ PARAMETERS = {
     "target_vocab_size": ("--target-vocab-size", int, "most tokens of targets"),
     "reverse_source": ("--no-reverse", "off", "read sources from their first word on, not from their last"),
 }
-_OF_LANGUAGE_MODEL = {"chunk_len", "bptt_truncate", "sentence_split", "language", "vocab_size"}
+_OF_LANGUAGE_MODEL = {"chunk_len", "bptt_truncate", "sentence_split", "vocab_size"}
 _OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
 
 
@@ -395,7 +404,7 @@ def _add_parameters(parser, names):
         elif kind in ("on", "off"):
             parser.add_argument(option, dest=name, action=f"store_{kind == 'on'}".lower(), help=text)
         else:
-            metavar = {int: "N", str: "NAME"}.get(kind, "X")
+            metavar = {int: "N", str: "NAME", one_or_pair: "NAME"}.get(kind, "X")
             parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)
 
 

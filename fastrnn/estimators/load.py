@@ -17,8 +17,10 @@ _CHECKPOINTS = {
 }
 
 
-def load(path, *kinds, device="cpu"):
+def load(path, *kinds, device="cpu", **functions):
     """Load a model file of one of the kinds, by default of any, for a device.
+
+    `functions` are the `tokenizer` and `detokenizer` of a LanguageModel or Translator that was made with any.
 
     Returns
     -------
@@ -35,4 +37,4 @@ def load(path, *kinds, device="cpu"):
     if kind not in kinds:
         hint = _KINDS[kind][1] if kind in _KINDS else _CHECKPOINTS.get(kind, "upgrade fastrnn")
         raise ValueError(f"{path}: found a {kind}, expected a {' or a '.join(kinds)}; {hint}")
-    return getattr(import_module(f".{_KINDS[kind][0]}", __package__), kind).load(path, device=device)
+    return getattr(import_module(f".{_KINDS[kind][0]}", __package__), kind).load(path, device=device, **functions)

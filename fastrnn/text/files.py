@@ -5,12 +5,12 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 
 from ..validation import check_encoding, check_integer, check_list, check_path, check_str, shown
 from .compressed import unpack
 from .input_paths import STDIN, described, input_files, suffix_of
+from .sizes import FileSizes, SizedTexts
 from .tables import KINDS, column_of
 
 _MARKS = [  # byte order marks of what is no UTF-8: the longer ones first
@@ -71,7 +71,7 @@ def read_texts(path, column=None, encoding="utf-8", delimiter=None) -> Iterator[
 
 def read_inputs(paths: Iterable, column=None, encoding="utf-8", delimiter=None) -> Iterator[str]:
     """The texts of several paths, as `read_texts` has them: read when asked for, but a missing path is told now."""
-    return chain.from_iterable([_read_path(path, column, encoding, delimiter) for path in paths])
+    return SizedTexts.joined([_read_path(path, column, encoding, delimiter) for path in paths])
 
 
 def read_lines(path, encoding="utf-8") -> list[str]:
@@ -163,7 +163,8 @@ def _read_path(path, column, encoding, delimiter):
             f"{len(files):,} text file{'s' * (len(files) > 1)}",
             described(skipped),
         )
-    return _texts_of(files, path, column, encoding, delimiter)
+    sizes = FileSizes(map(_size_on_disk, files))
+    return SizedTexts(_texts_of(files, path, column, encoding, delimiter, sizes), sizes)
 
 
 def _check_column(column):
@@ -184,17 +185,23 @@ def _check_delimiter(delimiter):
     return delimiter
 
 
-def _texts_of(files, path, column, encoding, delimiter):
+def _size_on_disk(file):
+    """In bytes; None of what is no regular file."""
+    return file.stat().st_size if file is not STDIN and file.is_file() else None
+
+
+def _texts_of(files, path, column, encoding, delimiter, sizes):
     found = False
-    for file in files:
+    for i, file in enumerate(files):
         text = _read(file, encoding)
         kind = KINDS.get(suffix_of(file))
         if file is STDIN and column is not None:
             kind = "jsonl" if text.lstrip().startswith("{") else "csv"
-        for item in column_of(text, file, kind, column, delimiter) if kind else [text]:
-            if item and not item.isspace():
-                found = True
-                yield item
+        items = column_of(text, file, kind, column, delimiter) if kind else [text]
+        items = [item for item in items if item and not item.isspace()]
+        sizes.read(i, items)
+        yield from items
+        found = found or bool(items)
     if not found:
         raise ValueError(f"{STDIN if path == '-' else path}: no text found, expected at least one sentence")
 

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from .line_ends import BREAK, end_sentences
+from .sizes import SizedTexts
 from .tokenize import BLANK_LINE
 
 _FULL_LINE = re.compile(r"(?<=[.!?])\n")
@@ -36,7 +37,13 @@ class HoldOut:
         self.kept, self.found = [], Counter()
 
     def rest(self, texts):
-        """Yield the texts without what is held out of them."""
+        """Iterate over the texts without what is held out of them; sized, if the texts are."""
+        rest = self._rests(texts)
+        if not isinstance(texts, SizedTexts):
+            return rest
+        return SizedTexts(rest, lambda: None if texts.n_bytes is None else round(texts.n_bytes * (1 - self.share)))
+
+    def _rests(self, texts):
         for text in texts:
             rest = self._rest(text) if self.share else text
             if rest and not rest.isspace():

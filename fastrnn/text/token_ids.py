@@ -8,11 +8,11 @@ from itertools import islice
 import numpy as np
 
 from .custom_tokenizer import is_tokens
+from .sizes import utf8_size
 from .tokenize import SentenceSplitter, tokenizer
 
 _BATCH = 1 << 21  # characters that a process is given at a time
 _MUCH = 1 << 24  # characters that this process reads alone: others take a second or two to start
-_SLICE = 1 << 20
 
 
 class TokenIds:
@@ -121,12 +121,3 @@ def _batches(texts, splitter, count):
                 blocks, size, told = [], 0, begun
         finished += utf8_size(text) if count else 0
     yield blocks, finished - told
-
-
-def utf8_size(text: str) -> int:
-    """The bytes of a text in UTF-8; of tokens, with a space after each."""
-    if is_tokens(text):
-        return sum(map(utf8_size, text)) + len(text)
-    if text.isascii():
-        return len(text)
-    return sum(len(text[i : i + _SLICE].encode("utf-8", "surrogatepass")) for i in range(0, len(text), _SLICE))

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import chain, pairwise
 
@@ -34,7 +34,8 @@ from .custom_tokenizer import (
 )
 from .languages import LANGUAGES
 from .scripts import unspaced
-from .token_ids import TokenIds, utf8_size
+from .sizes import reading_bar
+from .token_ids import TokenIds
 from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words, tokenizer
 
 SENTENCE_START = "SENTENCE_START"
@@ -455,11 +456,10 @@ class Vocabulary(Estimator):
 
     def _scan(self, texts, splitter):
         """Tokenise in one pass, 4 bytes a token: distinct tokens, ids (N,), lengths (B,)."""
-        total = sum(map(utf8_size, texts)) if self._checked.verbose and _all_str(texts) else None
-        texts = splitter.prepare(_checked(texts))
+        source, texts = texts, splitter.prepare(_checked(texts))
         found = TokenIds(splitter, self._tokenizer_or_level, self._checked.lowercase)
-        with self._progress(total) as progress:
-            found.read(texts, self._checked.n_jobs, None if progress is None else progress.update)
+        with self._progress(source) as progress:
+            found.read(texts, self._checked.n_jobs, progress)
         if not found.lengths:
             raise ValueError("texts: no sentence found, expected at least one word")
         return list(found.numbers), np.frombuffer(found.ids, np.intc), np.frombuffer(found.lengths, np.intc)
@@ -468,12 +468,8 @@ class Vocabulary(Estimator):
         unknown = len(self.tokens_) - 1
         return unknown if word in _SPECIAL else self.index_.get(word, unknown)
 
-    def _progress(self, total):
-        if not self._checked.verbose:
-            return nullcontext()
-        from tqdm import tqdm
-
-        return tqdm(desc="Reading", total=total, unit="B", unit_scale=True)
+    def _progress(self, texts):
+        return reading_bar(texts) if self._checked.verbose else nullcontext()
 
     @property
     def _tokenizer_or_level(self):
@@ -536,11 +532,6 @@ def _strings(texts):
         if not isinstance(text, str):
             raise TypeError(f"texts[{i}] is {type(text).__name__}, expected str or a list of str")
         yield text
-
-
-def _all_str(texts):
-    """Whether texts can be looked at without using them up, and all are strings."""
-    return isinstance(texts, Sequence) and not isinstance(texts, str) and all(isinstance(text, str) for text in texts)
 
 
 def _pair(indices, lengths):

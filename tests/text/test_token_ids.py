@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from fastrnn import Vocabulary
-from fastrnn.text import token_ids
+from fastrnn.text import sizes, token_ids
 from fastrnn.text.corpora import python_manual
-from fastrnn.text.token_ids import TokenIds, utf8_size
+from fastrnn.text.sizes import utf8_size
+from fastrnn.text.token_ids import TokenIds
 from fastrnn.text.tokenize import SentenceSplitter
 
 
@@ -57,5 +58,5 @@ def test_processes_change_nothing(monkeypatch):
 
 def test_bytes_of_a_text(monkeypatch):
     assert utf8_size("abc") == 3
-    monkeypatch.setattr(token_ids, "_SLICE", 2)
+    monkeypatch.setattr(sizes, "_SLICE", 2)
     assert utf8_size("aé中\U0001f600\ud800") == 1 + 2 + 3 + 4 + 3
