@@ -34,6 +34,7 @@ class CustomTokenizer:
         self._function, self._encode = function, encode
 
     def __call__(self, sentence: str):
+        """Return the values of the tokens of a sentence."""
         tokens = self._function(sentence)
         if not _is_list(tokens):
             raise TypeError(f"tokenizer: found {shown(tokens)} for {shown(sentence)}, expected a list of str")

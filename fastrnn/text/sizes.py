@@ -53,6 +53,7 @@ class FileSizes:
         self._sizes[i] = sum(map(utf8_size, texts))
 
     def __call__(self) -> int | None:
+        """Return the bytes of all files, or None if those of one are not known."""
         return _total(self._sizes)
 
 
