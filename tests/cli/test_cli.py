@@ -138,7 +138,8 @@ def test_every_parameter_has_its_option(command, kind, capsys):
         main.main([command, "--help"])
     told = {*re.findall(r"^  (?:-o FILE, )?(--[\w-]+)", capsys.readouterr().out, re.M)}
     options = {name: option for name, (option, *_) in arguments.PARAMETERS.items()}
-    pointless = {"verbose", "warm_start"}  # --quiet stands for the one; no process has a model to go on from
+    # --quiet stands for verbose; no process has a model to go on from; a command line has no functions
+    pointless = {"verbose", "warm_start", "tokenizer", "detokenizer"}
     assert told & {*options.values()} == {options[name] for name in kind().get_params() if name not in pointless}
 
 
@@ -146,7 +147,7 @@ def test_options_reach_the_parameters(tiny):
     arguments = "--cell rnn --no-bias --no-lowercase --level char --vocab-size 9 --clip-norm none --dtype float64"
     more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
     more += " --patience 4 --lr-decay-start 6 --early-stopping --n-iter-no-change 7 --tol 0.5 --validation-fraction 0.3"
-    more += " --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
+    more += " --language german --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
     more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1 --no-peepholes"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
     command += [*arguments.split(), *more.split()]
@@ -159,7 +160,7 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
     expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
     expected |= {"warm_start": False, "num_layers": 2, "embedding_dim": 4, "tie_weights": True, "dropout": 0.25}
-    expected |= {"peepholes": False, "init": "default"}
+    expected |= {"peepholes": False, "init": "default", "language": "german", "tokenizer": None, "detokenizer": None}
     expected |= {"chunk_len": 9, "init_scale": 0.1, "device": "cpu", "matmul_precision": "float32"}
     assert parameters == expected
 
