@@ -66,7 +66,7 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
     for dtype in dtypes:
         product_precision(matmul_precision, dtype, resolve(device))
     listen, shared = listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}
-    tasks = [task for task in _TASKS if task != "sampled training" or resolve(device) == "cpu"]
+    tasks = [task for task in _TASKS if task != "sampled" or resolve(device) == "cpu"]
     steps, done = list(product(cells, dtypes, tasks)), []
     with _progress(len(steps), verbose) as bar:
         for step in steps:
@@ -132,5 +132,5 @@ def _pair(model, **parameters):
 _DATA = [[0, 2, 1], [2, 0]], [[2, 1, 1], [0, 1]]
 _TASKS = {
     "training": _train, "scoring": lambda model: model.loss(*_DATA), "predicting": _predict, "generating": _generate,
-    "pairs": _pairs, "sampled training": _train_sampled,
+    "pairs": _pairs, "sampled": _train_sampled,
 }  # fmt: skip

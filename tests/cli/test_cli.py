@@ -147,6 +147,7 @@ def test_options_reach_the_parameters(tiny):
     arguments = "--cell rnn --no-bias --no-lowercase --level char --vocab-size 9 --clip-norm none --dtype float64"
     more = "--optimizer sgd --learning-rate 0.01 --momentum 0.5 --bptt-truncate 2 --lr-schedule halve --batch-size 1"
     more += " --patience 4 --lr-decay-start 6 --early-stopping --n-iter-no-change 7 --tol 0.5 --validation-fraction 0.3"
+    more += " --output-layer sampled --n-sampled 3"
     more += " --language german --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
     more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1 --no-peepholes"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
@@ -160,6 +161,7 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"patience": 4, "lr_decay_start": 6, "early_stopping": True, "n_iter_no_change": 7, "tol": 0.5}
     expected |= {"validation_fraction": 0.3, "weight_noise": 0.25, "checkpoint": "run.ckpt", "checkpoint_minutes": 1.5}
     expected |= {"warm_start": False, "num_layers": 2, "embedding_dim": 4, "tie_weights": True, "dropout": 0.25}
+    expected |= {"output": "sampled", "n_sampled": 3}
     expected |= {"peepholes": False, "init": "default", "language": "german", "tokenizer": None, "detokenizer": None}
     expected |= {"chunk_len": 9, "init_scale": 0.1, "device": "cpu", "matmul_precision": "float32"}
     assert parameters == expected
@@ -733,10 +735,10 @@ def test_warmup_tells_what_it_did(tiny, capsys, monkeypatch):
     assert main.main(["warmup", "--cell", "rnn", "--dtype", "float32"]) == 0
     out, err = capsys.readouterr()
     steps = re.findall(r"^rnn +float32 +(\w+) +[\d.]+ s  (?:compiled|ready)$", out, re.M)
-    assert steps == ["training", "scoring", "predicting", "generating", "pairs"]
+    assert steps == ["training", "scoring", "predicting", "generating", "pairs", "sampled"]
     kept = "Kept in .+" if COMPILED else "Not kept: NUMBA_DISABLE_JIT is set"
-    assert re.search(rf"^\d of 5 compiled, [\d.]+ s in all\n{kept}\n\Z", out, re.M)
-    assert "rnn float32 training: 0 of 5 done" in err and "rnn float32 pairs: 5 of 5 done" in err
+    assert re.search(rf"^\d of 6 compiled, [\d.]+ s in all\n{kept}\n\Z", out, re.M)
+    assert "rnn float32 training: 0 of 6 done" in err and "rnn float32 sampled: 6 of 6 done" in err
     monkeypatch.setattr("fastrnn.kernels.compiler.cache_folder.PROBLEM", "/home/ann: read-only")
     assert main.main(["warmup", "--cell", "rnn"]) == 0
     assert capsys.readouterr().out.endswith("\nNot kept: /home/ann: read-only\n")

@@ -504,7 +504,7 @@ class TestWarmup:
     def test_nothing_is_compiled_after_it(self, tmp_path):
         """Neither in its own process nor in a later one."""
         first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
-        tasks = ("training", "scoring", "predicting", "generating", "pairs", "sampled training")
+        tasks = ("training", "scoring", "predicting", "generating", "pairs", "sampled")
         assert first == " ".join(str((task, True)) for task in tasks) and after == "[]"
         first, after = run_python(WARM.replace("WARMUP", "1"), PACKAGE.parent, NUMBA_CACHE_DIR=tmp_path).splitlines()
         assert first == " ".join(str((task, False)) for task in tasks) and after == "[]"
