@@ -161,6 +161,7 @@ def _add_generate(commands):
     add("--exclude", nargs="+", action="extend", default=[], metavar="WORD", help="tokens never to write")
     add("--allow-unknown", action="store_true", default=False, help="UNKNOWN_TOKEN may be written too")
     add("--unknown-prompt", dest="unknown", metavar="DO", help="what an unknown word of the prompt is: error or token")
+    add("--truecase", action="store_true", help="write capitals, though the text was learned in lower case")
     add("--seed", dest="random_state", type=int, metavar="N", help="same seed, same sentences")
     add("--log-probs", action="store_true", default=False, help="first the sentence's ln p in nats, and a tab")
     _add_device(parser)
@@ -384,6 +385,10 @@ PARAMETERS = {
     ),
     "lowercase": ("--no-lowercase", "off", "keep capital letters"),
     "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
+    "min_count": ("--min-count", int, "how often a word must occur to be known"),
+    "tokens": ("--vocabulary", "file", "tokens to know, one a line, instead of the text's most frequent ones"),
+    "special_tokens": ("--special-token", "list", "a word such as <sep> that stays one token; may be repeated"),
+    "unknown_word": ("--unknown-word", "word", "what stands for unknown words in the text, such as <unk>"),
     "source_vocab_size": (
         "--source-vocab-size",
         int,
@@ -392,7 +397,10 @@ PARAMETERS = {
     "target_vocab_size": ("--target-vocab-size", int, "most tokens of targets"),
     "reverse_source": ("--no-reverse", "off", "read sources from their first word on, not from their last"),
 }
-_OF_LANGUAGE_MODEL = {"chunk_len", "bptt_truncate", "sentence_split", "vocab_size"}
+_OF_LANGUAGE_MODEL = {
+    "chunk_len", "bptt_truncate", "sentence_split", "vocab_size", "min_count", "tokens", "special_tokens",
+    "unknown_word",
+}  # fmt: skip
 _OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
 
 
@@ -403,6 +411,9 @@ def _add_parameters(parser, names):
             parser.add_argument(option, dest=name, action=argparse.BooleanOptionalAction).help = text
         elif kind in ("on", "off"):
             parser.add_argument(option, dest=name, action=f"store_{kind == 'on'}".lower(), help=text)
+        elif kind in ("list", "word", "file"):
+            action, metavar = ("append" if kind == "list" else "store"), ("FILE" if kind == "file" else "WORD")
+            parser.add_argument(option, dest=name, action=action, metavar=metavar, help=text)
         else:
             metavar = {int: "N", str: "NAME", one_or_pair: "NAME"}.get(kind, "X")
             parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)

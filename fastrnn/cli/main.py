@@ -14,6 +14,7 @@ from itertools import chain, islice
 
 from ..errors import DeviceError
 from ..training.interruption import Terminated
+from ..validation import shown
 from .arguments import ERROR, given, in_options, parse
 from .console import (
     CUT_OFF,
@@ -164,8 +165,8 @@ def _parameters(model, all_of_them):
     """Lines of a model's parameters: those that differ from the defaults, and after them the others if asked for."""
     parameters, changed = model.get_params(), model.changed_params()
     rest = {name: value for name, value in parameters.items() if name not in changed}
-    shown = changed | rest if all_of_them else changed
-    lines = [f"{name}={value!r}" for name, value in shown.items()]
+    listed = changed | rest if all_of_them else changed
+    lines = [f"{name}={shown(value) if name == 'tokens' else repr(value)}" for name, value in listed.items()]
     return lines if all_of_them else [*lines, f"and {len(rest)} defaults, which --all lists"]
 
 

@@ -25,6 +25,8 @@ from .output_paths import refuse_overwriting, tell_replaced
 _DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length": 40}
 _DEMO_HELD_OUT = 0.05
 
+_IN_VOCABULARY_FILES = ("level", "lowercase", "sentence_split", "special_tokens", "unknown_word")
+
 # What makes a model one whose weights are those before training.
 _UNTRAINED = {"max_epochs": 0, "checkpoint": None, "early_stopping": False, "validation_fraction": None}
 
@@ -65,7 +67,7 @@ Try next:
 def train(args):
     from ..text.files import read_inputs
 
-    output, parameters = checked_output(args, "FastRNN checkpoint"), training_parameters(args)
+    output, parameters = checked_output(args, "FastRNN checkpoint"), _with_vocabulary(training_parameters(args))
     texts = read_inputs(args.input, args.column, args.encoding, args.delimiter)
     _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
@@ -84,9 +86,8 @@ def checked_output(args, checkpoint):
     from ..validation import check_real
 
     check_real("held_out", args.held_out, 0, 1, low_open=False)
-    inputs = [
-        ("an input", path) for path in (*args.input, *(getattr(args, side, None) for side in ("source", "target")))
-    ]
+    others = (getattr(args, name, None) for name in ("source", "target", "tokens"))
+    inputs = [("an input", path) for path in (*args.input, *others)]
     output, to_update = writable(args.output_file), getattr(args, "checkpoint", None)
     if to_update is not None:
         writable(to_update)
@@ -109,6 +110,17 @@ def training_parameters(args):
     if args.held_out == 0 and "validation_fraction" not in parameters:
         return {"early_stopping": False} | parameters
     return parameters
+
+
+def _with_vocabulary(parameters):
+    """The parameters with the tokens of the file of --vocabulary, and what else it says, unless that was asked for."""
+    from ..text.vocabulary import Vocabulary
+
+    if "tokens" not in parameters:
+        return parameters
+    vocabulary = Vocabulary.load(parameters["tokens"])
+    stored = {name: value for name, value in vocabulary.changed_params().items() if name in _IN_VOCABULARY_FILES}
+    return stored | parameters | {"tokens": vocabulary.tokens_}
 
 
 def learn(whole, data, held_out, output, say, resume=None):

@@ -23,7 +23,7 @@ from .trainable import check_same, read_vocabulary, restored_if_refused
 
 _OWN = {  # of the vocabulary
     "level": "word", "lowercase": True, "sentence_split": None, "language": "english", "tokenizer": None,
-    "detokenizer": None,
+    "detokenizer": None, "min_count": 1, "tokens": None, "special_tokens": (), "unknown_word": None,
 }  # fmt: skip
 _logger = logging.getLogger("fastrnn")
 
@@ -44,6 +44,8 @@ class LanguageModel(Estimator):
         Whose abbreviations end no sentence: "english", "german", "french", ..., see `Vocabulary`.
     tokenizer, detokenizer : callable, optional
         Functions from str to list of str, and back, in place of `level`, see `Vocabulary`.
+    min_count, tokens, special_tokens, unknown_word
+        What the vocabulary holds, see `Vocabulary`.
     **parameters
         All further parameters of `FastRNN`: cell, hidden_dim, max_epochs, ...
 
@@ -63,7 +65,7 @@ class LanguageModel(Estimator):
 
     def __init__(
         self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, language="english", tokenizer=None,
-        detokenizer=None, **parameters,
+        detokenizer=None, min_count=1, tokens=None, special_tokens=(), unknown_word=None, **parameters,
     ):  # fmt: skip
         self.vocab_size = vocab_size
         self.level = level
@@ -72,6 +74,10 @@ class LanguageModel(Estimator):
         self.language = language
         self.tokenizer = tokenizer
         self.detokenizer = detokenizer
+        self.min_count = min_count
+        self.tokens = tokens
+        self.special_tokens = special_tokens
+        self.unknown_word = unknown_word
         network = FastRNN._parameter_defaults()
         del network["vocab_size"]
         for name in parameters:
@@ -82,9 +88,8 @@ class LanguageModel(Estimator):
 
     @classmethod
     def _parameter_defaults(cls):
-        return (
-            {"vocab_size": 8000} | _OWN | {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
-        )
+        network = {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
+        return {"vocab_size": 8000} | _OWN | network
 
     def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
         """Learn the vocabulary and train from fresh weights; with `warm_start`, in the vocabulary first learned.
@@ -192,6 +197,7 @@ class LanguageModel(Estimator):
         max_length=100,
         exclude=(UNKNOWN_TOKEN,),
         unknown="error",
+        truecase=False,
         random_state=None,
         return_log_probs=False,
     ):
@@ -208,6 +214,9 @@ class LanguageModel(Estimator):
         unknown : {"error", "token"}
             What a word of the prompt that the vocabulary lacks does: raise ValueError, or stand as
             UNKNOWN_TOKEN.
+        truecase : bool
+            Write capitals though the text was learned in lower case: words in their most frequent forms, and where a
+            sentence starts, see `Vocabulary.detokenize`.
         return_log_probs : bool
             Return the log-probabilities too.
 
@@ -232,13 +241,14 @@ class LanguageModel(Estimator):
         missing = [token for token in exclude if token not in vocabulary]
         if missing:
             raise ValueError(f"exclude: found {shown(missing[0])}, expected tokens of the vocabulary")
+        truecase = check_bool("truecase", truecase)
         return_log_probs = check_bool("return_log_probs", return_log_probs)
         sequences, log_probs = self.model_.generate(
             n, prompt=tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_length=min_length,
             max_length=max_length, exclude=[0, *(vocabulary.index_[token] for token in exclude)],
             random_state=random_state, return_log_probs=True,
         )  # fmt: skip
-        sentences = [vocabulary.detokenize(sequence) for sequence in sequences]
+        sentences = [vocabulary.detokenize(sequence, truecase=truecase) for sequence in sequences]
         return (sentences, log_probs) if return_log_probs else sentences
 
     def save(self, path):
@@ -273,6 +283,7 @@ class LanguageModel(Estimator):
         model.set_params(vocab_size=None).check_parameters()
         own = {name: getattr(self, name) for name in _OWN}
         vocabulary = Vocabulary(self.vocab_size, **own, verbose=self.verbose, n_jobs=self.n_threads)
+        vocabulary.check_parameters()
         return vocabulary, model
 
     def check_parameters(self):

@@ -9,7 +9,9 @@ import numpy as np
 
 from .custom_tokenizer import is_tokens
 from .sizes import utf8_size
-from .tokenize import SentenceSplitter, tokenizer
+from .tokenize import SentenceSplitter
+from .truecase import CaseCounts
+from .whole_words import SentenceTokenizer
 
 _BATCH = 1 << 21  # characters that a process is given at a time
 _MUCH = 1 << 24  # characters that this process reads alone: others take a second or two to start
@@ -25,6 +27,10 @@ class TokenIds:
     level : {"word", "whitespace", "char"} or callable
         As `tokenizer` has it.
     lowercase : bool
+    words : iterable of str
+        Those that are one token as they stand, see `SentenceTokenizer`.
+    count_case : bool
+        Whether `case` is wanted.
 
     Attributes
     ----------
@@ -34,14 +40,16 @@ class TokenIds:
         Sentences, end to end.
     lengths : array of int
         Tokens of each sentence.
+    case : CaseCounts or None
     """
 
-    def __init__(self, splitter: SentenceSplitter, level, lowercase):
+    def __init__(self, splitter: SentenceSplitter, level, lowercase, words=(), count_case=False):
         self.numbers = numbers = defaultdict()
         numbers.default_factory = numbers.__len__
         self.ids, self.lengths = array("i"), array("i")
-        self._settings = splitter, level, lowercase
-        self._encode = tokenizer(level, lambda tokens: map(numbers.__getitem__, tokens))
+        self._settings = splitter, level, lowercase, words, count_case
+        self.case = CaseCounts() if count_case else None
+        self._encode = SentenceTokenizer(level, lowercase, words, lambda tokens: map(numbers.__getitem__, tokens))
 
     def read(self, texts: Iterable[str], n_jobs=None, progress=None):
         """Add the sentences of texts.
@@ -66,19 +74,24 @@ class TokenIds:
                 self._read_in_processes(batches, n_jobs, progress)
 
     def _add(self, blocks):
-        splitter, _, lowercase = self._settings
+        splitter = self._settings[0]
         ids, encode, inner = self.ids, self._encode, splitter.inner and splitter.mode != "punkt"
         number = self.numbers.__getitem__
         for block in blocks:
+            cased = []
             for unit in splitter.split_block(block):
                 before = len(ids)
                 if is_tokens(unit):
-                    ids.extend(map(number, map(str.lower, unit) if lowercase else unit))
+                    ids.extend(map(number, encode.lower(unit)))
+                    cased.append(" ".join(unit))
                 else:
                     for sentence in splitter.sentences(unit) if inner else (unit,):
-                        ids.extend(encode(sentence.lower() if lowercase else sentence))
+                        ids.extend(encode(sentence))
+                        cased.append(sentence)
                 if len(ids) > before:  # a user's tokenizer may find nothing
                     self.lengths.append(len(ids) - before)
+            if self.case:
+                self.case.add(cased)
 
     def _read_in_processes(self, batches, n_jobs, progress):
         from joblib import Parallel, cpu_count, delayed
@@ -92,19 +105,22 @@ class TokenIds:
                     if progress:
                         progress(n_bytes)
 
-    def _append(self, tokens, ids, lengths):
+    def _append(self, tokens, ids, lengths, case):
         """Add what another process found, with numbers of its own."""
         number = np.fromiter(map(self.numbers.__getitem__, tokens), np.intc, len(tokens))
         self.ids.frombytes(number[ids].tobytes())
         self.lengths.frombytes(lengths.tobytes())
+        if case:
+            self.case.update(case)
 
 
-def _encoded(splitter, level, lowercase, blocks):
-    """Tokens, numbers and lengths of the sentences of a batch."""
+def _encoded(splitter, level, lowercase, words, count_case, blocks):
+    """Tokens, numbers and lengths of the sentences of a batch, and their case."""
     splitter.prepare([])
-    found = TokenIds(splitter, level, lowercase)
+    found = TokenIds(splitter, level, lowercase, words, count_case)
     found._add(blocks)
-    return list(found.numbers), np.frombuffer(found.ids, np.intc), np.frombuffer(found.lengths, np.intc)
+    ids, lengths = np.frombuffer(found.ids, np.intc), np.frombuffer(found.lengths, np.intc)
+    return list(found.numbers), ids, lengths, found.case and found.case.drop_lower()
 
 
 def _batches(texts, splitter, count):

@@ -30,6 +30,11 @@ _AFTER_CURLY = re.compile(r"s|t|m|d|ll|re|ve", re.IGNORECASE)
 _SPLIT_WORDS = frozenset(  # what NLTK's tokenizer takes apart
     ["can not", "gon na", "got ta", "gim me", "lem me", "wan na", "d 'ye", "more 'n", "'t is", "'t was"]
 )
+# What an apostrophe shortens, after it or before it: 'twas, 'em, o' the.
+_AFTER_APOSTROPHE = frozenset(
+    "tis twas twere twill twould twixt twill em bout cause til till gainst gain neath mong mongst tween n".split()
+)
+_BEFORE_APOSTROPHE = frozenset(["o", "i", "th", "ha", "wi", "ol"])
 
 
 class SentenceSplitter:
@@ -191,12 +196,18 @@ def join_words(tokens: Iterable[str]) -> str:
         if token in _DOUBLE_QUOTES:
             opens = in_double = not in_double and token != "''"
             closes = not opens
+        elif token == "'" and after.lower() in _AFTER_APOSTROPHE and not (in_single and before in _CLOSING):
+            opens = True
+        elif token == "'" and before in _BEFORE_APOSTROPHE and not in_single:
+            closes = True
         elif token == "'":
             paired = "'" in tokens[i + 1 :] or not before[-1:].isalnum() or after[:1].isdigit()
             plural = before.endswith("s")
             opens = in_single = bool(after) and paired and not in_single and not plural
             closes = not opens
         closes |= _CLITIC.fullmatch(token) is not None or (before == ":" and token[:2] == "//")
+        if token == "(" and after in ("s", "es") and tokens[i + 2 : i + 3] == [")"] and before.isalpha():
+            closes = True  # word(s)
         closes |= f"{before} {token}".lower() in _SPLIT_WORDS
         pieces.append("" if attach or closes else " ")
         pieces.append('"' if token in _DOUBLE_QUOTES else token)

@@ -31,7 +31,7 @@ GOOD = {
     ("", "source_texts"): TEXTS, ("", "target_texts"): TEXTS, ("", "path"): "file.npz", ("", "vocab_size"): 9,
     ("Ragged", "values"): [0, 1], ("Ragged", "offsets"): [0, 2], ("Ragged", "sequences"): PAIRS,
     ("Vocabulary", "sentence"): "abba", ("Vocabulary", "text"): "abba", ("Vocabulary", "indices"): [2],
-    ("Vocabulary", "indices_or_tokens"): [2],
+    ("Vocabulary", "indices_or_tokens"): [2], ("Vocabulary", "tokens"): ["a", "b"],
     ("Seq2Seq", "candidates"): [PAIRS, PAIRS], ("Seq2Seq", "references"): PAIRS,
     ("Ensemble", "candidates"): [PAIRS, PAIRS], ("Ensemble", "references"): PAIRS,
     ("Translator", "candidates"): [TEXTS, TEXTS], ("Translator", "references"): TEXTS,
@@ -88,7 +88,7 @@ def fitted(tmp_path_factory):
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for estimator in estimators:
+        for estimator in (vocabulary, *estimators):
             estimator.save(f"{type(estimator).__name__}.npz")
         objects = {type(thing).__name__: thing for thing in (ragged, vocabulary, *estimators)}
         objects["Ensemble"] = Ensemble([objects["Seq2Seq"]])
