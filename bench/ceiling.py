@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from fastrnn.kernels.linalg.gemm import product
-from fastrnn.kernels.threads import Team
+from fastrnn.kernels.threads import ThreadTeam
 
 from .peers import torch
 
@@ -15,41 +15,41 @@ BIG = 1 << 26  # elements of the arrays of the large copy: 256 MB
 
 
 @numba.njit(nogil=True)
-def _products(member, size, barrier, a, b, c, m, n, k, times):
+def _products(thread, n_threads, barrier, a, b, c, m, n, k, times):
     for _ in range(times):
-        product(a[member], 0, k, 1, b[member], 0, n, c[member], 0, n, m, n, k, False)
+        product(a[thread], 0, k, 1, b[thread], 0, n, c[thread], 0, n, m, n, k, False)
 
 
 def product_rate(threads, m=240, n=64, k=256):
     """Gflop/s of our product on operands in cache."""
     a, b, c = (np.ones((threads, size), np.float32) for size in (m * k, k * n, m * n))
-    with Team(threads) as team:
+    with ThreadTeam(threads) as team:
         return best_rate(lambda times: team.run(_products, a, b, c, m, n, k, times)) * 2 * m * n * k * threads / 1e9
 
 
 @numba.njit(nogil=True, fastmath=True)
-def _scale(member, size, barrier, a, times):
-    part = a[len(a) * member // size : len(a) * (member + 1) // size]
+def _scale(thread, n_threads, barrier, a, times):
+    part = a[len(a) * thread // n_threads : len(a) * (thread + 1) // n_threads]
     for _ in range(times):
         for i in range(len(part)):
             part[i] *= np.float32(0.9999)
 
 
 @numba.njit(nogil=True, fastmath=True)
-def _sum(member, size, barrier, a, out, times):
-    part = a[len(a) * member // size : len(a) * (member + 1) // size]
+def _sum(thread, n_threads, barrier, a, out, times):
+    part = a[len(a) * thread // n_threads : len(a) * (thread + 1) // n_threads]
     for _ in range(times):
         total = np.float32(0)
         for i in range(len(part)):
             total += part[i]
-        out[16 * member] += total
+        out[16 * thread] += total
 
 
 @functools.cache
 def update_rate(threads, elements):
     """GB/s, read and written, of visiting a float32 array again and again: the fastest an update can be."""
     a = np.ones(elements, np.float32)
-    with Team(threads) as team:
+    with ThreadTeam(threads) as team:
         return best_rate(lambda times: team.run(_scale, a, times)) * 8 * elements / 1e9
 
 
@@ -57,7 +57,7 @@ def update_rate(threads, elements):
 def read_rate(threads, elements):
     """GB/s of reading a float32 array again and again."""
     a, out = np.ones(elements, np.float32), np.zeros(16 * threads, np.float32)
-    with Team(threads) as team:
+    with ThreadTeam(threads) as team:
         return best_rate(lambda times: team.run(_sum, a, out, times)) * 4 * elements / 1e9
 
 

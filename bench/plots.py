@@ -56,17 +56,17 @@ class Plots:
         figure, axis = self.bars(rows, 0.3, title, note)
         end = 1.05 * max(max(*values, target or 0) for _, values, target in rows)
         axis.set_xlim(0, end)
-        for place, (_, values, target) in enumerate(rows):
+        for position, (_, values, target) in enumerate(rows):
             middle = statistics.median(values)
             reached = target is None or middle >= target
-            axis.barh(place, middle, 0.62, color=OURS if reached else THEIRS)
-            axis.plot([min(values), max(values)], [place, place], color=INK, linewidth=1)
+            axis.barh(position, middle, 0.62, color=OURS if reached else THEIRS)
+            axis.plot([min(values), max(values)], [position, position], color=INK, linewidth=1)
             if target is not None:
-                axis.plot([target, target], [place - 0.4, place + 0.4], color=INK, linewidth=2)
+                axis.plot([target, target], [position - 0.4, position + 0.4], color=INK, linewidth=2)
             inside = middle > 0.12 * end
             at, colour = (0, "white") if inside else (max(values), INK)
             style = {"color": colour, "va": "center", "fontweight": "bold", "fontsize": 9}
-            axis.annotate(f"{middle:.1f}×", (at, place), (5, 0), textcoords="offset points", **style)
+            axis.annotate(f"{middle:.1f}×", (at, position), (5, 0), textcoords="offset points", **style)
         axis.set_xlabel("times as fast")
         self.save(figure, name)
 
@@ -125,16 +125,16 @@ class Plots:
     def memory_bars(self, name, title, rows):
         """Pairs of bars [(label, our sizes, PyTorch's or None)] of peaks; the part of the imports paler."""
         figure, axis = self.bars(rows, 0.42, title, "paler: what the imports alone take")
-        for place, (_, *both) in enumerate(rows):
+        for position, (_, *both) in enumerate(rows):
             for shift, sizes, colour, who in zip(
                 (-0.2, 0.2), both, (OURS, THEIRS), ("fastrnn", "PyTorch"), strict=True
             ):
                 if sizes is not None:
-                    axis.barh(place + shift, sizes["peak"], 0.36, color=colour)
-                    axis.barh(place + shift, sizes["imports"], 0.36, color="white", alpha=0.45)
-                    text = f"{sizes['peak']:.0f}" + (f" {who}" if place == 0 else "")
-                    style = {"va": "center", "fontsize": 8, "color": colour if place == 0 else INK}
-                    axis.annotate(text, (sizes["peak"], place + shift), (4, 0), textcoords="offset points", **style)
+                    axis.barh(position + shift, sizes["peak"], 0.36, color=colour)
+                    axis.barh(position + shift, sizes["imports"], 0.36, color="white", alpha=0.45)
+                    text = f"{sizes['peak']:.0f}" + (f" {who}" if position == 0 else "")
+                    style = {"va": "center", "fontsize": 8, "color": colour if position == 0 else INK}
+                    axis.annotate(text, (sizes["peak"], position + shift), (4, 0), textcoords="offset points", **style)
         axis.margins(x=0.12)
         axis.set_xlabel("MB")
         self.save(figure, name)

@@ -121,7 +121,7 @@ def make_model(cell="gru", vocab_size=7, hidden_dim=5, seed=0, scale=1.5, **para
 
 
 def weights(model):
-    """A float64 copy of a model's parameters, as the oracle takes them."""
+    """A float64 copy of a model's parameters, as the reference takes them."""
     return {name: np.array(array, np.float64) for name, array in model.params_.items()}
 
 

@@ -261,8 +261,8 @@ def test_kernels_are_noted_without_being_launched():
         "_fill_all",
         "_choose",
         "_gather",
-        "_read_words",
-        "_drop_words",
+        "_read_embeddings",
+        "_drop_embeddings",
         "_choices",
         "_permute_all",
     }

@@ -101,13 +101,13 @@ class Expected:
         self.x, self.y = workload.batch()
         model = dataclasses.replace(workload, precision="float32").model(cell, None, device="cpu")
         self.network = model.network_
-        self.loss, self.gradients, self.steps = one_batch(self.network.copied_to(type(self.network)), self)
+        self.loss, self.gradients, self.steps = one_batch(self.network.clone_as(type(self.network)), self)
 
     def on_gpu(self, precision):
         """The same by the GPU's kernels."""
-        from fastrnn.networks.devices import moved
+        from fastrnn.networks.devices import network_to_device
 
-        network = moved(self.network, "cuda")
+        network = network_to_device(self.network, "cuda")
         network.matmul_precision = precision
         return one_batch(network, self)
 
@@ -117,7 +117,7 @@ def one_batch(network, case):
     from fastrnn.data.batches import Batches
     from fastrnn.data.ragged import minibatches
     from fastrnn.kernels.cores import available_cores
-    from fastrnn.kernels.threads import Team
+    from fastrnn.kernels.threads import ThreadTeam
     from fastrnn.networks.network import GradientSum, NoOptimizer
     from fastrnn.training.optimizer import Optimizer
 
@@ -125,7 +125,7 @@ def one_batch(network, case):
     batches = Batches.whole(x, y, *minibatches(x.lengths, len(x)))
     total, before = GradientSum(network), {name: array.copy() for name, array in network.params.items()}
     optimizer = Optimizer("adam", workload.learning_rate, 0.0, workload.clip, [network])
-    with Team(available_cores()) as team:
+    with ThreadTeam(available_cores()) as team:
         work = network.workspace(team.size, **batches.sizes(), learn=True, truncate=-1)
         losses, _ = network.train(
             team, batches, work, total.gradient, NoOptimizer(network.dtype), -1, 1 / len(x.values)

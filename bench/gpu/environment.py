@@ -136,9 +136,9 @@ def noted(found):
     import numpy as np
 
     from fastrnn.kernels.cuda.driver import Kernel
-    from fastrnn.kernels.cuda.passes import Run
+    from fastrnn.kernels.cuda.passes import TrainingRun
 
-    call, finish = Kernel.__call__, Run.finish
+    call, finish = Kernel.__call__, TrainingRun.finish
 
     def note(kernel, blocks, threads, *arguments, shared=0):
         found.setdefault((kernel, kernel.key(arguments)), (kernel, arguments))
@@ -148,11 +148,11 @@ def noted(found):
         run._optimizer.updates += count
         return np.zeros(count), np.full(count, np.nan)
 
-    Kernel.__call__, Run.finish = note, finished
+    Kernel.__call__, TrainingRun.finish = note, finished
     try:
         yield
     finally:
-        Kernel.__call__, Run.finish = call, finish
+        Kernel.__call__, TrainingRun.finish = call, finish
 
 
 def _launch_everything(cell, precision):

@@ -68,7 +68,7 @@ class Batches(NamedTuple):
         bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return cls(segments, np.arange(bounds[-1]), bounds)
 
-    def piece(self, t, steps):
+    def chunk(self, t, steps):
         """The same sequences from step t on, and at most so many steps of them."""
         segments = self.segments
         length = np.minimum(segments.length - t, steps)
@@ -93,10 +93,10 @@ class Batches(NamedTuple):
     def words(self, batch):
         """The indices that occur in the inputs of a batch, ascending."""
         segments = self.segments
-        pieces = self.ids[self.bounds[batch] : self.bounds[batch + 1]]
+        chosen = self.ids[self.bounds[batch] : self.bounds[batch + 1]]
         return np.unique(np.concatenate([
             segments.x[begin : begin + length]
-            for begin, length in zip(segments.begin[pieces], segments.length[pieces], strict=True)
+            for begin, length in zip(segments.begin[chosen], segments.length[chosen], strict=True)
         ]))  # fmt: skip
 
     def sizes(self):

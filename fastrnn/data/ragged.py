@@ -91,7 +91,9 @@ class Ragged:
         values, vocab_size = self.values, check_integer("vocab_size", vocab_size, 0)
         if values.size and (values.max() >= vocab_size or values.min() < 0):
             wrong = np.argmax((values < 0) | (values >= vocab_size))
-            raise ValueError(f"{name}: {self._place(wrong)} is {values[wrong]}, expected 0 <= index < {vocab_size}")
+            raise ValueError(
+                f"{name}: {self._position_of(wrong)} is {values[wrong]}, expected 0 <= index < {vocab_size}"
+            )
 
     @property
     def lengths(self):
@@ -140,7 +142,7 @@ class Ragged:
         offsets = _offsets(lengths)
         return Ragged(self.values[_spans(self.offsets[ids], lengths)], offsets)
 
-    def _place(self, position):
+    def _position_of(self, position):
         sequence = np.searchsorted(self.offsets, position, side="right") - 1
         return f"sequence {sequence}, position {position - self.offsets[sequence]}"
 
@@ -152,7 +154,7 @@ class Ragged:
             raise ValueError(f"{name}: sequence {lengths.argmin()} is empty, expected at least one index")
         if self.values.min() < 0:
             wrong = np.argmax(self.values < 0)
-            raise ValueError(f"{name}: {self._place(wrong)} is {self.values[wrong]}, expected an index >= 0")
+            raise ValueError(f"{name}: {self._position_of(wrong)} is {self.values[wrong]}, expected an index >= 0")
 
 
 def check_pair(x, y):

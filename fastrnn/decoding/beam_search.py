@@ -4,19 +4,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.cpu.decoding.beam import Decoder, Rule, allocate_beams, allocate_found, allocate_work, search
-from ..kernels.cpu.decoding.sampling import FEW, transposed_panels
-from ..kernels.linalg.gemm import PANEL
-from ..kernels.threads import Team
-from .sampling import pieces, team_size
+from ..kernels.cpu.decoding.beam import (
+    BeamDecoder,
+    BeamParams,
+    allocate_beams,
+    allocate_buffers,
+    allocate_hypotheses,
+    search,
+)
+from ..kernels.cpu.decoding.sampling import GEMM_MIN_ROWS, packed_transpose
+from ..kernels.linalg.gemm import PANEL_WIDTH
+from ..kernels.threads import ThreadTeam
+from .sampling import interruptible_slices, useful_threads
 
 # Hypotheses that are searched side by side, by one thread; so many for each, threads search sentences of their own.
-ROWS = 240
-ALONE = 32
+MAX_ROWS = 240
+MIN_ROWS_PER_THREAD = 32
 # Logits of a step that an ensemble holds at a time.
-MOST_LOGITS = 1 << 23
+MAX_LOGITS = 1 << 23
 # Tokens of all hypotheses for which there is room at a time.
-MOST_TOKENS = 1 << 22
+MAX_TOKENS = 1 << 22
 
 
 class Hypothesis(NamedTuple):
@@ -64,28 +71,28 @@ def beam_search(networks, states, *, start, end, width, min_length, max_length, 
     limits = start, end, min_length, max_length, exclude
     if networks[0].device == "cpu":
         return _on_cpu(networks, states, width, limits, length_penalty, n_threads)
-    rule = _rule(networks[0], networks[0].vocab_size, *limits)
-    return _on_gpu(networks, states, width, rule, length_penalty)
+    params = _beam_params(networks[0], networks[0].vocab_size, *limits)
+    return _on_gpu(networks, states, width, params, length_penalty)
 
 
 def _on_cpu(networks, states, width, limits, length_penalty, n_threads):
     B, max_length = states[0].shape[1], limits[3]
-    with Team(team_size(networks[0], B * width, n_threads)) as team:
-        part = max(1, MOST_TOKENS // (width * max_length))
+    with ThreadTeam(useful_threads(networks[0], B * width, n_threads)) as team:
+        part = max(1, MAX_TOKENS // (width * max_length))
         found = []
-        decoders = [_decoder(network, min(B * width, FEW)) for network in networks]
-        rule = _rule(networks[0], len(decoders[0].bias), *limits)
+        decoders = [_decoder(network, min(B * width, GEMM_MIN_ROWS)) for network in networks]
+        params = _beam_params(networks[0], len(decoders[0].bias), *limits)
         for first in range(0, B, part):
             some = [
                 decoder._replace(initial=np.ascontiguousarray(state[:, first : first + part]))
                 for decoder, state in zip(decoders, states, strict=True)
             ]
-            found += _hypotheses(_search(team, networks, some, rule, width), length_penalty)
+            found += _hypotheses(_search(team, networks, some, params, width), length_penalty)
     return found
 
 
-def _on_gpu(networks, states, width, rule, length_penalty):
-    found = networks[0].search(networks, states, rule, width)
+def _on_gpu(networks, states, width, params, length_penalty):
+    found = networks[0].search(networks, states, params, width)
     rows = [[Hypothesis(np.array(t, np.int32), p, p / len(t) ** length_penalty) for t, p in row] for row in found]
     return [sorted(row, key=lambda hypothesis: -hypothesis.score) for row in rows]
 
@@ -94,45 +101,51 @@ def _decoder(network, rows):
     """A network as the kernels take it, for steps of at least so many rows; without states to start from."""
     V, c, dtype = network.model.V, network.model.c, network.dtype
     bfloat16 = network.matmul_precision == "bfloat16"
-    VT = transposed_panels(V if rows >= FEW else V[:0], bfloat16)
-    padding = np.full(-(-len(V) // PANEL) * PANEL, -np.inf, dtype)
+    VT = packed_transpose(V if rows >= GEMM_MIN_ROWS else V[:0], bfloat16)
+    padding = np.full(-(-len(V) // PANEL_WIDTH) * PANEL_WIDTH, -np.inf, dtype)
     padding[: len(V)] = 0
     bias = padding.copy()
     bias[: len(c)] = c
-    return Decoder(network.packed_model(rounded=True), network.U, VT, bias, padding, np.empty((0, 0, 0), dtype))
+    return BeamDecoder(
+        network.packed_model(reduced_precision=True), network.U, VT, bias, padding, np.empty((0, 0, 0), dtype)
+    )
 
 
-def _rule(network, words, start, end, min_length, max_length, exclude):
+def _beam_params(network, words, start, end, min_length, max_length, exclude):
     """What is searched, for so many words with those that are none."""
     allowed = np.zeros((2, words), np.bool_)
     allowed[:, : network.vocab_size] = True
     allowed[:, exclude] = False
     allowed[0, end] = False
-    return Rule(int(start), int(end), int(min_length), int(max_length), allowed)
+    return BeamParams(int(start), int(end), int(min_length), int(max_length), allowed)
 
 
-def _search(team, networks, decoders, rule, width):
+def _search(team, networks, decoders, params, width):
     """What is found for the sentences from whose states the decoders start."""
     B, words, ensemble = decoders[0].initial.shape[1], len(decoders[0].bias), len(decoders) > 1
-    together = ensemble or B * width < ALONE * team.size or B < team.size
-    groups = 1 if together else team.size
-    slots = groups * min(-(-B // groups), max(1, (MOST_LOGITS // words if ensemble else ROWS) // width))
-    beams = allocate_beams(slots, width, rule.max_length, min(team.size, slots))
-    found = allocate_found(B, width, rule.max_length)
+    together = ensemble or B * width < MIN_ROWS_PER_THREAD * team.n_threads or B < team.n_threads
+    groups = 1 if together else team.n_threads
+    slots = groups * min(-(-B // groups), max(1, (MAX_LOGITS // words if ensemble else MAX_ROWS) // width))
+    beams = allocate_beams(slots, width, params.max_length, min(team.n_threads, slots))
+    hypotheses = allocate_hypotheses(B, width, params.max_length)
     columns = words if ensemble else 0
     works = [
-        allocate_work(network.model, team.size, together, beams, columns, network.matmul_precision == "bfloat16")
+        allocate_buffers(
+            network.model, team.n_threads, together, beams, columns, network.matmul_precision == "bfloat16"
+        )
         for network in networks
     ]
     logits = works[0].logits  # of all, but h, which depends on a network's size and precision
     works = [work._replace(logits=logits._replace(h=work.logits.h)) for work in works]
-    for piece in pieces(B * rule.max_length + 1, 1):  # a slot is never free, so there are no more steps than that
-        steps = 1 if ensemble else piece.stop - piece.start
-        for _ in range(piece.start, piece.stop, steps):
+    for chunk in interruptible_slices(
+        B * params.max_length + 1, 1
+    ):  # a slot is never free, so there are no more steps than that
+        steps = 1 if ensemble else chunk.stop - chunk.start
+        for _ in range(chunk.start, chunk.stop, steps):
             for turn, (decoder, work) in enumerate(zip(decoders, works, strict=True)):
-                team.run(search, decoder, rule, beams, found, work, steps, turn, len(works))
+                team.run(search, decoder, params, beams, hypotheses, work, steps, turn, len(works))
         if not (beams.live.any() or beams.ended.any() or (beams.next_sentence < B).any()):
-            return found
+            return hypotheses
 
 
 def _hypotheses(found, length_penalty):

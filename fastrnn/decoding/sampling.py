@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from ..kernels.cpu.decoding.sampling import FEW, Rule, allocate, draw, transposed_panels
-from ..kernels.linalg.gemm import PANEL
-from ..kernels.threads import Team
+from ..kernels.cpu.decoding.sampling import GEMM_MIN_ROWS, SamplingParams, allocate, draw, packed_transpose
+from ..kernels.linalg.gemm import PANEL_WIDTH
+from ..kernels.threads import ThreadTeam
 
 # Sequences that are drawn side by side.
 STREAMS, GPU_STREAMS = 64, 1024
@@ -15,7 +15,7 @@ STREAMS, GPU_STREAMS = 64, 1024
 SECONDS_PER_RUN = 0.1
 FIRST_STEPS = 128
 # Multiply-adds of a step's logits for which another thread pays; the cell's step of one stream is not divided.
-WORTH_A_THREAD = 1 << 16
+MIN_FLOPS_PER_THREAD = 1 << 16
 # Of the temperature: makes anything but the largest logit improbable, and stays finite in float32.
 LARGEST_INVERSE = 1e30
 
@@ -55,57 +55,57 @@ def sample(network, prompt, n, *, end, min_length, max_length, exclude, temperat
     log_probabilities : list of float64 arrays
         ln p under the model of each index drawn, nats: untouched by temperature, top_k, top_p and exclusions.
     """
-    rule = make_rule(network, end, min_length, exclude, temperature, top_k, top_p)
+    params = make_sampling_params(network, end, min_length, exclude, temperature, top_k, top_p)
     drawn, scores = [], []
     most = STREAMS if network.device == "cpu" else GPU_STREAMS
-    with Team(team_size(network, min(n, most), n_threads)) as team:
+    with ThreadTeam(useful_threads(network, min(n, most), n_threads)) as team:
         sample_streams = partial(_sample_streams, network, team) if network.device == "cpu" else network.draw
         for first in range(0, n, most):
-            tokens, log_p, lengths = sample_streams(prompt, state, min(most, n - first), max_length, rule, rng)
+            tokens, log_p, lengths = sample_streams(prompt, state, min(most, n - first), max_length, params, rng)
             drawn += [tokens[i, :length].copy() for i, length in enumerate(lengths)]
             scores += [log_p[i, :length].copy() for i, length in enumerate(lengths)]
     return drawn, scores
 
 
-def team_size(network, streams, n_threads):
+def useful_threads(network, streams, n_threads):
     """How many threads pay for so many streams: at most n_threads."""
-    return max(1, min(n_threads, network.model.V.size * streams // WORTH_A_THREAD))
+    return max(1, min(n_threads, network.model.V.size * streams // MIN_FLOPS_PER_THREAD))
 
 
-def make_rule(network, end, min_length, exclude, temperature, top_k, top_p):
+def make_sampling_params(network, end, min_length, exclude, temperature, top_k, top_p):
     """What is drawn, from the options of `sample`, as the kernels take it."""
     allowed = np.ones((2, network.vocab_size), np.bool_)
     allowed[:, exclude] = False
     if end is not None and end < network.vocab_size:
         allowed[0, end] = False
     inverse = min(1 / temperature, LARGEST_INVERSE) if temperature > LARGEST_INVERSE**-1 else LARGEST_INVERSE
-    return Rule(
+    return SamplingParams(
         allowed, int(min_length), -1 if end is None else int(end), float(temperature), network.dtype.type(inverse),
         int(top_k or 0), float(top_p or 1.0),
     )  # fmt: skip
 
 
-def _sample_streams(network, team, prompt, state, count, max_length, rule, rng):
+def _sample_streams(network, team, prompt, state, count, max_length, params, rng):
     """Tokens and their ln p, (count, max_length), and how many of them each stream has drawn."""
     tokens, log_p = np.zeros((count, max_length), np.int32), np.zeros((count, max_length))
     decoder = Decoder(network, team, 1)
     if state is not None:
         decoder.state[:] = state
-    for piece in pieces(len(prompt), FIRST_STEPS):
-        decoder.draw(rule, prompt[piece], np.empty((0, 1)), tokens, log_p)
+    for chunk in interruptible_slices(len(prompt), FIRST_STEPS):
+        decoder.draw(params, prompt[chunk], np.empty((0, 1)), tokens, log_p)
     decoder.select(np.zeros(count, np.int64))
-    for piece in pieces(max_length, FIRST_STEPS):
+    for chunk in interruptible_slices(max_length, FIRST_STEPS):
         before = rng.bit_generator.state
-        uniforms = rng.random((piece.stop - piece.start, count))
-        decoder.draw(rule, prompt[:0], uniforms, tokens, log_p)
+        uniforms = rng.random((chunk.stop - chunk.start, count))
+        decoder.draw(params, prompt[:0], uniforms, tokens, log_p)
         if decoder.streams.ended.all():  # take no more numbers than steps were done, whatever the pieces were
             rng.bit_generator.state = before
-            rng.random((decoder.streams.lengths.max() - piece.start, count))
+            rng.random((decoder.streams.lengths.max() - chunk.start, count))
             break
     return tokens, log_p, decoder.streams.lengths
 
 
-def pieces(length, steps):
+def interruptible_slices(length, steps):
     """Slices of 0...length, each of about SECONDS_PER_RUN of the caller's time: what Ctrl-C has to wait for.
 
     The first is of `steps`.
@@ -129,14 +129,14 @@ class Decoder:
 
     def __init__(self, network, team, count):
         self._network, self._team = network, team
-        self._model, self._VT = network.packed_model(), np.empty((0, PANEL), network.dtype)
+        self._model, self._VT = network.packed_model(), np.empty((0, PANEL_WIDTH), network.dtype)
         self._allocate(count)
 
     def _allocate(self, count):
         model = self._network.model
-        if count >= FEW and not len(self._VT):
-            self._VT = transposed_panels(model.V)
-        self.streams, self._scratch = allocate(model, self._VT, self._team.size, count)
+        if count >= GEMM_MIN_ROWS and not len(self._VT):
+            self._VT = packed_transpose(model.V)
+        self.streams, self._scratch = allocate(model, self._VT, self._team.n_threads, count)
         self.state = self.streams.state
 
     def select(self, streams):
@@ -145,8 +145,8 @@ class Decoder:
         self._allocate(len(streams))
         self.state[:] = state
 
-    def draw(self, rule, prompt, uniforms, drawn, log_p):
+    def draw(self, params, prompt, uniforms, drawn, log_p):
         """Draw as many tokens for every stream as `uniforms` has rows, see `kernels.cpu.decoding.sampling.draw`."""
         self._team.run(
-            draw, self._model, self._network.U, self.streams, self._scratch, rule, prompt, uniforms, drawn, log_p
+            draw, self._model, self._network.U, self.streams, self._scratch, params, prompt, uniforms, drawn, log_p
         )

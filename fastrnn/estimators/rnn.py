@@ -398,13 +398,13 @@ class FastRNN(Trainable):
         n_entries, step = check_integer("n_entries", n_entries, 1), check_real("step", step, 0, 1)
         rng = as_generator(random_state)
         own = self.network_
-        twin = own.twin("float64")
+        float64_network = own.zeros_like("float64")
         for name, array in self.params_.items():
-            twin.params[name] = array
+            float64_network.params[name] = array
         threads = self._threads()
-        _, gradients = twin.gradients(x, y, -1, threads)
+        _, gradients = float64_network.gradients(x, y, -1, threads)
         errors = {}
-        for name, array in twin.params.items():
+        for name, array in float64_network.params.items():
             errors[name], largest = 0.0, abs(gradients[name]).max()
             entries = np.arange(array.size)
             if name == "layer0.U" and not own.embedding_dim:  # the rows of other words have no part in the loss
@@ -416,7 +416,7 @@ class FastRNN(Trainable):
                 value = array[index]
                 for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
                     array[index] = value + steps * step
-                    quotient += weight * twin.token_losses(x, y, threads).mean() / (12 * step)
+                    quotient += weight * float64_network.token_losses(x, y, threads).mean() / (12 * step)
                 array[index] = value
                 pair = abs(gradients[name][index]) + abs(quotient)
                 if pair > 2e-6 * largest:

@@ -11,7 +11,7 @@ from .. import storage
 from ..base import Estimator
 from ..kernels.cells import CELLS
 from ..kernels.cores import available_cores
-from ..networks.devices import DEVICES, MATMUL_PRECISIONS, moved, product_precision, resolve
+from ..networks.devices import DEVICES, MATMUL_PRECISIONS, network_to_device, product_precision, resolve
 from ..networks.network import INITS, unallocated
 from ..text.custom_tokenizer import check_functions
 from ..text.vocabulary import Vocabulary
@@ -131,7 +131,7 @@ class Trainable(Estimator):
             raise AttributeError("network_")
         device = resolve(self.device)
         if self._network.device != device:
-            self._network = moved(self._network, device)
+            self._network = network_to_device(self._network, device)
         precision = product_precision(self.matmul_precision, self._network.dtype.name, device)
         for network in self._network.networks:
             network.matmul_precision = precision
@@ -205,7 +205,7 @@ class Trainable(Estimator):
     def _header(self):
         """What a file holds besides arrays; TypeError or ValueError for parameters that `load` would not take."""
         self._check_fitted("network_")
-        model = type(self)(**self.get_params() | self.network_.built()).set_params(
+        model = type(self)(**self.get_params() | self.network_.constructor_params()).set_params(
             **{name: default for name, default in self._parameter_defaults().items() if name in _OF_MACHINE}
         )
         model.check_parameters()
@@ -388,7 +388,7 @@ class Trainable(Estimator):
 
     def _go_on_warm(self):
         """Take over network and optimiser as they are."""
-        for name, value in self.network_.built().items():
+        for name, value in self.network_.constructor_params().items():
             check_same(name, getattr(self._checked, name), value)
         optimizer = self._new_optimizer()
         if optimizer.parameters != self.optimizer_.parameters:

@@ -6,7 +6,7 @@ from itertools import product
 from typing import NamedTuple
 
 from ..kernels.cells import CELLS
-from ..networks.devices import MATMUL_PRECISIONS, listener, product_precision, resolve
+from ..networks.devices import MATMUL_PRECISIONS, compilation_listener, product_precision, resolve
 from ..training.optimizer import OPTIMIZERS
 from ..validation import check_choice, check_dtype, check_list, check_verbose
 from .rnn import FastRNN
@@ -65,7 +65,7 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
     check_choice("matmul_precision", matmul_precision, MATMUL_PRECISIONS)
     for dtype in dtypes:
         product_precision(matmul_precision, dtype, resolve(device))
-    listen, shared = listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}
+    listen, shared = compilation_listener(resolve(device)), {"device": device, "matmul_precision": matmul_precision}
     tasks = [task for task in _TASKS if task != "sampled" or resolve(device) == "cpu"]
     steps, done = list(product(cells, dtypes, tasks)), []
     with _progress(len(steps), verbose) as bar:

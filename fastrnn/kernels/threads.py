@@ -1,24 +1,24 @@
-"""A team of threads that runs one kernel together: how it starts, how its members divide the work and wait.
+"""A team of threads that runs one kernel together: how it starts, how its threads divide the work and wait.
 
-Kernels are written for a team: every member gets its number and runs the whole kernel. That costs a fraction of a
+Kernels are written for a team: every thread gets its number and runs the whole kernel. That costs a fraction of a
 microsecond where Numba's parallel loops cost ten or more, compiles in half the time, leaves other libraries' thread
 settings alone and may be used from several threads at once.
 
-Work is divided in one of two ways. With `share` and `meet`, every member has its fixed share and waits for all others.
-Passes over batches are made of phases instead, each of a fixed number of parts:
+Work is divided in one of two ways. With `partition` and `barrier_wait`, every thread has its fixed share and waits for
+all others. Passes over batches are made of phases instead, each of a fixed number of parts:
 
-    part = next_part(member, size, barrier, parts, -1)
+    part = next_part(thread, n_threads, barrier, parts, -1)
     while part >= 0:
-        ...                                     # part `parts`, the closing, comes to one member, when all are done
-        part = next_part(member, size, barrier, parts, part)
-    end_phase(member, size, barrier)            # all parts are done
+        ...                                     # part `parts`, the closing, comes to one thread, when all are done
+        part = next_part(thread, n_threads, barrier, parts, part)
+    end_phase(thread, n_threads, barrier)            # all parts are done
 
-A part belongs to whoever asks for it, and nobody waits for a member, only for parts. So a member whose core is busy
+A part belongs to whoever asks for it, and nobody waits for a thread, only for parts. So a thread whose core is busy
 with another program holds up the others for one part at most: when it comes back, it runs through the phases that were
 done without it, gets no part of them, and joins in again. What follows from that:
 
-- Results must depend on the part, never on the member: only scratch memory goes by member.
-- Between phases a member may compute what it needs, but changes nothing that others read. A member that is behind may
+- Results must depend on the part, never on the thread: only scratch memory goes by thread.
+- Between phases a thread may compute what it needs, but changes nothing that others read. A thread that is behind may
   read there what belongs to a later phase: it will get no part to use that in.
 """
 
@@ -37,39 +37,39 @@ from numba.extending import intrinsic
 
 from .compiler.jit import jit
 
-# The words of `barrier`, apart so that they lie in different cache lines: members that wait, and the round they wait
-# for; parts given out in this phase, below the phase's number times PHASE; parts done; then each member's own phase.
-WORD = 16
-WAITING, ROUND, GIVEN_OUT, DONE, OWN = range(0, 5 * WORD, WORD)
-PHASE = 1 << 32
+# The words of `barrier`, apart so that they lie in different cache lines: threads that wait, and the round they wait
+# for; parts given out in this phase, below the phase's number times PHASE; parts done; then each thread's own phase.
+STRIDE = 16
+WAITING, GENERATION, CLAIMED, DONE, THREAD_PHASE = range(0, 5 * STRIDE, STRIDE)
+PHASE_UNIT = 1 << 32
 # Waiting: so many looks, which take some tens of microseconds, then so many more that offer the core to others, then
-# short sleeps. A core whose member sleeps is free for one that is missing; one that is only offered is busy to Linux,
+# short sleeps. A core whose thread sleeps is free for one that is missing; one that is only offered is busy to Linux,
 # and since 6.18 whoever offers it loses a whole slice of time.
-SPINS, OFFERS, SLEEP = 20_000, 20, 50  # SLEEP in microseconds
+SPINS, YIELDS, SLEEP = 20_000, 20, 50  # SLEEP in microseconds
 START_SECONDS = 20  # for a thread to start
 
 logger = logging.getLogger("fastrnn")
 
 
-class Team:
+class ThreadTeam:
     """`size` threads that run a kernel together; a context manager.
 
-    All members are worker threads, never the caller's: a Ctrl-C, which Python raises in the main thread only, can then
-    not take one member away while the others wait for it. A team of one runs in the caller's thread. Where the system
+    All threads are worker threads, never the caller's: a Ctrl-C, which Python raises in the main thread only, can then
+    not take one thread away while the others wait for it. A team of one runs in the caller's thread. Where the system
     refuses to start so many threads, `size` is the number it has started, or 1, and a line is logged once.
     """
 
-    def __init__(self, size):
+    def __init__(self, n_threads):
         self._workers, self._lock = [], threading.Lock()
-        size = 1 if numba.config.DISABLE_JIT else size
-        if size > 1:
-            self._workers = _start_workers(size)
-            if len(self._workers) < size:
-                _tell_fewer(size, max(1, len(self._workers)))
+        n_threads = 1 if numba.config.DISABLE_JIT else n_threads
+        if n_threads > 1:
+            self._workers = _start_workers(n_threads)
+            if len(self._workers) < n_threads:
+                _log_fewer(n_threads, max(1, len(self._workers)))
             if len(self._workers) == 1:
                 self._stop()
-        self.size = max(1, len(self._workers))
-        self.barrier = np.zeros(OWN + self.size * WORD, np.int64)
+        self.n_threads = max(1, len(self._workers))
+        self.barrier = np.zeros(THREAD_PHASE + self.n_threads * STRIDE, np.int64)
 
     def __enter__(self):
         return self
@@ -83,19 +83,19 @@ class Team:
         self._workers = []
 
     def run(self, kernel, *args):
-        """Call ``kernel(member, size, barrier, *args)`` in every member; return when all are done."""
+        """Call ``kernel(thread, n_threads, barrier, *args)`` in every thread; return when all are done."""
         if not self._workers:
             kernel(0, 1, self.barrier, *args)
             return
         with self._lock:
             compiled = self._workers[0].submit(kernel.compile, tuple(map(numba.typeof, (0, 1, self.barrier, *args))))
-            interrupt = _wait_for([compiled])  # once, and not in every member
+            interrupt = _wait_for([compiled])  # once, and not in every thread
             compiled.result()
             if interrupt is None:
                 self.barrier[:] = 0
                 jobs = [
-                    worker.submit(kernel, member, self.size, self.barrier, *args)
-                    for member, worker in enumerate(self._workers)
+                    worker.submit(kernel, thread, self.n_threads, self.barrier, *args)
+                    for thread, worker in enumerate(self._workers)
                 ]
                 interrupt = _wait_for(jobs)  # to the end: they write to the caller's arrays
                 for job in jobs:
@@ -165,10 +165,10 @@ class _Worker:
         self._ended.acquire()
 
 
-def _start_workers(size):
-    """Up to `size` workers; fewer where the system refuses more."""
+def _start_workers(n_threads):
+    """Up to `n_threads` workers; fewer where the system refuses more."""
     workers = []
-    while len(workers) < size:
+    while len(workers) < n_threads:
         worker = _Worker()
         if not worker.runs:
             break
@@ -177,7 +177,7 @@ def _start_workers(size):
 
 
 @functools.cache  # once
-def _tell_fewer(wanted, started):
+def _log_fewer(wanted, started):
     logger.warning(
         "n_threads=%d: the system started %s, so %d %s used (a limit on processes or memory?)",
         wanted, "no more than one" if started == 1 else f"only {started}", started, "is" if started == 1 else "are",
@@ -185,7 +185,7 @@ def _tell_fewer(wanted, started):
 
 
 @intrinsic
-def _add(typingctx, array, index, value):
+def _atomic_add(typingctx, array, index, value):
     """array[index] += value, atomically; returns the value before."""
 
     def codegen(context, builder, signature, args):
@@ -197,7 +197,7 @@ def _add(typingctx, array, index, value):
 
 
 @intrinsic
-def _replace(typingctx, array, index, expected, value):
+def _compare_exchange(typingctx, array, index, expected, value):
     """array[index] = value, atomically, if it is `expected`; returns whether it was."""
 
     def codegen(context, builder, signature, args):
@@ -210,7 +210,7 @@ def _replace(typingctx, array, index, expected, value):
 
 
 @intrinsic
-def _read(typingctx, array, index):
+def _atomic_load(typingctx, array, index):
     """array[index], read anew from memory."""
 
     def codegen(context, builder, signature, args):
@@ -222,75 +222,75 @@ def _read(typingctx, array, index):
 
 
 if sys.platform == "win32":
-    _give_way = types.ExternalFunction("SwitchToThread", types.int32())
+    _yield_core = types.ExternalFunction("SwitchToThread", types.int32())
     _sleep = types.ExternalFunction("Sleep", types.void(types.uint32))
     SLEEP = 1  # milliseconds there
 else:
-    _give_way = types.ExternalFunction("sched_yield", types.int32())
+    _yield_core = types.ExternalFunction("sched_yield", types.int32())
     _sleep = types.ExternalFunction("usleep", types.int32(types.uint32))
 
 
 @jit
-def _rest(looks):
-    """What a member does between two looks at what it waits for, after so many looks."""
-    if looks > SPINS + OFFERS:
+def _back_off(polls):
+    """What a thread does between two looks at what it waits for, after so many looks."""
+    if polls > SPINS + YIELDS:
         _sleep(np.uint32(SLEEP))
-    elif looks > SPINS:
-        _give_way()
+    elif polls > SPINS:
+        _yield_core()
 
 
 @jit
-def meet(barrier, size):
-    """Wait until all `size` members of the team have come here."""
-    if size > 1:
-        current = _read(barrier, ROUND)
-        if _add(barrier, WAITING, 1) == size - 1:
-            _add(barrier, WAITING, -size)
-            _add(barrier, ROUND, 1)
+def barrier_wait(barrier, n_threads):
+    """Wait until all `n_threads` threads of the team have come here."""
+    if n_threads > 1:
+        current = _atomic_load(barrier, GENERATION)
+        if _atomic_add(barrier, WAITING, 1) == n_threads - 1:
+            _atomic_add(barrier, WAITING, -n_threads)
+            _atomic_add(barrier, GENERATION, 1)
         else:
-            looks = 0
-            while _read(barrier, ROUND) == current:
-                looks += 1
-                _rest(looks)
+            polls = 0
+            while _atomic_load(barrier, GENERATION) == current:
+                polls += 1
+                _back_off(polls)
 
 
 @jit
-def next_part(member, size, barrier, parts, part):
-    """The next part of this phase for `member`, who has done `part` (-1 at first); -1 if there is none.
+def next_part(thread, n_threads, barrier, parts, part):
+    """The next part of this phase for `thread`, who has done `part` (-1 at first); -1 if there is none.
 
     Parts are 0 ... parts - 1, at least one, and `parts` itself, the closing: it comes when all others are done, to the
-    member that did the last of them.
+    thread that did the last of them.
     """
-    if size == 1:
+    if n_threads == 1:
         return part + 1 if part < parts else -1
-    own = barrier[OWN + member * WORD]
+    phase = barrier[THREAD_PHASE + thread * STRIDE]
     if part == parts:
-        _add(barrier, DONE, -parts)
-        _add(barrier, GIVEN_OUT, PHASE - parts)
+        _atomic_add(barrier, DONE, -parts)
+        _atomic_add(barrier, CLAIMED, PHASE_UNIT - parts)
         return -1
-    if part >= 0 and _add(barrier, DONE, 1) == parts - 1:
+    if part >= 0 and _atomic_add(barrier, DONE, 1) == parts - 1:
         return parts
     while True:
-        given = _read(barrier, GIVEN_OUT)
-        if given // PHASE != own or given % PHASE >= parts:
+        claimed = _atomic_load(barrier, CLAIMED)
+        if claimed // PHASE_UNIT != phase or claimed % PHASE_UNIT >= parts:
             return -1
-        if _replace(barrier, GIVEN_OUT, given, given + 1):
-            return given % PHASE
+        if _compare_exchange(barrier, CLAIMED, claimed, claimed + 1):
+            return claimed % PHASE_UNIT
 
 
 @jit
-def end_phase(member, size, barrier):
-    """Wait until all parts of the phase in which `member` is, and its closing, are done; go on to the next phase."""
-    if size > 1:
-        own, looks = barrier[OWN + member * WORD], 0
-        while _read(barrier, GIVEN_OUT) // PHASE == own:
-            looks += 1
-            _rest(looks)
-        barrier[OWN + member * WORD] = own + 1
+def end_phase(thread, n_threads, barrier):
+    """Wait until all parts of the phase in which `thread` is, and its closing, are done; go on to the next phase."""
+    if n_threads > 1:
+        phase, polls = barrier[THREAD_PHASE + thread * STRIDE], 0
+        while _atomic_load(barrier, CLAIMED) // PHASE_UNIT == phase:
+            polls += 1
+            _back_off(polls)
+        barrier[THREAD_PHASE + thread * STRIDE] = phase + 1
 
 
 @jit
-def share(member, size, total, grain):
-    """First and last-plus-one of `total` items that belong to `member`, in multiples of `grain`."""
+def partition(part, n_parts, total, grain):
+    """First and last-plus-one of `total` items that belong to `part`, in multiples of `grain`."""
     blocks = (total + grain - 1) // grain
-    return min(total, blocks * member // size * grain), min(total, blocks * (member + 1) // size * grain)
+    return min(total, blocks * part // n_parts * grain), min(total, blocks * (part + 1) // n_parts * grain)

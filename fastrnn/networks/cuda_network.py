@@ -10,7 +10,7 @@ from ..kernels.cuda.decoding import beam
 from ..kernels.cuda.decoding.step import Streams, draw
 from ..kernels.cuda.driver import copy_of, empty, synchronize, to_device, to_host
 from ..kernels.cuda.layout import BatchLayouts
-from .device_copy import Mirror
+from .device_copy import DeviceCopy
 from .encoder_decoder import PairNetwork
 from .network import Network
 
@@ -26,57 +26,57 @@ class CudaNetwork(Network):
 
     @property
     def model(self):
-        self._mirror.host()
+        self._device_copy.host()
         return self._host_model
 
     @model.setter
     def model(self, model):
-        self._host_model, self._device_model, self._mirror = model, None, Mirror([model.dense])
+        self._host_model, self._device_model, self._device_copy = model, None, DeviceCopy([model.dense])
 
     @property
     def U(self):
-        self._mirror.host()
+        self._device_copy.host()
         return self._host_U
 
     @U.setter
     def U(self, U):
         self._host_U = U
         if not self.tie_weights:
-            self._mirror = Mirror([self._host_model.dense, U])
+            self._device_copy = DeviceCopy([self._host_model.dense, U])
 
-    def _take(self, dense, U):
+    def _set_weights(self, dense, U):
         """Have these arrays for weights; read-only ones are copied, since what the device writes comes back to them."""
         U = U if U is None else np.require(U, requirements="W")
-        super()._take(np.require(dense, requirements="W"), U)
+        super()._set_weights(np.require(dense, requirements="W"), U)
 
     def on_device(self, write=False):
         """The `Model` and U on the device; with `write` the kernels may change them."""
-        dense, *own = self._mirror.device(write)
+        dense, *own = self._device_copy.device(write)
         if self._device_model is None:
-            model = self._model_of(dense, self._places()[0])
+            model = self._model_of(dense, self._parameter_offsets()[0])
             self._device_model = model, own[0] if own else model.V
         return self._device_model
 
-    def workspace(self, members, rounded=True, **sizes):
+    def workspace(self, n_threads, reduced_precision=True, **sizes):
         """Memory for the kernels, as `fastrnn.kernels.cuda.workspace.Sizes` says; a block takes no member's place."""
         learn = sizes.get("learn") and not self.tie_weights
-        words, tf32 = sizes["tokens"] if learn else 0, rounded and self.matmul_precision == "tf32"
+        words, tf32 = sizes["tokens"] if learn else 0, reduced_precision and self.matmul_precision == "tf32"
         return workspace.allocate(*self.on_device(), workspace.Sizes(**sizes, words=words, tf32=tf32))
 
     def snapshot(self):
-        return tuple(map(copy_of, self._mirror.device(write=True)))
+        return tuple(map(copy_of, self._device_copy.device(write=True)))
 
     def on_host(self, snapshot):
         dense, *own = (array if isinstance(array, np.ndarray) else to_host(array) for array in snapshot)
         return dense, own[0] if own else self._host_model.V.copy()
 
     def restore(self, snapshot):
-        for array, saved in zip(self._mirror.device(write=True), snapshot, strict=False):
+        for array, saved in zip(self._device_copy.device(write=True), snapshot, strict=False):
             if array.size:
                 array.copy_to_device(saved)
 
     def is_finite(self):
-        return all(passes.is_finite(array) for array in self._mirror.device(write=True))
+        return all(passes.is_finite(array) for array in self._device_copy.device(write=True))
 
     def reads_finite(self, words):
         return self.is_finite()
@@ -89,17 +89,17 @@ class CudaNetwork(Network):
     def train_laid_out(self, laid_out, start, work, gradient, optimizer, truncate, scale=0.0):
         """The same of an iterable of `workspace.Batch`, and what the sequences of each start from."""
         model, U = self.on_device(write=optimizer.rule != NONE)
-        side = passes.Side(model, U, gradient, *moments_of(optimizer)[0], work)
-        run = passes.Run(optimizer, truncate, scale, len(start))
+        args = passes.NetworkArgs(model, U, gradient, *moments_of(optimizer)[0], work)
+        run = passes.TrainingRun(optimizer, truncate, scale, len(start))
         try:
-            passes.train_pass(side, laid_out, start, run)
+            passes.train_pass(args, laid_out, start, run)
         finally:  # batches that were launched before a Ctrl-C count
             done = run.finish()
         return done
 
     def gradient_like(self):
-        places, size = self._places()
-        return self._model_of(to_device(np.zeros(size, self.dtype)), places)
+        offsets, size = self._parameter_offsets()
+        return self._model_of(to_device(np.zeros(size, self.dtype)), offsets)
 
     def read_gradient(self, gradient, work, words):
         words = np.unique(words)  # the layout has them in this order
@@ -126,21 +126,21 @@ class CudaNetwork(Network):
         kernel(*self.on_device(), laid_out, batches.segments.start, work, *out)
         synchronize()  # before the rows may go
 
-    def draw(self, prompt, state, count, max_length, rule, rng):
+    def draw(self, prompt, state, count, max_length, params, rng):
         """Draw from `count` streams that continue a prompt, see `fastrnn.kernels.cuda.decoding.step.draw`."""
         streams = Streams(*self.on_device(), count)
         streams.read(prompt, state)
-        return draw(streams, max_length, rule, rng)
+        return draw(streams, max_length, params, rng)
 
     @staticmethod
-    def search(networks, states, rule, width):
+    def search(networks, states, params, width):
         """Beam search by one network or an ensemble, see `fastrnn.kernels.cuda.decoding.beam.search`."""
-        moved = (n if n.device == "cuda" else n.copied_to(CudaNetwork) for n in networks)
-        return beam.search([network.on_device() for network in moved], states, rule, width)
+        moved = (n if n.device == "cuda" else n.clone_as(CudaNetwork) for n in networks)
+        return beam.search([network.on_device() for network in moved], states, params, width)
 
     def activations(self, x):
         """As on the CPU, which does it: `Network.activations`."""
-        return self.copied_to(Network).activations(x)
+        return self.clone_as(Network).activations(x)
 
     @staticmethod
     def _view(dense, start, shape):
@@ -158,24 +158,24 @@ class CudaPairNetwork(PairNetwork):
     def train(self, team, batches, first, last, works, gradients, optimizer, scale=0.0):
         """Train on batches, see `fastrnn.kernels.cuda.passes.train_pairs`; returns what `PairNetwork.train` does."""
         bounds, write = batches.decoder.bounds[first : last + 1], optimizer.rule != NONE
-        sides, laid_out = [], []
+        args, laid_out = [], []
         for network, gradient, moments, work, side in zip(
             self.networks, gradients, moments_of(optimizer), works, (batches.encoder, batches.decoder), strict=True
         ):
-            sides.append(passes.Side(*network.on_device(write), gradient, *moments, work))
+            args.append(passes.NetworkArgs(*network.on_device(write), gradient, *moments, work))
             laid_out.append(BatchLayouts(side.segments, side.ids, bounds))
-        run = passes.Run(optimizer, -1, scale, last - first)
-        places = to_device(batches.places[bounds[0] : bounds[-1]].astype(np.int32))
+        run = passes.TrainingRun(optimizer, -1, scale, last - first)
+        source_slot = to_device(batches.source_slot[bounds[0] : bounds[-1]].astype(np.int32))
         try:
-            passes.train_pairs(*sides, *laid_out, places, run)
+            passes.train_pairs(*args, *laid_out, source_slot, run)
         finally:
             done = run.finish()
         return done
 
 
 def moments_of(optimizer):
-    """The moments of every network on the device, as `Optimizer.sides` has them."""
+    """The moments of every network on the device, as `Optimizer.moments` has them."""
     if optimizer.rule == NONE:
         return [((), ())] * 2
-    arrays = iter(optimizer.on_device(Mirror))
+    arrays = iter(optimizer.on_device(DeviceCopy))
     return [((next(arrays), next(arrays)), (next(arrays), next(arrays))) for _ in range(optimizer.networks)]

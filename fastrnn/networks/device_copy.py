@@ -5,7 +5,7 @@ import numpy as np
 from ..kernels.cuda.driver import empty
 
 
-class Mirror:
+class DeviceCopy:
     """NumPy arrays and their copies on the device, which are copied over when they are asked for.
 
     The numbers of the host count, and go to the device every time, since views of them may be written to unseen; until

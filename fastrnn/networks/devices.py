@@ -85,7 +85,7 @@ def pair_network_class(device):
     return CudaPairNetwork
 
 
-def listener(device):
+def compilation_listener(device):
     """What makes a context with the names of the kernels compiled meanwhile, for "cpu" or "cuda"."""
     if device == "cpu":
         return compilations
@@ -94,7 +94,7 @@ def listener(device):
     return driver.compilations
 
 
-def moved(network, device):
+def network_to_device(network, device):
     """The network on another device: a copy of its parameters."""
     pair = isinstance(network, PairNetwork)
-    return network.copied_to(pair_network_class(device) if pair else network_class(device))
+    return network.clone_as(pair_network_class(device) if pair else network_class(device))

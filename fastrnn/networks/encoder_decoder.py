@@ -8,7 +8,7 @@ import numpy as np
 from ..data.batches import Batches
 from ..data.ragged import Ragged, minibatches
 from ..kernels.cpu import encoder_decoder
-from ..kernels.threads import Team
+from ..kernels.threads import ThreadTeam
 from .network import GradientSum, Network, NoOptimizer
 from .parameters import Parameters
 
@@ -30,26 +30,26 @@ class PairBatches(NamedTuple):
     ----------
     encoder, decoder : Batches
         Batch b of each holds the same pairs; `bounds` are the same.
-    places : int64 array
+    source_slot : int64 array
         Like decoder.ids: at which place of its batch the encoder has a target's source.
     """
 
     encoder: Batches
     decoder: Batches
-    places: np.ndarray
+    source_slot: np.ndarray
 
     @classmethod
     def of(cls, data, batch_size, rng=None):
         """Batches of like length, shuffled by `rng`: by the length of the target, then of the source."""
         source, x, y = data.source, data.x, data.y
         order, bounds = minibatches(x.lengths * (source.lengths.max() + 1) + source.lengths, batch_size, rng)
-        source_order, places = np.empty_like(order), np.empty_like(order)
+        source_order, source_slot = np.empty_like(order), np.empty_like(order)
         for first, last in itertools.pairwise(bounds):
             by_length = np.argsort(-source.lengths[order[first:last]], kind="stable")
             source_order[first:last] = order[first:last][by_length]
-            places[first:last][by_length] = np.arange(last - first)
+            source_slot[first:last][by_length] = np.arange(last - first)
         encoder = Batches.whole(source, source, source_order, bounds)
-        return cls(encoder, Batches.whole(x, y, order, bounds, given=True), places)
+        return cls(encoder, Batches.whole(x, y, order, bounds, given=True), source_slot)
 
 
 class PairNetwork:
@@ -78,10 +78,10 @@ class PairNetwork:
         self.networks, self.dtype = (self.encoder, self.decoder), self.decoder.dtype
         self.params = Parameters(lambda: _joined(self.encoder.params, self.decoder.params))
 
-    def own(self):
-        """Itself, with weights that may be written to: see `Network.own`."""
+    def writable(self):
+        """Itself, with weights that may be written to: see `Network.writable`."""
         for network in self.networks:
-            network.own()
+            network.writable()
         return self
 
     def arrays(self):
@@ -99,11 +99,11 @@ class PairNetwork:
         self.encoder, self.decoder = state["encoder"], state["decoder"]
         self._join()
 
-    def copied_to(self, pair_class):
+    def clone_as(self, pair_class):
         """A copy of another class: for another device."""
         copy = pair_class.__new__(pair_class)
         sides = (self.encoder, self.decoder)
-        copy.encoder, copy.decoder = (network.copied_to(pair_class._network_class) for network in sides)
+        copy.encoder, copy.decoder = (network.clone_as(pair_class._network_class) for network in sides)
         copy._join()
         return copy
 
@@ -112,9 +112,9 @@ class PairNetwork:
         """Words of the source's side and of the target's."""
         return self.encoder.vocab_size, self.decoder.vocab_size
 
-    def built(self):
+    def constructor_params(self):
         """Parameters of the estimators with which it was made: {name: value}."""
-        return self.decoder.built()
+        return self.decoder.constructor_params()
 
     def initialise(self, rng, init="default", scale=None):
         """As `Network.initialise`, the encoder first."""
@@ -142,16 +142,16 @@ class PairNetwork:
         """Memory for the kernels to leave the gradients of both sides in."""
         return tuple(network.gradient_like() for network in self.networks)
 
-    def training_workspace(self, members, batches, dropout=False, strata=None):
+    def training_workspace(self, n_threads, batches, dropout=False, strata=None):
         """Memory for training on the given batches, for both sides; `strata` of the target's words as in `Network`."""
         works = []
         for network, side in zip(self.networks, (batches.encoder, batches.decoder), strict=True):
             sizes = side.sizes()
-            carried = {"carried": sizes["sequences"], "carried_errors": sizes["sequences"]}
+            carried = {"carried": sizes["sequences"], "carried_deltas": sizes["sequences"]}
             if network.output and strata is not None:
                 carried["strata"] = strata
-            works.append(network.workspace(members, **sizes, **carried, learn=True, dropout=dropout))
-        final = works[1].errors.final
+            works.append(network.workspace(n_threads, **sizes, **carried, learn=True, dropout=dropout))
+        final = works[1].deltas.final
         self.decoder.write_states(final, 0, final.shape[1])  # nothing comes after the target
         return works
 
@@ -163,10 +163,10 @@ class PairNetwork:
         losses, norms : float64 arrays
             As of `Network.train`.
         """
-        sides = [
-            encoder_decoder.Side(network.model, network.U, gradient, *moments, side.segments, side.ids, work)
+        args = [
+            encoder_decoder.NetworkArgs(network.model, network.U, gradient, *moments, side.segments, side.ids, work)
             for network, gradient, moments, side, work in zip(
-                self.networks, gradients, optimizer.sides, (batches.encoder, batches.decoder), works, strict=True
+                self.networks, gradients, optimizer.moments, (batches.encoder, batches.decoder), works, strict=True
             )
         ]
         losses, norms = np.empty(last - first), np.full(last - first, np.nan)
@@ -174,7 +174,7 @@ class PairNetwork:
         bounds = batches.decoder.bounds[first : last + 1]
         try:
             team.run(
-                encoder_decoder.train_pairs, *sides, bounds, batches.places, optimizer.rule, optimizer.hyper,
+                encoder_decoder.train_pairs, *args, bounds, batches.source_slot, optimizer.rule, optimizer.hyper,
                 float(scale),
                 status, losses, norms,
             )  # fmt: skip
@@ -195,20 +195,20 @@ class PairNetwork:
         batches = PairBatches.of(data, SCORE_SEQUENCES)
         totals, nothing, loss = [GradientSum(network) for network in self.networks], NoOptimizer(self.dtype), 0.0
         gradients = [total.gradient for total in totals]
-        with Team(n_threads) as team:
-            works = self.training_workspace(team.size, batches)
+        with ThreadTeam(n_threads) as team:
+            works = self.training_workspace(team.n_threads, batches)
             for b in range(batches.encoder.count):
                 losses, _ = self.train(team, batches, b, b + 1, works, gradients, nothing, 1 / len(data.x.values))
                 if len(losses) == 0:
                     loss = np.nan
                     for total in totals:
-                        total.spoil()
+                        total.fill_nan()
                     break
                 loss += losses.sum()
                 chosen = batches.decoder.ids[batches.decoder.bounds[b] : batches.decoder.bounds[b + 1]]
                 for total, work, part in zip(totals, works, (data.source, data.x), strict=True):
                     total.add(work, part[chosen].values)
-        return loss / len(data.x.values), _joined(*(total.named() for total in totals))
+        return loss / len(data.x.values), _joined(*(total.as_dict() for total in totals))
 
 
 def _joined(encoder, decoder):

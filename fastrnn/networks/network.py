@@ -15,9 +15,9 @@ from ..data.readonly import kernel_view
 from ..kernels.cells import CELLS
 from ..kernels.cpu import passes
 from ..kernels.cpu.layers.stack import pack_forward
-from ..kernels.cpu.optimizers import NONE
-from ..kernels.cpu.workspace import Model, Sizes, allocate, panels_like
-from ..kernels.threads import Team
+from ..kernels.cpu.optimizers import NONE, Hyperparameters
+from ..kernels.cpu.workspace import Model, Sizes, allocate, allocate_packed
+from ..kernels.threads import ThreadTeam
 from .parameters import Parameters
 
 # Scoring and predicting go in batches of sequences and, with the state carried, in pieces of steps.
@@ -62,7 +62,7 @@ class Network:
     zeros : callable
         Makes the arrays of the parameters, without `weights`, from a shape and a dtype.
 
-    What a GPU does otherwise stands at the end of the class, and in `cuda.network`.
+    What a GPU does otherwise stands at the end of the class, and in `fastrnn.networks.cuda_network`.
     """
 
     device = "cpu"
@@ -82,16 +82,16 @@ class Network:
         if weights is None:
             width = embedding_dim or self.cell_class.GATES * hidden_dim
             U = None if tie_weights else zeros((vocab_size, width), self.dtype)
-            weights = zeros(self._places()[1], self.dtype), U
-        self._take(*weights)
-        self.params = Parameters(lambda: self.own().arrays())
+            weights = zeros(self._parameter_offsets()[1], self.dtype), U
+        self._set_weights(*weights)
+        self.params = Parameters(lambda: self.writable().arrays())
 
     @property
     def networks(self):
         """Networks whose parameters are trained together: this one."""
         return [self]
 
-    def built(self):
+    def constructor_params(self):
         """Parameters of the estimators with which it was made: {name: value}."""
         return {
             "cell": self.cell_class.NAME, "hidden_dim": self.hidden_dim, "bias": self.bias, "dtype": self.dtype.name,
@@ -106,31 +106,31 @@ class Network:
         self.__init__(*state["arguments"], weights=(state["dense"], state["U"]))
 
     def __copy__(self):
-        return self.copied_to(type(self))
+        return self.clone_as(type(self))
 
-    def _take(self, dense, U):
+    def _set_weights(self, dense, U):
         """Have these arrays, which the kernels read through views, for weights."""
         dense, U = (a if a is None or a.flags.aligned else a.copy() for a in (dense, U))
         self._read_only = not (dense.flags.writeable and (U is None or U.flags.writeable))
-        self.model = self._model_of(kernel_view(dense), self._places()[0])
+        self.model = self._model_of(kernel_view(dense), self._parameter_offsets()[0])
         self.U = self.model.V if U is None else kernel_view(U)
 
-    def own(self):
+    def writable(self):
         """Itself, with weights that may be written to: a copy if they are read-only."""
         if self._read_only:
-            self._take(self.model.dense.copy(), None if self.tie_weights else self.U.copy())
+            self._set_weights(self.model.dense.copy(), None if self.tie_weights else self.U.copy())
         return self
 
     def arrays(self):
         """{public name: array}, to be read only; `params` are those that may be written to."""
         return self.layout(self.model, self.U)
 
-    def twin(self, dtype):
+    def zeros_like(self, dtype):
         """A network of zeros like this one, of another dtype."""
         cell, vocab_size, hidden_dim, bias, _, *others = self._arguments
         return type(self)(cell, vocab_size, hidden_dim, bias, dtype, *others)
 
-    def copied_to(self, network_class):
+    def clone_as(self, network_class):
         """A copy of another class: for another device."""
         copy = network_class(*self._arguments)
         copy.model.dense[:], copy.U[:] = self.model.dense, self.U
@@ -143,10 +143,10 @@ class Network:
 
     def dense_like(self):
         """A zeroed `Model`: all parameters but U, or their gradients."""
-        places, size = self._places()
-        return self._model_of(np.zeros(size, self.dtype), places)
+        offsets, size = self._parameter_offsets()
+        return self._model_of(np.zeros(size, self.dtype), offsets)
 
-    def _places(self):
+    def _parameter_offsets(self):
         """Where all parameters but U stand in one flat array: ({name: (start, shape)}, size of the array)."""
         L, H, G = self.num_layers, self.hidden_dim, self.cell_class.GATES
         C = self.vocab_size if self.output else 0
@@ -155,16 +155,16 @@ class Network:
         shapes |= {"W": (L, H, G * H), "b": (L, G * H if self.bias else 0)} | own
         shapes["inputs"] = ((self.embedding_dim or 0) + (L - 1) * H, G * H)
         line = 64 // self.dtype.itemsize  # arrays start on a cache line
-        places, end = {}, 0
+        offsets, end = {}, 0
         for name, shape in shapes.items():
-            places[name] = end, shape
+            offsets[name] = end, shape
             end += -(-math.prod(shape) // line) * line
-        return places, end
+        return offsets, end
 
-    def _model_of(self, dense, places):
-        view = {name: self._view(dense, start, shape) for name, (start, shape) in places.items()}
+    def _model_of(self, dense, offsets):
+        view = {name: self._view(dense, start, shape) for name, (start, shape) in offsets.items()}
         cell = self.cell_class(**{field: view[field] for field in self.cell_class._fields})
-        return Model(cell, view["inputs"], view["V"], view["c"], dense, places["W"][0])
+        return Model(cell, view["inputs"], view["V"], view["c"], dense, offsets["W"][0])
 
     @staticmethod
     def _view(dense, start, shape):
@@ -178,7 +178,7 @@ class Network:
         PyTorch's normal embedding does through its W_ih. With `scale` everything is uniform in ±scale (Sutskever et
         al. 2014: 0.08), whatever `init` is.
         """
-        self.own().model.dense[:] = 0
+        self.writable().model.dense[:] = 0
         if scale is not None:
             for array in self.params.values():
                 array[:] = rng.uniform(-scale, scale, array.shape)
@@ -237,7 +237,7 @@ class Network:
 
     def restore(self, snapshot):
         """Put back what `snapshot` returned."""
-        self.own().model.dense[:], self.U[:] = snapshot
+        self.writable().model.dense[:], self.U[:] = snapshot
 
     @contextmanager
     def noise(self, words, deviation, rng):
@@ -245,7 +245,7 @@ class Network:
 
         Of U only the rows of `words` have it: no others are read.
         """
-        dense, U = self.own().model.dense, self.U
+        dense, U = self.writable().model.dense, self.U
         words = words[:0] if self.tie_weights else words
         clean = dense.copy(), U[words]
         noisy = [array + deviation * rng.standard_normal(array.shape, array.dtype) for array in clean]
@@ -258,21 +258,21 @@ class Network:
                 dense[:] = clean[0] + (dense - noisy[0])
                 U[words] = clean[1] + (U[words] - noisy[1])
 
-    def workspace(self, members, rounded=True, **sizes):
+    def workspace(self, n_threads, reduced_precision=True, **sizes):
         """Memory for the kernels; `sizes` are those of `fastrnn.kernels.cpu.workspace.Sizes`.
 
-        `rounded`: products may be as imprecise as `matmul_precision`.
+        `reduced_precision`: products may be as imprecise as `matmul_precision`.
         """
-        bfloat16 = rounded and self.matmul_precision == "bfloat16"
-        work = allocate(self.model, self.U, Sizes(members, **sizes, bfloat16=bfloat16))
+        bfloat16 = reduced_precision and self.matmul_precision == "bfloat16"
+        work = allocate(self.model, self.U, Sizes(n_threads, **sizes, bfloat16=bfloat16))
         if self.tie_weights:  # U's gradient joins V's
             work = work._replace(sparse=work.sparse._replace(dU=work.sparse.dU[:0]))
         return work
 
-    def packed_model(self, rounded=False):
-        """The model with its weights in panels, as steps take it; `rounded` as in `workspace`."""
-        bfloat16 = rounded and self.matmul_precision == "bfloat16"
-        cell, inputs = panels_like(self.model, np.uint32 if bfloat16 else None)
+    def packed_model(self, reduced_precision=False):
+        """The model with its weights packed in panels, as steps take it; `reduced_precision` as in `workspace`."""
+        bfloat16 = reduced_precision and self.matmul_precision == "bfloat16"
+        cell, inputs = allocate_packed(self.model, np.uint32 if bfloat16 else None)
         pack_forward(0, 1, self.model, cell, inputs)
         return self.model._replace(cell=cell, inputs=inputs)
 
@@ -283,24 +283,24 @@ class Network:
         last states; None for zeros.
         """
         nll = self.empty(len(x.values), self.dtype)
-        self._in_pieces(self._passes.score_pass, x, y, n_threads, states, nll)
+        self._in_chunks(self._passes.score_pass, x, y, n_threads, states, nll)
         return self.read(nll)
 
     def predictions(self, x, n_threads, states=None):
         """Most probable next index after every token: int32 (N,)."""
         best = self.empty(len(x.values), np.int32)
         nothing = self.empty((0, self.vocab_size), self.dtype)
-        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, nothing, rounded=False)
+        self._in_chunks(self._passes.predict_pass, x, x, n_threads, states, best, nothing, reduced_precision=False)
         return self.read(best)
 
     def probabilities(self, x, n_threads, states=None):
         """Probabilities of every index after every token: (N, C)."""
         best = self.empty(len(x.values), np.int32)
         proba = self.empty((len(x.values), self.vocab_size), self.dtype)
-        self._in_pieces(self._passes.predict_pass, x, x, n_threads, states, best, proba, rounded=False)
+        self._in_chunks(self._passes.predict_pass, x, x, n_threads, states, best, proba, reduced_precision=False)
         return self.read(proba)
 
-    def _in_pieces(self, kernel, x, y, n_threads, states, *out, rounded=True):
+    def _in_chunks(self, kernel, x, y, n_threads, states, *out, reduced_precision=True):
         """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
         lengths = x.lengths[order]
@@ -308,9 +308,9 @@ class Network:
         steps, sequences = min(longest, SCORE_STEPS), min(len(order), SCORE_SEQUENCES)
         whole = longest <= steps and states is None
         sizes = {"tokens": steps * sequences, "steps": steps, "sequences": sequences, "learn": False}
-        sizes["rounded"] = rounded
-        with Team(n_threads) as team:
-            work = self.workspace(team.size, carried=0 if whole else sequences, **sizes)
+        sizes["reduced_precision"] = reduced_precision
+        with ThreadTeam(n_threads) as team:
+            work = self.workspace(team.n_threads, carried=0 if whole else sequences, **sizes)
             if whole:
                 self.run(team, kernel, Batches.whole(x, y, order, bounds), work, *out)
                 return
@@ -319,8 +319,8 @@ class Network:
                 self.write_states(initial, 0 if states is None else states[:, chosen], last - first)
                 for t in range(0, int(lengths[first]), steps):
                     active = chosen[lengths[first:last] > t]
-                    pieces = Batches.whole(x, y, active, np.array([0, len(active)]), given=True).piece(t, steps)
-                    self.run(team, kernel, pieces, work, *out)
+                    chunk = Batches.whole(x, y, active, np.array([0, len(active)]), given=True).chunk(t, steps)
+                    self.run(team, kernel, chunk, work, *out)
                     self.copy_states(work.states.final, initial)
                 if states is not None:
                     states[:, chosen] = self.read(initial)[:, : last - first]
@@ -328,21 +328,26 @@ class Network:
     def last_states(self, x, n_threads):
         """The states (L, B, S*H) that the layers end in, from zeros."""
         states = np.zeros((self.num_layers, len(x), self.state_size), self.dtype)
-        self._in_pieces(self._passes.run_pass, x, x, n_threads, states)
+        self._in_chunks(self._passes.run_pass, x, x, n_threads, states)
         return states
 
     def activations(self, x):
         """States and gates after every token: for each sequence a list over the layers of {name: array (T, H)}."""
         longest, found = int(x.lengths.max()), []
-        work = self.workspace(1, rounded=False, tokens=longest, steps=longest, sequences=1, learn=False)
-        with Team(1) as team:
+        work = self.workspace(1, reduced_precision=False, tokens=longest, steps=longest, sequences=1, learn=False)
+        with ThreadTeam(1) as team:
             for i in range(len(x)):  # alone in its batch, so that its rows stand in order
                 batch = Batches.whole(x, x, np.array([i]), np.array([0, 1]))
                 team.run(passes.run_pass, self.model, self.U, *batch, work)
-                found.append([self._named(work.states, layer, int(x.lengths[i])) for layer in range(self.num_layers)])
+                found.append(
+                    [
+                        self._activations_by_name(work.states, layer, int(x.lengths[i]))
+                        for layer in range(self.num_layers)
+                    ]
+                )
         return found
 
-    def _named(self, states, layer, length):
+    def _activations_by_name(self, states, layer, length):
         """Copies of the first rows of a layer's states and gates, by name."""
         H, cell = self.hidden_dim, self.cell_class
         parts = ((cell.STATE_NAMES, states.state[layer]), (cell.GATE_NAMES, states.gates[layer]))
@@ -350,12 +355,12 @@ class Network:
             name: array[:length, k * H : (k + 1) * H].copy() for names, array in parts for k, name in enumerate(names)
         }
 
-    def training_workspace(self, members, batches, truncate, dropout=False, strata=None):
+    def training_workspace(self, n_threads, batches, truncate, dropout=False, strata=None):
         """Memory for training on the given batches; with `strata` of words the output layer learns on a sample."""
         carried = batches.sizes()["sequences"] if (batches.segments.start == CARRIED).any() else 0
         sampled = {} if strata is None else {"strata": strata}
         return self.workspace(
-            members, **batches.sizes(), **sampled, learn=True, truncate=truncate, carried=carried, dropout=dropout
+            n_threads, **batches.sizes(), **sampled, learn=True, truncate=truncate, carried=carried, dropout=dropout
         )  # fmt: skip
 
     def train(self, team, batches, work, gradient, optimizer, truncate, scale=0.0):
@@ -371,7 +376,7 @@ class Network:
         status = np.array([0, optimizer.updates, optimizer.seed], np.int64)
         try:
             team.run(
-                passes.train_pass, self.model, self.U, gradient, *optimizer.sides[0], *batches,
+                passes.train_pass, self.model, self.U, gradient, *optimizer.moments[0], *batches,
                 work, optimizer.rule, optimizer.hyper, truncate, float(scale), status, losses, norms,
             )  # fmt: skip
         finally:  # a Ctrl-C comes after the batches: they count
@@ -388,11 +393,16 @@ class Network:
         total, nothing, loss = GradientSum(self), NoOptimizer(self.dtype), 0.0
         d_states = None if states is None else np.full_like(states, np.nan)
         carried = 0 if states is None else batches.sizes()["sequences"]
-        with Team(n_threads) as team:
+        with ThreadTeam(n_threads) as team:
             work = self.workspace(
-                team.size, **batches.sizes(), learn=True, truncate=truncate, carried=carried, carried_errors=carried
+                team.n_threads,
+                **batches.sizes(),
+                learn=True,
+                truncate=truncate,
+                carried=carried,
+                carried_deltas=carried,
             )
-            self.write_states(work.errors.final, 0, carried)
+            self.write_states(work.deltas.final, 0, carried)
             for b in range(batches.count):
                 chosen = order[bounds[b] : bounds[b + 1]]
                 if states is not None:
@@ -402,13 +412,13 @@ class Network:
                 )
                 if len(losses) == 0:  # not finite, and so left off before the gradients
                     loss = np.nan
-                    total.spoil()
+                    total.fill_nan()
                     break
                 loss += losses.sum()
                 total.add(work, x[chosen].values)
                 if states is not None:
-                    d_states[:, chosen] = self.read(work.errors.initial)[:, : len(chosen)]
-        return loss / len(x.values), total.named() | ({} if states is None else {"initial_state": d_states})
+                    d_states[:, chosen] = self.read(work.deltas.initial)[:, : len(chosen)]
+        return loss / len(x.values), total.as_dict() | ({} if states is None else {"initial_state": d_states})
 
     def gradient_like(self):
         """A `Model` for the kernels to leave a gradient in."""
@@ -460,11 +470,11 @@ class GradientSum:
         if not self._network.tie_weights:
             self._dU[words] += dU
 
-    def spoil(self):
+    def fill_nan(self):
         """Make NaN of all: a loss was not finite."""
         self._total.dense[:], self._dU[:] = np.nan, np.nan
 
-    def named(self):
+    def as_dict(self):
         """{public name: array in its public shape}."""
         named = self._network.layout(self._total, self._dU)
         return {name: np.ascontiguousarray(array) for name, array in named.items()}
@@ -475,5 +485,5 @@ class NoOptimizer:
 
     def __init__(self, dtype):
         empty = np.empty(0, dtype)
-        self.rule, self.hyper, self.updates, self.seed = NONE, np.zeros(9), 0, 0
-        self.sides = [((empty, empty), (empty, empty))] * 2
+        self.rule, self.hyper, self.updates, self.seed = NONE, Hyperparameters(), 0, 0
+        self.moments = [((empty, empty), (empty, empty))] * 2

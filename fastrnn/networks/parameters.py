@@ -14,14 +14,16 @@ class Parameters(MutableMapping):
     removed.
     """
 
-    def __init__(self, arrays):
-        self._arrays = arrays  # a function that returns {name: array}: views do not survive a copy of the network
+    def __init__(self, get_arrays):
+        self._get_arrays = (
+            get_arrays  # a function that returns {name: array}: views do not survive a copy of the network
+        )
 
     def __getitem__(self, name):
-        return self._arrays()[name]
+        return self._get_arrays()[name]
 
     def __setitem__(self, name, value):
-        arrays = self._arrays()
+        arrays = self._get_arrays()
         if name not in arrays:
             raise KeyError(f"no parameter {name!r}, expected one of {', '.join(arrays)}")
         value = check_array(name, value)
@@ -37,10 +39,10 @@ class Parameters(MutableMapping):
         raise TypeError("parameters cannot be removed")
 
     def __iter__(self):
-        return iter(self._arrays())
+        return iter(self._get_arrays())
 
     def __len__(self):
-        return len(self._arrays())
+        return len(self._get_arrays())
 
     def __repr__(self):
         return "{" + ", ".join(f"{name!r}: {array.dtype}{list(array.shape)}" for name, array in self.items()) + "}"

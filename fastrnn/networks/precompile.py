@@ -20,18 +20,18 @@ from ..kernels.cores import available_cores
 from ..kernels.cpu.layers.sampled_softmax import Strata, sampled_layer
 from ..kernels.cpu.layers.softmax import output_layer
 from ..kernels.cpu.layers.stack import run_backward
-from ..kernels.linalg.gemm import product_version
-from ..kernels.linalg.packing import rounded_product_version
-from ..kernels.threads import Team
+from ..kernels.linalg.gemm import product_specialization
+from ..kernels.linalg.packing import bfloat16_product_specialization
+from ..kernels.threads import ThreadTeam
 from .network import Network
 
 CODE = """import json, sys
 sys.path[:], task = json.loads(sys.argv[1])
-from fastrnn.networks.precompile import work
-work(*task)"""
+from fastrnn.networks.precompile import main
+main(*task)"""
 
 
-def compile_meanwhile(cell, dtype, matmul_precision="float32", sampled=False):
+def start_background_compiler(cell, dtype, matmul_precision="float32", sampled=False):
     """Start a process that compiles for training what the cache does not have; None if there is no need or no way."""
     folder = cache_folder.FOLDER
     if not ENABLED or EXTENSIONS is None or folder is None or available_cores() == 1 or not _is_python(sys.executable):
@@ -39,7 +39,7 @@ def compile_meanwhile(cell, dtype, matmul_precision="float32", sampled=False):
     if not os.access(folder, os.W_OK):  # what it compiled would not come here
         return None
     task = cell, dtype, matmul_precision, sampled
-    missing = [version for version in versions(*task) if not version.load()]
+    missing = [specialization for specialization in specializations(*task) if not specialization.load()]
     if not missing:
         return None
     request = json.dumps([[str(folder) for folder in sys.path], task])
@@ -52,8 +52,8 @@ def compile_meanwhile(cell, dtype, matmul_precision="float32", sampled=False):
         )  # fmt: skip
     except OSError:
         return None
-    for version in missing:
-        version.maker = process
+    for specialization in missing:
+        specialization.compile_process = process
     return process
 
 
@@ -62,25 +62,29 @@ def _is_python(executable):
     return bool(executable) and Path(executable).name.lower().startswith("python")
 
 
-def work(*task):
+def main(*task):
     """What the process does."""
     gc.disable()  # it would take a tenth of the time
-    for version in versions(*task):
-        version.provide()
+    for specialization in specializations(*task):
+        specialization.ensure_compiled()
 
 
-def versions(cell, dtype, matmul_precision="float32", sampled=False):
+def specializations(cell, dtype, matmul_precision="float32", sampled=False):
     """Versions of separate kernels for the training of a network, the called before the callers."""
     network, strata = Network(cell, 3, 1, True, dtype), {"strata": Strata.of(np.ones(3), 2)} if sampled else {}
     network.matmul_precision = matmul_precision
-    model, space = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True, **strata)
-    rows, states, errors, barrier = space.rows, space.states, space.errors, Team(1).barrier
-    output = 0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, space.softmax
+    model, workspace = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True, **strata)
+    rows, states, deltas, barrier = workspace.rows, workspace.states, workspace.deltas, ThreadTeam(1).barrier
+    output = 0, 1, barrier, model.V, model.c, 0, states.state[0], rows.targets, workspace.softmax
     arguments = {
-        run_backward: (0, 1, space.cell, 0, 0, rows, states, errors, 0.0, 0),
-        **({sampled_layer: (*output, errors.dh, 0.0)} if sampled else
-           {output_layer: (*output, model.V, model.c, errors.dh, 0.0, 0.0, True)}),
+        run_backward: (0, 1, workspace.cell, 0, 0, rows, states, deltas, 0.0, 0),
+        **({sampled_layer: (*output, deltas.dh, 0.0)} if sampled else
+           {output_layer: (*output, model.V, model.c, deltas.dh, 0.0, 0.0, True)}),
     }  # fmt: skip
-    rounded = matmul_precision == "bfloat16"  # all products, then
-    products = [product_version("uint32"), rounded_product_version()] if rounded else [product_version(dtype)]
-    return [*products, *(kernel.version_for(values) for kernel, values in arguments.items())]
+    reduced_precision = matmul_precision == "bfloat16"  # all products, then
+    products = (
+        [product_specialization("uint32"), bfloat16_product_specialization()]
+        if reduced_precision
+        else [product_specialization(dtype)]
+    )
+    return [*products, *(kernel.specialization_for(values) for kernel, values in arguments.items())]

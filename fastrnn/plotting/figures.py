@@ -116,15 +116,15 @@ def page(ax, lines_in, line, sentences, end, vocab_size):
     return ax, columns, rows
 
 
-def draw_word(ax, row, place, width, token, end, families, line):
+def draw_word(ax, row, position, width, token, end, families, line):
     """A token's word on its colour, `width` columns of a row of the page, and the nats below where lines have room."""
     from matplotlib.patches import Rectangle
 
     color = rgb(token.nats / end)
     background, ink = [part / 255 for part in color], "white" if is_dark(color) else "black"
-    ax.add_patch(Rectangle((place, row + 2 / line), width, BOX / line, color=background, linewidth=0))
+    ax.add_patch(Rectangle((position, row + 2 / line), width, BOX / line, color=background, linewidth=0))
     options = {"ha": "center", "va": "center_baseline", "parse_math": False, "clip_on": True}
-    middle = place + width / 2
+    middle = position + width / 2
     ax.text(middle, row + (2 + BOX / 2) / line, token.word, color=ink, size=LETTER, family=families, **options)
     if line == LINE:
         ax.text(middle, row + (BOX + 6.5) / line, f"{token.nats:.1f}", color=GREY, size=SMALL, **options)
@@ -143,11 +143,11 @@ def heat_map(ax, values, chosen, low):
 
 def band(ax, values, low, breaks):
     """The mean of all units, and where the middle half of them is; `breaks` are the places where a sentence begins."""
-    places, middle = np.arange(len(values), dtype=float), values.mean(axis=1)
+    positions, middle = np.arange(len(values), dtype=float), values.mean(axis=1)
     below, above = np.quantile(values, (0.25, 0.75), axis=1)
-    places, middle, below, above = (np.insert(row, breaks, np.nan) for row in (places, middle, below, above))
-    ax.fill_between(places, below, above, color=COLORS[0], alpha=0.25, linewidth=0)
-    ax.plot(places, middle, color=COLORS[0], marker="o", markersize=3.5)
+    positions, middle, below, above = (np.insert(row, breaks, np.nan) for row in (positions, middle, below, above))
+    ax.fill_between(positions, below, above, color=COLORS[0], alpha=0.25, linewidth=0)
+    ax.plot(positions, middle, color=COLORS[0], marker="o", markersize=3.5)
     ax.set_ylim(low, 1)
     ax.grid(color=PALE)
     ax.spines[["top", "right"]].set_visible(False)

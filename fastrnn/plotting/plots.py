@@ -24,7 +24,7 @@ from .surprisal import START, columns_of, highest, measure, read, summary, surpr
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
 
 BY = {"epoch": "epochs", "tokens": "tokens read", "seconds": "seconds of training"}
-MOST_UNITS, MOST_TOKENS = 24, 48  # that a picture shows; of more, a part is shown, and said so
+MAX_UNITS, MAX_TOKENS = 24, 48  # that a picture shows; of more, a part is shown, and said so
 LONGEST_LABEL = 16  # letters of a word below a column
 
 
@@ -65,15 +65,15 @@ def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
         raise ValueError(f"labels: found {len(labels)} for {len(runs)} runs of models_or_histories, expected one each")
     curves = [_curves(label, run, by) for label, run in zip(labels, runs, strict=True)]
     ax = new_axes((7.5, 4.2)) if ax is None else check_axes("ax", ax)
-    for k, (label, (places, losses, validation)) in enumerate(zip(labels, curves, strict=True)):
+    for k, (label, (positions, losses, validation)) in enumerate(zip(labels, curves, strict=True)):
         style = {
             "color": COLORS[k % len(COLORS)], "marker": MARKERS[k % len(MARKERS)], "markersize": 4,
-            "markevery": max(1, len(places) // 12),
+            "markevery": max(1, len(positions) // 12),
         }  # fmt: skip
-        ax.plot(places, losses, label=label, **style)
+        ax.plot(positions, losses, label=label, **style)
         if len(validation):
             kept = np.flatnonzero(np.isfinite(validation))  # where it was measured
-            ax.plot(places[kept], validation[kept], "--", label=f"{label}, validation", **style | {"mfc": "white"})
+            ax.plot(positions[kept], validation[kept], "--", label=f"{label}, validation", **style | {"mfc": "white"})
     ax.set(xlabel=BY[by], ylabel="loss, nats a token")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color=PALE)
@@ -119,8 +119,8 @@ def plot_surprisal(language_model, text, ax=None):
     )
     lines = _laid_out(sentences, columns, letters)
     for row, line in enumerate(lines[: int(rows)]):
-        for place, width, token in line:
-            draw_word(ax, row, place, width, token, top, families, height)
+        for position, width, token in line:
+            draw_word(ax, row, position, width, token, top, families, height)
     shown, total = (sum(map(len, part)) for part in (lines[: int(rows)], lines))
     remark = f"\nthe first {shown:,} of {total:,} are shown" if shown < total else ""
     ax.set_title(summary(sentences) + remark, loc="left", size=10)
@@ -156,7 +156,7 @@ def plot_hidden(language_model, text, layer=-1, units=None, ax=None):
     """
     pyplot()
     columns = _Columns(language_model, text, layer)
-    chosen, which = _chosen(columns.values["h"], MOST_UNITS if units is None else units)
+    chosen, which = _chosen(columns.values["h"], MAX_UNITS if units is None else units)
     ax = new_axes((2.2 + 0.21 * columns.count, 1.7 + 0.19 * len(chosen))) if ax is None else check_axes("ax", ax)
     image = heat_map(ax, columns.values["h"], chosen, -1)
     columns.label(ax)
@@ -238,11 +238,11 @@ def _curves(label, run, by):
     losses = np.array(history.losses, float)
     if not len(losses):
         raise ValueError(f"{label}: found no epoch, expected models_or_histories that were trained")
-    places = np.arange(1, len(losses) + 1) if by == "epoch" else np.array(getattr(history, by, []), float)
-    if len(places) != len(losses) or not np.isfinite(places).any():
+    positions = np.arange(1, len(losses) + 1) if by == "epoch" else np.array(getattr(history, by, []), float)
+    if len(positions) != len(losses) or not np.isfinite(positions).any():
         raise ValueError(f'by: found {by!r}, which the history of {label} has not; expected by="epoch"')
     validation = np.array(getattr(history, "validation_losses", None) or [], float)
-    return places, losses, validation
+    return positions, losses, validation
 
 
 # Words
@@ -278,7 +278,7 @@ class _Columns:
         layer = check_integer("layer", layer, -layers, layers - 1)
         self.layer = layer % layers
         total = sum(map(len, reading.x))
-        self.count = min(total, MOST_TOKENS)
+        self.count = min(total, MAX_TOKENS)
         self.remark = f"; the first {self.count} of {total:,} tokens" if self.count < total else ""
         self.values = {
             name: np.concatenate([sentence[layer][name] for sentence in found])[: self.count]
@@ -286,7 +286,7 @@ class _Columns:
         }
         words = [word for sentence in reading.words for word in (START, *sentence)][: self.count]
         self._families, drawable = fonts(words, "DejaVu Sans")
-        self.breaks = [place for place in range(1, self.count) if words[place] == START]
+        self.breaks = [position for position in range(1, self.count) if words[position] == START]
         self._words = [cut(drawable(word), LONGEST_LABEL) for word in words]
 
     def label(self, ax, with_words=True):
@@ -294,8 +294,8 @@ class _Columns:
         ax.set_xlim(-0.5, self.count - 0.5)
         words = self._words if with_words else [""] * self.count
         ax.set_xticks(range(self.count), words, rotation=90, size=9, family=self._families, parse_math=False)
-        for place in self.breaks:
-            ax.axvline(place - 0.5, color="white", linewidth=2.5)
+        for position in self.breaks:
+            ax.axvline(position - 0.5, color="white", linewidth=2.5)
 
 
 def _chosen(values, units):

@@ -160,8 +160,8 @@ def surprisal_line(language_model, text, color=None, width=None):
 def rgb(share):
     """Colour of a share of the scale, three ints of 0 to 255; beyond the scale its ends."""
     anchors = np.array([[int(color[k : k + 2], 16) for k in (1, 3, 5)] for color in RAMP])
-    places = np.linspace(0, 1, len(RAMP))
-    return tuple(round(float(np.interp(share, places, channel))) for channel in anchors.T)
+    positions = np.linspace(0, 1, len(RAMP))
+    return tuple(round(float(np.interp(share, positions, channel))) for channel in anchors.T)
 
 
 def is_dark(color):

@@ -23,7 +23,7 @@ else:
 
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-_MOST_RUNS = 1000  # that write checkpoints of one name at a time
+_MAX_RUNS = 1000  # that write checkpoints of one name at a time
 
 logger = logging.getLogger("fastrnn")
 
@@ -40,7 +40,7 @@ def reserved(path, resumed):
         Otherwise it takes the first free of ``path``, ``path.2``, ``path.3``, ..., and says so.
     """
     names = (path if number == 1 else f"{path}.{number}" for number in count(1))
-    for _, name in zip(range(1 if resumed else _MOST_RUNS), names, strict=False):
+    for _, name in zip(range(1 if resumed else _MAX_RUNS), names, strict=False):
         lock = _Lock(f"{os.path.realpath(name)}.lock")
         if lock.acquire():
             if name != path:

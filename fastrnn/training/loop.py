@@ -14,22 +14,22 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DivergenceError
-from ..kernels.threads import Team
-from ..networks.precompile import compile_meanwhile
+from ..kernels.threads import ThreadTeam
+from ..networks.precompile import start_background_compiler
 from ..validation import check_integer, check_real
 from .checkpoint import generator_from, generator_state
 from .interruption import HeldInterrupts
 from .progress import Progress
-from .schedules import after_epoch, before_batch, pause
+from .schedules import next_boundary, on_batch_start, on_epoch_end
 
 # Between two looks at the progress bar, at Ctrl-C, and at whether a checkpoint is due.
 SECONDS_PER_RUN = 0.2
 # Batches after which the weights are copied, to come back to if training diverges; every epoch's first are, too.
 SNAPSHOT_EVERY = 1000
 # Nats a token beyond which weights are as lost as if the loss were not finite: guessing costs ln C, which is below 20.
-ABSURD = 1000.0
+DIVERGED_LOSS = 1000.0
 # Times that a call of fit may diverge; with the last one it gives up.
-MOST_SETBACKS = 5
+MAX_ROLLBACKS = 5
 
 logger = logging.getLogger("fastrnn")
 
@@ -109,7 +109,7 @@ class Training:
     def __init__(self, task, optimizer, history, rng, settings):
         self.task, self.optimizer, self.history, self.rng, self.settings = task, optimizer, history, rng, settings
         self.state = State(first_epoch=len(history.losses), seconds=history.last("seconds"))
-        self._good = self._best = None  # snapshots: to go back to, and of early stopping
+        self._last_finite = self._best = None  # snapshots: to go back to, and of early stopping
         self._epoch_tokens = None  # of every batch
         self._progress = Progress(settings.verbose)
         self._carried = []  # states of streams, from a checkpoint
@@ -136,13 +136,13 @@ class Training:
         """
         network = self.task.network.networks[0]
         if epochs > 0 and network.device == "cpu":
-            compile_meanwhile(
+            start_background_compiler(
                 network.cell_class.NAME, network.dtype.name, network.matmul_precision, self.task.sampled
             )  # fmt: skip
         self._target, self._callback, self._checkpoint = self.state.first_epoch + epochs, callback, checkpoint
         self._count = 1
         self._resume_clock()
-        with Team(n_threads) as self._team, HeldInterrupts(at_most=1) as interrupts:
+        with ThreadTeam(n_threads) as self._team, HeldInterrupts(at_most=1) as interrupts:
             try:
                 if interrupts.received:  # since before the training, in a block around it
                     raise KeyboardInterrupt
@@ -170,7 +170,7 @@ class Training:
         }  # fmt: skip
         weights, good, best = (
             self.task.on_host(snapshot) if snapshot else ()
-            for snapshot in (self.task.snapshot(), self._good, self._best)
+            for snapshot in (self.task.snapshot(), self._last_finite, self._best)
         )
         groups = {
             "weights": weights, "moments": self.optimizer.arrays(), "good": good, "best": best,
@@ -192,12 +192,12 @@ class Training:
                 _fill(array, arrays[f"{name}/{i}"])
         self.task.restore(weights)
         self._carried = [arrays[name] for name in sorted(arrays) if name.startswith("carried/")]
-        for name in ("good", "best"):
+        for name, attribute in (("good", "_last_finite"), ("best", "_best")):  # "good": of files
             if f"{name}/0" in arrays:
                 copies = tuple(np.empty_like(array) for array in weights)
                 for i, array in enumerate(copies):
                     _fill(array, arrays[f"{name}/{i}"])
-                setattr(self, f"_{name}", copies)
+                setattr(self, attribute, copies)
         self._check_position()
         return self
 
@@ -234,23 +234,23 @@ class Training:
     def _begin_epoch(self):
         state = self.state
         if state.batch:  # in the middle, after a checkpoint: the same batches again
-            self._epoch_tokens = self.task.begin_epoch(generator_from(state.rng_at_begin), self._team.size)
+            self._epoch_tokens = self.task.begin_epoch(generator_from(state.rng_at_begin), self._team.n_threads)
             states = self.task.carried()
             for array, saved in zip(states, self._carried, strict=True):
                 _fill(array, saved)
             self.task.set_carried(states)
         else:
             state.rng_at_begin = generator_state(self.rng)
-            self._epoch_tokens = self.task.begin_epoch(self.rng, self._team.size)
+            self._epoch_tokens = self.task.begin_epoch(self.rng, self._team.n_threads)
         tokens = self._epoch_tokens
         self._progress.begin(f"epoch {self._epoch()}", int(tokens.sum()), int(tokens[: state.batch].sum()))
 
     def _next_stop(self):
         """Do what the schedule has before the next batch; returns the batch before which something is to be done."""
         first, batches = self.state.batch, len(self._epoch_tokens)
-        at = pause(self.settings, batches)
+        at = next_boundary(self.settings, batches)
         if first in (0, at):
-            before_batch(self.settings, self.optimizer, self.history, first, batches, self.task.training_loss)
+            on_batch_start(self.settings, self.optimizer, self.history, first, batches, self.task.training_loss)
         stops = [batches, first + self._count, first - first % SNAPSHOT_EVERY + SNAPSHOT_EVERY]
         return min([*stops, at] if first < at else stops)
 
@@ -260,26 +260,26 @@ class Training:
         last = self._next_stop()
         if first % SNAPSHOT_EVERY == 0:  # good once a loss and gradient at these weights are
             if not self.task.is_finite():
-                self._set_back("a weight")
+                self._roll_back("a weight")
             snapshot = self.task.snapshot()
-            self._good = self._good or snapshot
+            self._last_finite = self._last_finite or snapshot
         last = first + 1 if snapshot is not None or noise else last
         start = time.perf_counter()
         with self.task.noise(first, noise, self.rng):
             losses, norms = self.task.train(self._team, first, last, self.optimizer)
         seconds = max(time.perf_counter() - start, 1e-9)
-        sane = losses < ABSURD * self._epoch_tokens[first : first + len(losses)]
+        sane = losses < DIVERGED_LOSS * self._epoch_tokens[first : first + len(losses)]
         done = len(losses) if sane.all() else int(sane.argmin())
         self.optimizer.updates -= len(losses) - done  # those after it are undone
         losses, norms = losses[:done], norms[:done]
         self._count = max(1, int((last - first) * min(4.0, SECONDS_PER_RUN / seconds)))
         failed = done < last - first
-        self._good = self._good if failed else snapshot or self._good
+        self._last_finite = self._last_finite if failed else snapshot or self._last_finite
         state.batch = first + done + failed
         self._add_up(losses, norms, first)
         self._show(int(self._epoch_tokens[first : state.batch].sum()), seconds)
         if failed:
-            self._set_back(f"the loss or gradient of batch {state.batch}")
+            self._roll_back(f"the loss or gradient of batch {state.batch}")
 
     def _add_up(self, losses, norms, first):
         state = self.state
@@ -303,10 +303,14 @@ class Training:
             self._progress.close()
             return False
         if not self.task.is_finite():
-            self._set_back("a weight")
+            self._roll_back("a weight")
         validation = self._validation_loss()
-        if validation is None and self._epoch() == self._target and not self.task.first_loss(self._team) < ABSURD:
-            self._set_back("the loss or gradient at the end")
+        if (
+            validation is None
+            and self._epoch() == self._target
+            and not self.task.first_loss(self._team) < DIVERGED_LOSS
+        ):
+            self._roll_back("the loss or gradient at the end")
         state.seconds = time.perf_counter() - self._started
         history.add(
             state.loss / state.tokens, validation, learning_rates=self.optimizer.learning_rate,
@@ -316,14 +320,14 @@ class Training:
         state.loss, state.tokens, state.norm, state.largest_norm, state.batches = 0.0, 0, 0.0, -math.inf, 0
         if self.settings.early_stopping and validation is not None:
             self._keep_best(validation)
-        after_epoch(self.settings, self.optimizer, history, validation is not None)
+        on_epoch_end(self.settings, self.optimizer, history, validation is not None)
         self._progress.close()
         return True
 
     def _validation_loss(self):
         loss = self.task.validation_loss()
-        if loss is not None and not loss < ABSURD:
-            self._set_back("the loss of the validation data")
+        if loss is not None and not loss < DIVERGED_LOSS:
+            self._roll_back("the loss of the validation data")
             loss = self.task.validation_loss()
         if loss is not None:
             self._progress.tell(f"loss {self.state.loss / self.state.tokens:.3f}, validation {loss:.3f}")
@@ -336,12 +340,12 @@ class Training:
             state.best_loss, self._best = loss, self.task.snapshot()
             self.history.best_epoch = len(self.history.losses)
 
-    def _set_back(self, what):
+    def _roll_back(self, what):
         """Back to the last good weights, at half the learning rate and without moments; raises if that is too often."""
         state, optimizer, what = self.state, self.optimizer, f"{what} of epoch {self._epoch()}"
         rate = optimizer.learning_rate
-        if self._good is not None:
-            self.task.restore(self._good)
+        if self._last_finite is not None:
+            self.task.restore(self._last_finite)
             optimizer.reset()
             states = self._states()
             for array in states:  # they may be no numbers either
@@ -349,7 +353,7 @@ class Training:
             if self._epoch_tokens is not None:
                 self.task.set_carried(states)
         state.setbacks += 1
-        if self._good is None or state.setbacks >= MOST_SETBACKS:
+        if self._last_finite is None or state.setbacks >= MAX_ROLLBACKS:
             raise DivergenceError(
                 f"training diverged: {what} is not finite or absurd, though the learning rate was halved"
                 f" {state.setbacks - 1} times; the weights are the last good ones. Lower learning_rate (found"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..kernels.cpu.optimizers import ADAM, MOMENTUM, RMSPROP, SGD
+from ..kernels.cpu.optimizers import ADAM, MOMENTUM, RMSPROP, SGD, Hyperparameters
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
 LEARNING_RATES = {"sgd": 0.5, "rmsprop": 0.003, "adam": 0.005}
@@ -51,51 +51,52 @@ class Optimizer:
         self.rule = {"sgd": MOMENTUM if momentum else SGD, "rmsprop": RMSPROP, "adam": ADAM}[name]
         rate = learning_rate or LEARNING_RATES[name]
         rate_U = 1.0 if networks[0].embedding_dim else U_RATE[name]
-        self.hyper = np.array([rate, momentum, RHO, BETA1, BETA2, EPSILON, clip_norm or 0.0, rate_U, dropout])
+        values = (rate, momentum, RHO, BETA1, BETA2, EPSILON, clip_norm or 0.0, rate_U, dropout)
+        self.hyper = Hyperparameters(*map(float, values))
         self.updates = self.earlier = 0
 
-        def moments(rule, array):
+        def zero_moments(rule, array):
             first = array.size if rule in (MOMENTUM, ADAM) else 0
             second = array.size if rule in (RMSPROP, ADAM) else 0
             return np.zeros(first, array.dtype), np.zeros(second, array.dtype)
 
         rule_U = RMSPROP if self.rule == ADAM else self.rule
-        self._mirror, self._read_only, self.networks = None, False, len(networks)
-        self._sides = [
-            (moments(self.rule, n.model.dense), moments(rule_U, n.U[: 0 if n.tie_weights else len(n.U)]))
+        self._device_copy, self._read_only, self.networks = None, False, len(networks)
+        self._moments = [
+            (zero_moments(self.rule, n.model.dense), zero_moments(rule_U, n.U[: 0 if n.tie_weights else len(n.U)]))
             for n in networks
         ]
 
     def __setstate__(self, state):
         vars(self).update(state)
-        self.hyper, self._mirror = np.array(self.hyper), None
+        self.hyper, self._device_copy = Hyperparameters(*map(float, self.hyper)), None
         self._read_only = True  # for all that is known: see `sides`
 
     @property
-    def sides(self):
-        if self._mirror is not None:
-            self._mirror.host()
+    def moments(self):
+        if self._device_copy is not None:
+            self._device_copy.host()
         if self._read_only:  # another process may have mapped a file into memory; only training needs the moments
-            self._sides = [
+            self._moments = [
                 tuple(tuple(np.require(np.asarray(a), requirements="W") for a in moments) for moments in side)
-                for side in self._sides
+                for side in self._moments
             ]
             self._read_only = False
-        return self._sides
+        return self._moments
 
-    def on_device(self, mirror_class):
-        """The moments as `arrays` lists them, on a device that will write to them, kept by a `cuda.mirror.Mirror`."""
-        if self._mirror is None:
-            self._mirror = mirror_class(self.arrays())
-        return self._mirror.device(write=True)
+    def on_device(self, device_copy_class):
+        """The moments, in the order of `arrays`, on a device that will write to them."""
+        if self._device_copy is None:
+            self._device_copy = device_copy_class(self.arrays())
+        return self._device_copy.device(write=True)
 
     @property
     def learning_rate(self):
-        return float(self.hyper[0])
+        return self.hyper.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value):
-        self.hyper[0] = value
+        self.hyper = self.hyper._replace(learning_rate=float(value))
 
     @property
     def total_updates(self):
@@ -103,7 +104,7 @@ class Optimizer:
 
     def arrays(self):
         """All moments, not copied: what a checkpoint keeps besides `learning_rate`, `updates` and `earlier`."""
-        return [array for side in self.sides for moments in side for array in moments]
+        return [array for side in self.moments for moments in side for array in moments]
 
     def reset(self):
         """Forget the moments, as if no update had been."""

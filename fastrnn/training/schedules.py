@@ -5,8 +5,8 @@ import math
 SCHEDULES = ("constant", "halve", "plateau", "half-epochs")
 
 
-def before_batch(settings, optimizer, history, batch, batches, training_loss):
-    """What is due before batch number `batch` of `batches`: called once where `pause` says so.
+def on_batch_start(settings, optimizer, history, batch, batches, training_loss):
+    """What is due before batch number `batch` of `batches`: called once where `next_boundary` says so.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def before_batch(settings, optimizer, history, batch, batches, training_loss):
         optimizer.learning_rate /= 2 ** ((batch == 0) + (batch == batches // 2))
 
 
-def pause(settings, batches):
-    """The batch within an epoch before which `before_batch` must be called, besides the first."""
+def next_boundary(settings, batches):
+    """The batch within an epoch before which `on_batch_start` must be called, besides the first."""
     return batches // 2 if settings.lr_schedule == "half-epochs" else 0
 
 
-def after_epoch(settings, optimizer, history, validated):
+def on_epoch_end(settings, optimizer, history, validated):
     """Schedule "plateau": halve when the epochs' losses, by validation if there is one, have stopped to fall."""
     if settings.lr_schedule == "plateau":
         losses = history.validation_losses if validated else history.losses

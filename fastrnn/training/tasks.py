@@ -105,11 +105,11 @@ class LanguageTask(Task):
         self.dropout, self._strata = dropout, strata_of(y.values, network.vocab_size, n_sampled)
         self._gradient = network.gradient_like()
 
-    def begin_epoch(self, rng, members):
-        """Draw the batches of an epoch from `rng`, for a team of `members`; returns the tokens of each: int64."""
+    def begin_epoch(self, rng, n_threads):
+        """Draw the batches of an epoch from `rng`, for a team of `n_threads`; returns the tokens of each: int64."""
         self._batches = self._draw(rng)
-        self._work = self.network.own().training_workspace(
-            members, self._batches, self.truncate, self.dropout, self._strata
+        self._work = self.network.writable().training_workspace(
+            n_threads, self._batches, self.truncate, self.dropout, self._strata
         )
         self.tokens = self._batches.tokens
         return self.tokens
@@ -180,10 +180,10 @@ class PairTask(Task):
         self._strata = strata_of(pairs.y.values, network.decoder.vocab_size, n_sampled)
         self._gradients = network.gradient_like()
 
-    def begin_epoch(self, rng, members):
-        """Draw the batches of an epoch from `rng`, for a team of `members`; returns the target tokens of each."""
+    def begin_epoch(self, rng, n_threads):
+        """Draw the batches of an epoch from `rng`, for a team of `n_threads`; returns the target tokens of each."""
         self._batches = PairBatches.of(self.pairs, self.batch_size, rng)
-        self._works = self.network.own().training_workspace(members, self._batches, self.dropout, self._strata)
+        self._works = self.network.writable().training_workspace(n_threads, self._batches, self.dropout, self._strata)
         self.tokens = self._batches.decoder.tokens
         return self.tokens
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn.decoding import sampling
-from fastrnn.decoding.sampling import STREAMS, Decoder, make_rule
-from fastrnn.kernels.threads import Team
+from fastrnn.decoding.sampling import STREAMS, Decoder, make_sampling_params
+from fastrnn.kernels.threads import ThreadTeam
 
 PROBABILITIES = np.array([0.05, 0.1, 0.4, 0.25, 0.15, 0.05])
 MANY = 20_000 if COMPILED else 2_000
@@ -117,7 +117,7 @@ class TestFrequencies:
 
 
 def greedy(model, prompt, length, exclude, end=1):
-    """The most probable continuation, by the oracle."""
+    """The most probable continuation, by the reference."""
     sequence = list(prompt)
     for _ in range(length):
         logits = reference.forward(model.cell, weights(model), sequence)[1][-1]
@@ -248,10 +248,10 @@ def draw_with(model, uniforms, threads=1, prompt=(0,), **options):
     """What the given uniform numbers (steps, n) draw: tokens and ln p, both (n, steps)."""
     network, uniforms = model.network_, np.asarray(uniforms, np.float64)
     defaults = {"end": None, "min_length": 0, "exclude": [], "temperature": 1.0, "top_k": None, "top_p": None}
-    rule = make_rule(network, **defaults | options)
+    rule = make_sampling_params(network, **defaults | options)
     steps, n = uniforms.shape
     drawn, log_p = np.full((n, steps), -1, np.int32), np.zeros((n, steps))
-    with Team(threads) as team:
+    with ThreadTeam(threads) as team:
         decoder = Decoder(network, team, 1)
         decoder.draw(rule, np.array(prompt, np.int32), np.empty((0, 1)), drawn, log_p)
         decoder.select(np.zeros(n, np.int64))
@@ -309,7 +309,7 @@ def test_what_is_drawn_against_numpy(data):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_any_size_any_number_of_threads(cell, dtype, threads, n):
-    """Drawn words and their ln p follow the oracle's distribution function, word by word."""
+    """Drawn words and their ln p follow the reference's distribution function, word by word."""
     C, H = (203, 19) if COMPILED else (70, 5)
     model = make_model(cell, C, H, dtype=dtype)
     uniforms = np.random.default_rng(0).random((5, n))
@@ -342,8 +342,8 @@ def test_fewer_words_than_the_team_would_share(C, threads):
 def test_n_threads_is_respected(threads, members, monkeypatch):
     """And no thread is started for too little work: 4 shares of it here."""
     sizes = []
-    monkeypatch.setattr(sampling, "Team", lambda size: sizes.append(size) or Team(size))
-    monkeypatch.setattr(sampling, "WORTH_A_THREAD", 300 * 4)
+    monkeypatch.setattr(sampling, "ThreadTeam", lambda size: sizes.append(size) or ThreadTeam(size))
+    monkeypatch.setattr(sampling, "MIN_FLOPS_PER_THREAD", 300 * 4)
     make_model("gru", 300, 4, n_threads=threads).generate(4, max_length=3)
     assert sizes == [members]
 

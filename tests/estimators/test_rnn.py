@@ -128,7 +128,7 @@ class TestScores:
 
     @pytest.mark.parametrize("cell, dtype", [*((cell, "float32") for cell in CELLS), ("gru", "float64")])
     @pytest.mark.parametrize("threads", [1, 2])
-    def test_all_scores_are_the_oracle_s(self, cell, dtype, threads):
+    def test_all_scores_are_the_reference_s(self, cell, dtype, threads):
         C, H = (59, 17) if COMPILED else (4, 2)
         model = make_model(cell, C, H, dtype=dtype, n_threads=threads)
         x, y = random_batch(C, self.LENGTHS)

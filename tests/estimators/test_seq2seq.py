@@ -1,4 +1,4 @@
-"""`Seq2Seq`, `Ensemble` and `Translator`: whole jobs, files, errors. The network is held to the oracle elsewhere."""
+"""`Seq2Seq`, `Ensemble` and `Translator`: whole jobs, files, errors. The network is held to the reference elsewhere."""
 
 import copy
 
@@ -31,7 +31,7 @@ def turned(source):
 
 class TestModel:
     @pytest.mark.parametrize("reverse", [True, False])
-    def test_loss_and_gradients_are_the_oracle_s(self, reverse):
+    def test_loss_and_gradients_are_the_reference_s(self, reverse):
         model = small(dtype="float64", reverse_source=reverse, num_layers=2).fit(SOURCE, TARGET)
         source = turned(SOURCE) if reverse else SOURCE
         loss, expected = reference_pairs.pair_gradients("lstm", weights(model), source, TARGET)

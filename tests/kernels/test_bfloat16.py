@@ -21,8 +21,8 @@ from fastrnn import Ensemble, FastRNN, LanguageModel, Seq2Seq, warmup
 from fastrnn.kernels.compiler.features import has_features
 from fastrnn.kernels.cpu.layers import softmax, softmax_bfloat16
 from fastrnn.kernels.linalg import bfloat16, packing
-from fastrnn.kernels.linalg.bfloat16 import split, two
-from fastrnn.kernels.linalg.gemm import PANEL, product
+from fastrnn.kernels.linalg.bfloat16 import pack_bfloat16, unpack_bfloat16_pairs
+from fastrnn.kernels.linalg.gemm import PANEL_WIDTH, product
 from fastrnn.networks import devices, precompile
 
 CELLS = ["lstm"] if COMPILED else ALL_CELLS  # what depends on the cell is shown without compiling it once more
@@ -58,30 +58,33 @@ class TestNumbers:
     def test_are_rounded_to_the_nearest(self):
         rng = np.random.default_rng(0)
         x = (rng.standard_normal(10_000) * 10 ** rng.uniform(-30, 30, 10_000)).astype(np.float32)
-        first, second = split(two(x, -x))
+        first, second = unpack_bfloat16_pairs(pack_bfloat16(x, -x))
         np.testing.assert_array_equal(first, -second)
         assert not (first.view(np.uint32) & 0xFFFF).any()
         assert 0.9 * ROUNDING < np.max(np.abs(first / x - 1)) <= ROUNDING
 
     def test_exact_and_not_finite_ones_stay(self):
         x = np.array([0, 1, -2.5, 255, 2**-126, np.inf, -np.inf, np.nan], np.float32)
-        np.testing.assert_array_equal(split(two(x, x)), [x, x])
+        np.testing.assert_array_equal(unpack_bfloat16_pairs(pack_bfloat16(x, x)), [x, x])
 
     @pytest.mark.every_cpu
     def test_in_kernels(self):
         rng = np.random.default_rng(0)
         x = np.append(rng.standard_normal(10_000) * 10 ** rng.uniform(-30, 30, 10_000), [0, np.inf, -np.inf]).astype(f4)
         found = np.empty(len(x), np.uint32)
-        bfloat16.join_rows(x, -x, found)
+        bfloat16.interleave_rows(x, -x, found)
         np.testing.assert_array_equal(found, joined(x, -x))
-        np.testing.assert_array_equal(found, two(x, -x))
+        np.testing.assert_array_equal(found, pack_bfloat16(x, -x))
 
     @pytest.mark.every_cpu
     def test_nan_of_any_bits_stays(self):
         nan = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001], np.uint32).view(f4)  # a GPU's is the second
         found = np.empty(len(nan), np.uint32)
-        bfloat16.join_rows(nan, nan, found)
-        assert np.isnan(split(found)).all() and np.isnan(split(two(nan, nan))).all()
+        bfloat16.interleave_rows(nan, nan, found)
+        assert (
+            np.isnan(unpack_bfloat16_pairs(found)).all()
+            and np.isnan(unpack_bfloat16_pairs(pack_bfloat16(nan, nan))).all()
+        )
 
 
 @numba.njit
@@ -103,8 +106,8 @@ def test_pairs_of_exponentials(words, biased):
     e, e_words = np.zeros(5 + even * length // 2, np.uint32), np.zeros(even * length // 2, np.uint32)
     pairs_of_exponentials(z, length, words, c, 2, reference, total, e, 5, e_words)
     np.testing.assert_allclose(total, 1 + exact.sum(0), rtol=1e-5)
-    of_tokens = np.stack(split(e[5:].reshape(even, -1)), 2).reshape(even, length)
-    of_words = np.stack(split(e_words.reshape(-1, length)), 1).reshape(even, length)
+    of_tokens = np.stack(unpack_bfloat16_pairs(e[5:].reshape(even, -1)), 2).reshape(even, length)
+    of_words = np.stack(unpack_bfloat16_pairs(e_words.reshape(-1, length)), 1).reshape(even, length)
     np.testing.assert_allclose(of_tokens[:words], exact, rtol=ROUNDING)
     np.testing.assert_array_equal(of_words[:words], of_tokens[:words])
     assert not of_words[words:].any() and not e[:5].any()
@@ -123,16 +126,16 @@ def multiply(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
 
 @numba.njit
 def pack(size, W, out, transposed):
-    for member in range(size):
+    for thread in range(size):
         if transposed:
-            packing.pack_transposed(member, size, W, out)
+            packing.pack_transposed(thread, size, W, out)
         else:
-            packing.pack_weights(member, size, W, out)
+            packing.pack_weights(thread, size, W, out)
 
 
 @numba.njit
 def multiply_panels(x, x0, x_row, weights, depth, k0, k1, first, last, out, out0, out_row, m, add):
-    packing.panel_product(x, x0, x_row, weights, depth, k0, k1, first, last, out, out0, out_row, m, add)
+    packing.packed_product(x, x0, x_row, weights, depth, k0, k1, first, last, out, out0, out_row, m, add)
 
 
 @numba.njit
@@ -142,7 +145,7 @@ def sum_tokens(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scra
 
 def in_panels(W, transposed, dtype=np.uint32, size=2):
     columns, depth = W.shape if transposed else W.shape[::-1]
-    out = np.full((packing.panel_rows(depth, columns, dtype), PANEL), 0x7FC07FC0, np.uint32).view(dtype)
+    out = np.full((packing.packed_rows(depth, columns, dtype), PANEL_WIDTH), 0x7FC07FC0, np.uint32).view(dtype)
     pack(size, W, out, transposed)
     return out
 
@@ -216,9 +219,9 @@ class TestProducts:
         matrix = W.T if transposed else W
         depth, columns = matrix.shape
         matrix = np.vstack([matrix, np.zeros((depth % 2, columns), f4)])
-        found = in_panels(W, transposed).reshape(-1, (depth + 1) // 2, PANEL)
+        found = in_panels(W, transposed).reshape(-1, (depth + 1) // 2, PANEL_WIDTH)
         for panel, strip in enumerate(found):
-            piece = matrix[:, panel * PANEL : (panel + 1) * PANEL]
+            piece = matrix[:, panel * PANEL_WIDTH : (panel + 1) * PANEL_WIDTH]
             assert (strip[:, : piece.shape[1]] == joined(piece[::2], piece[1::2])).all()
 
     def test_not_numbers_come_through(self):
@@ -290,25 +293,25 @@ class TestGradients:
         assert np.isnan(loss) and np.isnan(found["V"]).all()
 
 
-def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13, running=None):
+def output_layer_gradients(precision, tokens, n_threads=1, H=9, wider=0, C=13, running=None):
     """dV, dh and nll of the output layer, of states with `wider` more columns that are NaN.
 
-    `running`: how many of the members there are at all.
+    `running`: how many of the threads there are at all.
     """
     model = make_model("rnn", C, H, 0, dtype="float32", matmul_precision=precision).network_
     rng = np.random.default_rng(0)
     state = np.full((tokens, H + wider), np.nan, f4)
     state[:, :H] = rng.uniform(-1, 1, (tokens, H))
     targets = rng.integers(0, C, tokens).astype(np.int32)
-    work = model.workspace(members, tokens=tokens, steps=1, sequences=1, learn=True)
+    work = model.workspace(n_threads, tokens=tokens, steps=1, sequences=1, learn=True)
     V, c, dV, dc, dh = model.model.V, model.model.c, np.zeros((C, H), f4), np.zeros(C, f4), np.zeros((tokens, H), f4)
 
-    def run(member):
+    def run(thread):
         softmax.output_layer(
-            member, members, None, V, c, tokens, state, targets, work.softmax, dV, dc, dh, f4(1), f4(1), False
+            thread, n_threads, None, V, c, tokens, state, targets, work.softmax, dV, dc, dh, f4(1), f4(1), False
         )
 
-    threads = [threading.Thread(target=run, args=(member,)) for member in range(running or members)]
+    threads = [threading.Thread(target=run, args=(thread,)) for thread in range(running or n_threads)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -317,14 +320,14 @@ def output_layer_gradients(precision, tokens, members=1, H=9, wider=0, C=13, run
 
 
 class Phases:
-    """`next_part` and `end_phase` in plain Python, with a member that is often late."""
+    """`next_part` and `end_phase` in plain Python, with a thread that is often late."""
 
-    def __init__(self, members, late):
-        self.changed, self.own = threading.Condition(), [0] * members
+    def __init__(self, n_threads, late):
+        self.changed, self.own = threading.Condition(), [0] * n_threads
         self.phase, self.given, self.done, self.late = 0, 0, 0, late
 
-    def next_part(self, member, size, barrier, parts, part):
-        if member == self.late:
+    def next_part(self, thread, n_threads, barrier, parts, part):
+        if thread == self.late:
             time.sleep(0.02)
         with self.changed:
             if part == parts:
@@ -335,15 +338,15 @@ class Phases:
                 self.done += 1
                 if self.done == parts:
                     return parts
-            if self.phase != self.own[member] or self.given == parts:
+            if self.phase != self.own[thread] or self.given == parts:
                 return -1
             self.given += 1
             return self.given - 1
 
-    def end_phase(self, member, size, barrier):
+    def end_phase(self, thread, n_threads, barrier):
         with self.changed:
-            assert self.changed.wait_for(lambda: self.phase > self.own[member], 60)
-            self.own[member] += 1
+            assert self.changed.wait_for(lambda: self.phase > self.own[thread], 60)
+            self.own[thread] += 1
 
 
 @pytest.mark.skipif(COMPILED, reason="the output layer is called as plain Python")
@@ -351,7 +354,7 @@ class TestOutputLayer:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     @pytest.mark.parametrize("late", [0, 1])
     def test_a_member_that_is_late(self, precision, late, monkeypatch):
-        """It changes nothing of what the others did without it, and gives what would come of one member only."""
+        """It changes nothing of what the others did without it, and gives what would come of one thread only."""
         tokens, results = 2 * softmax.TOKENS + 7, []
         for running in (1, 2):
             phases = Phases(2, late if running == 2 else None)
@@ -445,11 +448,11 @@ class TestTraining:
     @pytest.mark.parametrize("threads", [1, 2])
     def test_same_seed_same_bits(self, threads):
         x, y = random_batch(130, [8] * 20, 0)
-        one, two = (
+        one, other = (
             FastRNN("lstm", **SMALL, n_threads=threads, matmul_precision="bfloat16").fit(x, y) for _ in range(2)
         )
         for name, array in one.params_.items():
-            np.testing.assert_array_equal(array, two.params_[name])
+            np.testing.assert_array_equal(array, other.params_[name])
 
     def test_a_checkpoint_and_files_do_not_hold_it(self, tmp_path):
         path = tmp_path / "run.ckpt"
@@ -572,6 +575,6 @@ class TestParameter:
 
 @pytest.mark.compiled
 def test_the_second_process_compiles_no_product_in_float32():
-    plain, rounded = (precompile.versions("rnn", "float32", precision) for precision in ("float32", "bfloat16"))
-    names = ["uint32" in str(version.kinds) for version in rounded]
+    plain, rounded = (precompile.specializations("rnn", "float32", precision) for precision in ("float32", "bfloat16"))
+    names = ["uint32" in str(specialization.kinds) for specialization in rounded]
     assert len(rounded) == len(plain) + 1 and all(names), names

@@ -31,7 +31,7 @@ from fastrnn.kernels.cpu.layers.softmax import output_layer
 from fastrnn.kernels.cpu.workspace import Rows
 from fastrnn.kernels.linalg.gemm import TILE_ROWS, product
 from fastrnn.kernels.linalg.simd import TILE_VECTORS, VECTOR_BYTES, host_vectors
-from fastrnn.kernels.threads import Team, end_phase, meet, next_part, share
+from fastrnn.kernels.threads import ThreadTeam, barrier_wait, end_phase, next_part, partition
 from fastrnn.networks import network, precompile
 from fastrnn.training import loop
 
@@ -134,9 +134,9 @@ class TestPacking:
         total = token_count(length, ids)
         assert total == length[ids].sum()
         seen = np.zeros(count, int)
-        for member in range(size):
-            steps = pack(member, size, x, y, begin, length, ids, rows)
-            group, starts = ids[member::size], rows.starts[member]
+        for thread in range(size):
+            steps = pack(thread, size, x, y, begin, length, ids, rows)
+            group, starts = ids[thread::size], rows.starts[thread]
             assert steps == (length[group].max() if len(group) else 0)
             for t in range(steps):
                 active = [s for s in group if lengths[s] > t]
@@ -152,7 +152,7 @@ class TestPacking:
 @examples(200, plain=200)
 @given(size=st.integers(1, 9), total=st.integers(0, 200), grain=st.integers(1, 40))
 def test_shares_are_everything_once_in_whole_grains(size, total, grain):
-    shares = [share(member, size, total, grain) for member in range(size)]
+    shares = [partition(thread, size, total, grain) for thread in range(size)]
     assert [i for first, last in shares for i in range(first, last)] == list(range(total))
     assert all(first % grain == 0 or first == last for first, last in shares)
     blocks = [-(-(last - first) // grain) for first, last in shares]
@@ -160,25 +160,25 @@ def test_shares_are_everything_once_in_whole_grains(size, total, grain):
 
 
 @numba.njit(nogil=True)
-def sign_up(member, size, barrier, out):
-    out[member] += size
+def sign_up(thread, n_threads, barrier, out):
+    out[thread] += n_threads
 
 
 @numba.njit(nogil=True)
-def rounds(member, size, barrier, values, sums):
-    """Each member writes; after the barrier each one reads what all have written."""
+def rounds(thread, n_threads, barrier, values, sums):
+    """Each thread writes; after the barrier each one reads what all have written."""
     for r in range(len(sums)):
-        values[member] = r + member
-        meet(barrier, size)
-        for other in range(size):
-            sums[r, member] += values[other]
-        meet(barrier, size)
+        values[thread] = r + thread
+        barrier_wait(barrier, n_threads)
+        for other in range(n_threads):
+            sums[r, thread] += values[other]
+        barrier_wait(barrier, n_threads)
 
 
 @numba.njit(nogil=True)
-def fail(member, size, barrier, who):
-    meet(barrier, size)
-    if member == who or who < 0:
+def fail(thread, n_threads, barrier, who):
+    barrier_wait(barrier, n_threads)
+    if thread == who or who < 0:
         raise ValueError("as asked")
 
 
@@ -186,7 +186,7 @@ def fail(member, size, barrier, who):
 class TestTeam:
     @pytest.mark.parametrize("size", [1, 2, 5])
     def test_every_member_runs_once(self, size):
-        with Team(size) as team:
+        with ThreadTeam(size) as team:
             out = np.zeros(size + 1, np.int64)
             for n in range(1, 20):
                 team.run(sign_up, out)
@@ -194,7 +194,7 @@ class TestTeam:
 
     @pytest.mark.parametrize("size", [2, 3])
     def test_members_meet(self, size):
-        with Team(size) as team:
+        with ThreadTeam(size) as team:
             values, sums = np.zeros(size, np.int64), np.zeros((300, size), np.int64)
             team.run(rounds, values, sums)
             expected = size * np.arange(300) + size * (size - 1) // 2
@@ -203,7 +203,7 @@ class TestTeam:
 
     @pytest.mark.parametrize("who", [-1, 0, 1])
     def test_an_exception_reaches_the_caller(self, who):
-        with Team(2) as team:
+        with ThreadTeam(2) as team:
             for _ in range(3):
                 with pytest.raises(ValueError, match="as asked"):
                     team.run(fail, who)
@@ -212,7 +212,7 @@ class TestTeam:
                 assert out.tolist() == [2, 2]
 
     def test_may_be_used_from_several_threads(self):
-        with Team(2) as team:
+        with ThreadTeam(2) as team:
             out = np.zeros(2, np.int64)
             users = [threading.Thread(target=lambda: [team.run(sign_up, out) for _ in range(50)]) for _ in "abc"]
             for user in users:
@@ -231,7 +231,7 @@ class TestTeam:
             return wait(futures)
 
         monkeypatch.setattr(threads, "wait", interrupted)
-        with Team(2) as team:
+        with ThreadTeam(2) as team:
             values, sums = np.zeros(2, np.int64), np.zeros((300, 2), np.int64)
             with pytest.raises(KeyboardInterrupt):
                 for _ in range(1000):  # should a run be over before it is waited for, another one will not
@@ -243,7 +243,7 @@ class TestTeam:
             monkeypatch.undo()
             raise KeyboardInterrupt
 
-        with Team(2) as team:
+        with ThreadTeam(2) as team:
             monkeypatch.setattr(threads, "wait", interrupted)
             out = np.zeros(2, np.int64)
             with pytest.raises(KeyboardInterrupt):
@@ -254,24 +254,24 @@ class TestTeam:
 
     def test_its_threads_end(self):
         before = _thread._count()
-        with Team(3) as team:
+        with ThreadTeam(3) as team:
             assert _thread._count() == before + 3
             team.run(sign_up, np.zeros(3, np.int64))
         assert _thread._count() == before
 
 
 @numba.njit(nogil=True)
-def phases(member, size, barrier, parts, who, seen):
+def phases(thread, n_threads, barrier, parts, who, seen):
     """Phase p has `parts[p]` parts: counts who does each, and what the closing sees of them."""
     for p in range(len(parts)):
-        part = next_part(member, size, barrier, parts[p], -1)
+        part = next_part(thread, n_threads, barrier, parts[p], -1)
         while part >= 0:
             if part < parts[p]:
                 who[p, part] += 1
             else:
                 seen[p] += who[p, : parts[p]].sum()
-            part = next_part(member, size, barrier, parts[p], part)
-        end_phase(member, size, barrier)
+            part = next_part(thread, n_threads, barrier, parts[p], part)
+        end_phase(thread, n_threads, barrier)
         if p > 0 and who[p].sum() < parts[p]:  # the phase has ended before its parts
             seen[p] = -1
 
@@ -282,29 +282,29 @@ class TestPhases:
 
     @pytest.mark.parametrize("size", [1, 2, 5, 20])
     def test_every_part_is_done_once_and_the_closing_after_all(self, size):
-        with Team(size) as team:
+        with ThreadTeam(size) as team:
             for _ in range(3):
                 who, seen = np.zeros((len(self.PARTS), 12), np.int64), np.zeros(len(self.PARTS), np.int64)
                 team.run(phases, self.PARTS, who, seen)
                 assert (who == (np.arange(12) < self.PARTS[:, None])).all() and (seen == self.PARTS).all()
 
     def test_nobody_waits_for_a_member(self):
-        barrier = np.zeros_like(Team(1).barrier).repeat(3)
+        barrier = np.zeros_like(ThreadTeam(1).barrier).repeat(3)
         who, seen = np.zeros((len(self.PARTS), 12), np.int64), np.zeros(len(self.PARTS), np.int64)
-        for member in (1, 0, 2):  # two of them when all is done
-            phases(member, 3, barrier, self.PARTS, who, seen)
+        for thread in (1, 0, 2):  # two of them when all is done
+            phases(thread, 3, barrier, self.PARTS, who, seen)
             assert (who == (np.arange(12) < self.PARTS[:, None])).all() and (seen == self.PARTS).all()
 
 
-class OneByOne(Team):
-    """A team whose last member does all the work, and only then the others come: as late as can be."""
+class OneByOne(ThreadTeam):
+    """A team whose last thread does all the work, and only then the others come: as late as can be."""
 
     def run(self, kernel, *args):
-        if self.size == 1 or kernel.__name__ not in ("train_pass", "score_pass", "predict_pass", "train_pairs"):
+        if self.n_threads == 1 or kernel.__name__ not in ("train_pass", "score_pass", "predict_pass", "train_pairs"):
             return super().run(kernel, *args)
         self.barrier[:] = 0
-        for member in range(self.size - 1, -1, -1):
-            kernel(member, self.size, self.barrier, *args)
+        for thread in range(self.n_threads - 1, -1, -1):
+            kernel(thread, self.n_threads, self.barrier, *args)
 
 
 @pytest.mark.compiled
@@ -326,7 +326,7 @@ def test_who_does_a_part_does_not_count(size, monkeypatch):
 
     expected = results()
     for module in (network, loop):
-        monkeypatch.setattr(module, "Team", OneByOne)
+        monkeypatch.setattr(module, "ThreadTeam", OneByOne)
     for a, b in zip(results(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -350,13 +350,13 @@ class TestThreadsThatCannotStart:
         x, y = random_batch(30, [9, 5, 5, 2, 1])
         model = make_model("rnn", 30, 4, n_threads=max(1, started))
         expected = model.loss(x, y)
-        threads._tell_fewer.cache_clear()
+        threads._log_fewer.cache_clear()
         with caplog.at_level("WARNING", "fastrnn"):
             for _ in range(2):
                 with monkeypatch.context() as patch:
                     patch.setattr(threads._thread, "start_new_thread", refuse_after(started, error("no thread")))
-                    with Team(4) as team:
-                        assert team.size == max(1, started)
+                    with ThreadTeam(4) as team:
+                        assert team.n_threads == max(1, started)
                     patch.setattr(threads._thread, "start_new_thread", refuse_after(started, error("no thread")))
                     assert model.set_params(n_threads=4).loss(x, y) == expected
         (line,) = caplog.messages
@@ -367,10 +367,10 @@ class TestThreadsThatCannotStart:
         functions = []
         monkeypatch.setattr(threads._thread, "start_new_thread", lambda function, args: functions.append(function))
         monkeypatch.setattr(threads, "START_SECONDS", 0.01)
-        with Team(2) as team:
+        with ThreadTeam(2) as team:
             out = np.zeros(2, np.int64)
             team.run(sign_up, out)
-            assert (team.size, out.tolist()) == (1, [1, 0]) and len(functions) == 1
+            assert (team.n_threads, out.tolist()) == (1, [1, 0]) and len(functions) == 1
         START_NEW_THREAD(functions[0], ())  # it comes too late, and ends
         deadline = time.monotonic() + 60
         while _thread._count() > before and time.monotonic() < deadline:
@@ -529,8 +529,8 @@ def test_compilations_are_listed_and_told_once():
 
 @pytest.mark.compiled
 def test_a_kernel_serves_python_and_other_kernels():
-    caller = numba.njit(lambda n: share(n, 3, 100, 1))
-    assert caller(1) == share(1, 3, 100, 1) == share.py_func(1, 3, 100, 1)
+    caller = numba.njit(lambda n: partition(n, 3, 100, 1))
+    assert caller(1) == partition(1, 3, 100, 1) == partition.py_func(1, 3, 100, 1)
 
 
 @pytest.mark.compiled
@@ -578,13 +578,13 @@ from fastrnn.training import loop as training
 from fastrnn.kernels.compiler import indirect_calls
 from fastrnn.kernels.linalg.gemm import _tiles
 from fastrnn.kernels.compiler.jit import compilations
-precompile.available_cores, precompile.CODE, indirect_calls.PATIENCE = lambda: 2, GIVEN, 0.2
-process = precompile.compile_meanwhile("rnn", "float32")
+precompile.available_cores, precompile.CODE, indirect_calls.COMPILE_TIMEOUT = lambda: 2, GIVEN, 0.2
+process = precompile.start_background_compiler("rnn", "float32")
 with compilations() as compiled:
-    for version in precompile.versions("rnn", "float32"):
-        assert not version.load()
-        version.provide()
-        assert version.load()
+    for specialization in precompile.specializations("rnn", "float32"):
+        assert not specialization.load()
+        specialization.ensure_compiled()
+        assert specialization.load()
 print(process.wait() != 0, "output_layer" in compiled)
 """
 
@@ -602,7 +602,7 @@ def test_no_second_process(monkeypatch, tmp_path):
         raise OSError("no process")
 
     started = []
-    monkeypatch.setattr(precompile, "versions", lambda *wanted: [SimpleNamespace(load=lambda: False)])
+    monkeypatch.setattr(precompile, "specializations", lambda *wanted: [SimpleNamespace(load=lambda: False)])
     monkeypatch.setattr(precompile.subprocess, "Popen", lambda *arguments, **options: started.append(1))
     monkeypatch.setattr(precompile, "ENABLED", True)
     monkeypatch.setattr(cache_folder, "FOLDER", tmp_path)
@@ -613,13 +613,13 @@ def test_no_second_process(monkeypatch, tmp_path):
     ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
-            assert precompile.compile_meanwhile("rnn", "float32") is None
+            assert precompile.start_background_compiler("rnn", "float32") is None
     for executable in ("", None, "/usr/bin/uwsgi"):
         monkeypatch.setattr(sys, "executable", executable)
-        assert precompile.compile_meanwhile("rnn", "float32") is None
+        assert precompile.start_background_compiler("rnn", "float32") is None
     monkeypatch.setattr(sys, "executable", "/usr/bin/Python3")
     monkeypatch.setattr(precompile.subprocess, "Popen", refuse)
-    assert precompile.compile_meanwhile("rnn", "float32") is None and not started
+    assert precompile.start_background_compiler("rnn", "float32") is None and not started
 
 
 @pytest.mark.compiled

@@ -1,4 +1,4 @@
-"""Stacks of layers, embeddings, tied weights, dropout, carried states and chunks, against the float64 oracle."""
+"""Stacks of layers, embeddings, tied weights, dropout, carried states and chunks, against the float64 reference."""
 
 import copy
 
@@ -63,7 +63,7 @@ def cases(draw):
 @pytest.mark.parametrize("cell", CELLS)
 @examples(20)
 @given(case=cases())
-def test_gradients_are_the_oracle_s(cell, dtype, case):
+def test_gradients_are_the_reference_s(cell, dtype, case):
     check_gradients(cell, dtype, **case)
 
 
@@ -98,7 +98,7 @@ def test_several_panels_and_blocks(cell):
 class TestStates:
     @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
     @pytest.mark.parametrize("cell", CELLS)
-    def test_last_states_are_the_oracle_s(self, cell, shape):
+    def test_last_states_are_the_reference_s(self, cell, shape):
         model = make_model(cell, 8, 5, dtype="float64", **shape)
         x, y = random_batch(8, [3, 6, 1, 4])
         first = make_states(model, 4)
@@ -137,7 +137,7 @@ class TestStates:
 class TestWholeJob:
     @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
     @pytest.mark.parametrize("cell", CELLS)
-    def test_drawing_follows_the_oracle(self, cell, shape):
+    def test_drawing_follows_the_reference(self, cell, shape):
         model = make_model(cell, 9, 5, dtype="float64", **shape)
         for n in (1, 9):
             drawn, log_p = model.generate(
@@ -168,7 +168,7 @@ class TestWholeJob:
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("cell, names", [("rnn", ["h"]), ("gru", [*"hzrg"]), ("lstm", [*"hcifog"])])
-    def test_activations_are_the_oracle_s(self, cell, names, dtype):
+    def test_activations_are_the_reference_s(self, cell, names, dtype):
         model = make_model(cell, 9, 5, dtype=dtype, num_layers=2)
         x, _ = random_batch(9, [4, 1, 40])
         found = model.activations(x)
@@ -199,7 +199,7 @@ class TestWholeJob:
 
 
 def masks_of(model, x, update):
-    """The masks of an update, as the oracle takes them; x is the corpus, in order."""
+    """The masks of an update, as the reference takes them; x is the corpus, in order."""
     key, place = batch_key(model.optimizer_.seed, update), 0
     connections = model.num_layers + 1 if model.embedding_dim else model.num_layers
     masks = []
@@ -221,7 +221,7 @@ class TestDropout:
     @pytest.mark.parametrize("threads", [1, 2])
     @pytest.mark.parametrize("k", [None, 2])
     @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-    def test_a_step_is_the_oracle_s(self, shape, k, threads):
+    def test_a_step_is_the_reference_s(self, shape, k, threads):
         model = make_model(
             "gru", 9, 5, dtype="float64", dropout=0.4, optimizer="sgd", learning_rate=0.1, clip_norm=None,
             batch_size=8, n_threads=threads, bptt_truncate=k, **shape,

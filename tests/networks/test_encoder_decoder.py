@@ -1,4 +1,4 @@
-"""Encoder-decoders: gradients, steps and search, against the float64 oracle."""
+"""Encoder-decoders: gradients, steps and search, against the float64 reference."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def cases(draw):
 @pytest.mark.parametrize("cell, dtype", [*((cell, "float64") for cell in CELLS), ("lstm", "float32")])
 @examples(15)
 @given(case=cases())
-def test_gradients_are_the_oracle_s(cell, dtype, case):
+def test_gradients_are_the_reference_s(cell, dtype, case):
     check_gradients(cell, dtype, **case)
 
 
@@ -104,7 +104,7 @@ def test_batches_are_of_like_length_and_keep_pairs_together():
     batches = PairBatches.of(data, 16, np.random.default_rng(0))
     for first, last in zip(batches.decoder.bounds[:-1], batches.decoder.bounds[1:], strict=True):
         sources, targets = batches.encoder.ids[first:last], batches.decoder.ids[first:last]
-        np.testing.assert_array_equal(sources[batches.places[first:last]], targets)
+        np.testing.assert_array_equal(sources[batches.source_slot[first:last]], targets)
         assert (np.diff(data.source.lengths[sources]) <= 0).all() and (np.diff(data.x.lengths[targets]) <= 0).all()
         assert np.ptp(data.x.lengths[targets]) <= 3
     assert sorted(batches.decoder.ids) == list(range(200))
@@ -139,7 +139,7 @@ def as_expected(hypotheses):
 class TestSearch:
     @pytest.mark.parametrize("width", [1, 2, 5, 40])
     @pytest.mark.parametrize("cell", CELLS)
-    def test_hypotheses_are_the_oracle_s(self, cell, width):
+    def test_hypotheses_are_the_reference_s(self, cell, width):
         for seed, shape in enumerate(SHAPES.values()):
             network = make_network(cell, (8, 7), 5, seed, scale=3, **shape)
             source, _, _ = make_pairs((8, 7), LENGTHS, seed)
@@ -160,8 +160,9 @@ class TestSearch:
             assert_same_hypotheses(hypotheses, expected)
 
     @pytest.mark.parametrize("limits", [
-        {"ROWS": 3}, {"ROWS": 7}, {"MOST_TOKENS": 48}, {"ALONE": 1}, {"ALONE": 1, "ROWS": 3},
-        {"ALONE": 1000, "ROWS": 7},
+        {"MAX_ROWS": 3}, {"MAX_ROWS": 7}, {"MAX_TOKENS": 48}, {"MIN_ROWS_PER_THREAD": 1}, {"MIN_ROWS_PER_THREAD": 1,
+        "MAX_ROWS": 3},
+        {"MIN_ROWS_PER_THREAD": 1000, "MAX_ROWS": 7},
     ], ids=str)  # fmt: skip
     def test_few_sentences_at_once_are_all_at_once(self, limits, monkeypatch):
         network, (source, _, _) = make_network("lstm", scale=3), make_pairs((8, 9), LENGTHS)
@@ -170,7 +171,9 @@ class TestSearch:
             monkeypatch.setattr(f"fastrnn.decoding.beam_search.{name}", value)
         for threads in (1, 2):
             with monkeypatch.context() as context:
-                context.setattr("fastrnn.decoding.beam_search.team_size", lambda network, rows, n_threads: n_threads)
+                context.setattr(
+                    "fastrnn.decoding.beam_search.useful_threads", lambda network, rows, n_threads: n_threads
+                )
                 found = search([network], source, 3, 8, threads)
             for one, other in zip(found, expected, strict=True):
                 assert_same_hypotheses(one, as_expected(other))
@@ -178,7 +181,7 @@ class TestSearch:
     def test_few_sentences_of_an_ensemble_at_once_are_all_at_once(self, monkeypatch):
         networks, (source, _, _) = [make_network("lstm", seed=seed) for seed in (0, 1)], make_pairs((8, 9), LENGTHS)
         expected = search(networks, source, 3, 8)
-        monkeypatch.setattr("fastrnn.decoding.beam_search.MOST_LOGITS", 2 * 3 * 64)
+        monkeypatch.setattr("fastrnn.decoding.beam_search.MAX_LOGITS", 2 * 3 * 64)
         for one, other in zip(search(networks, source, 3, 8), expected, strict=True):
             assert_same_hypotheses(one, as_expected(other))
 
@@ -187,8 +190,8 @@ class TestSearch:
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_of_equals_the_earlier(self, dtype, width, alone, monkeypatch):
         """Words of `best` are all as probable, in several panels and shares; rows are equal too."""
-        monkeypatch.setattr("fastrnn.decoding.beam_search.ALONE", alone)
-        monkeypatch.setattr("fastrnn.decoding.beam_search.team_size", lambda network, rows, n_threads: n_threads)
+        monkeypatch.setattr("fastrnn.decoding.beam_search.MIN_ROWS_PER_THREAD", alone)
+        monkeypatch.setattr("fastrnn.decoding.beam_search.useful_threads", lambda network, rows, n_threads: n_threads)
         network, best = (
             make_network("rnn", (8, 300), 3, dtype=dtype),
             [1, 2, 63, 64, 66, 191, 192, 255, *range(270, 300)],

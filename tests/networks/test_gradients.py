@@ -1,4 +1,4 @@
-"""Gradients and steps of training, against the float64 oracle, finite differences and formulas in plain NumPy."""
+"""Gradients and steps of training, against the float64 reference, finite differences and formulas in plain NumPy."""
 
 import copy
 import itertools
@@ -25,7 +25,7 @@ def sizes(edges, most):
 
 @st.composite
 def cases(draw):
-    """C, H, lengths, bias, peepholes, k, threads and a seed. The oracle's work, squares of lengths, is kept small."""
+    """C, H, lengths, bias, peepholes, k, threads and a seed. Small, or the reference takes too long."""
     if not COMPILED:
         C, H, count, longest = (draw(st.integers(1, most)) for most in (9, 4, 4, 4))
     else:
@@ -56,8 +56,8 @@ def case(C, H, lengths, bias=True, peepholes=True, k=None, threads=2, seed=0):
 @example(case=case(5, 3, [4, 1, 2], peepholes=False))
 @example(case=case(5, 3, [4, 1, 2], peepholes=False, bias=False, k=1))
 @example(case=case(4, 2, [4, 2], bias=False, k=0, threads=1))
-def test_gradients_are_the_oracle_s(cell, dtype, case):
-    check_against_oracle(cell, dtype, **case)
+def test_gradients_are_the_reference_s(cell, dtype, case):
+    check_against_reference(cell, dtype, **case)
 
 
 @pytest.mark.compiled
@@ -65,9 +65,9 @@ def test_gradients_are_the_oracle_s(cell, dtype, case):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_several_blocks_of_tokens_and_words(cell, dtype, k):
-    check_against_oracle(cell, dtype, **case(193, 49, [20] * 3 + [9] * 8 + [2] * 20 + [1], k=k))
-    check_against_oracle(cell, dtype, **case(97, 17, [18], k=k, bias=False))
-    check_against_oracle(cell, dtype, **case(97, 49, [20] * 3 + [9] * 8 + [2] * 20, k=k, peepholes=False))
+    check_against_reference(cell, dtype, **case(193, 49, [20] * 3 + [9] * 8 + [2] * 20 + [1], k=k))
+    check_against_reference(cell, dtype, **case(97, 17, [18], k=k, bias=False))
+    check_against_reference(cell, dtype, **case(97, 49, [20] * 3 + [9] * 8 + [2] * 20, k=k, peepholes=False))
 
 
 @pytest.mark.compiled
@@ -75,7 +75,7 @@ def test_gradients_of_several_blocks_of_tokens_and_words(cell, dtype, k):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_several_panels_of_units(cell, dtype, threads):
-    check_against_oracle(cell, dtype, **case(19, 130, [12] * 9 + [7] * 5, threads=threads))
+    check_against_reference(cell, dtype, **case(19, 130, [12] * 9 + [7] * 5, threads=threads))
 
 
 @pytest.mark.compiled
@@ -117,7 +117,7 @@ def test_gradients_through_saturated_units(cell, dtype):
         assert not found["layer0.U"][:, np.abs(np.linspace(-40, 40, C)) > 20].any()
 
 
-def check_against_oracle(cell, dtype, C, H, lengths, bias, peepholes, k, threads, seed):
+def check_against_reference(cell, dtype, C, H, lengths, bias, peepholes, k, threads, seed):
     model = make_model(
         cell, C, H, seed, bias=bias, peepholes=peepholes, dtype=dtype, bptt_truncate=k, n_threads=threads
     )
@@ -130,7 +130,7 @@ def check_against_oracle(cell, dtype, C, H, lengths, bias, peepholes, k, threads
     assert model.loss(x, y) == pytest.approx(expected_loss, rel=rtol, abs=rtol)
     assert all(array.dtype == dtype for array in found.values())
     assert_arrays_close(found, expected, dtype)
-    # Where the oracle is zero, and nowhere else.
+    # Where the reference is zero, and nowhere else.
     unread = np.setdiff1d(np.arange(C), np.concatenate(x))
     assert not found["layer0.U"][:, unread].any()
     if C > 1:
@@ -260,7 +260,7 @@ def test_a_batch_is_the_sum_of_its_sequences(cell, k):
     assert_arrays_close(found, expected, "float64", rtol=1e-12)
 
 
-def oracle_gradient(model, params, x, y):
+def reference_gradient(model, params, x, y):
     """The update's gradient: summed over the tokens, averaged over the batch's sequences."""
     loss, gradients = reference.gradients(model.cell, params, x, y, model.bptt_truncate)
     tokens = sum(map(len, x))
@@ -301,7 +301,7 @@ def test_one_step_of_gradient_descent(cell, dtype, bias, k, threads, way):
         clip_norm=clip_norm, batch_size=len(x),
     )  # fmt: skip
     before = weights(model)
-    loss, gradient = oracle_gradient(model, before, x, y)
+    loss, gradient = reference_gradient(model, before, x, y)
     model.partial_fit(x, y)
     after = weights(model)
     change = {name: (before[name] - after[name]) / rate for name in before}
@@ -351,7 +351,7 @@ OPTIMIZERS = [("sgd", 0.0, 0.1), ("sgd", 0.9, 0.1), ("rmsprop", 0.0, 0.01), ("ad
 @pytest.mark.parametrize("optimizer, momentum, rate", OPTIMIZERS)
 @pytest.mark.parametrize("cell, peepholes", KINDS)
 def test_steps_of_every_optimizer(cell, peepholes, optimizer, momentum, rate, threads):
-    C, H = (60, 18) if COMPILED else (9, 3)  # enough elements for two members' shares
+    C, H = (60, 18) if COMPILED else (9, 3)  # enough elements for two threads' shares
     model = make_model(
         cell, C, H, peepholes=peepholes, dtype="float64", optimizer=optimizer, momentum=momentum, learning_rate=rate,
         clip_norm=None, batch_size=8, n_threads=threads,
@@ -362,7 +362,7 @@ def test_steps_of_every_optimizer(cell, peepholes, optimizer, momentum, rate, th
              ([np.array([1])], [np.array([2])])]  # fmt: skip
     for x, y in steps:
         untouched = weights(model)["layer0.U"]
-        _, gradient = oracle_gradient(model, params, x, y)
+        _, gradient = reference_gradient(model, params, x, y)
         words = np.concatenate(x)
         formula.update(params, gradient, words)
         model.partial_fit(x, y)
@@ -381,7 +381,7 @@ def test_steps_in_float32(optimizer, momentum, rate):
     params, formula = weights(model), Formula(optimizer, rate, momentum)
     for seed in range(2):
         x, y = random_batch(40, small([6, 5, 3]), seed)
-        formula.update(params, oracle_gradient(model, params, x, y)[1], np.concatenate(x))
+        formula.update(params, reference_gradient(model, params, x, y)[1], np.concatenate(x))
         model.partial_fit(x, y)
     # RMSProp and Adam divide by the gradient's size, so the signs of vanishing gradients are moved too.
     assert_arrays_close(weights(model), params, "float32", rtol=1e-3 if optimizer != "sgd" else 1e-5)
@@ -402,12 +402,12 @@ def test_clip_norm_limits_the_gradient(optimizer, momentum, rate, threads, share
     )
     params, formula = weights(model), Formula(optimizer, rate, momentum)
     start = weights(model)
-    clip_norm = share * norm(oracle_gradient(model, params, x, y)[1])
+    clip_norm = share * norm(reference_gradient(model, params, x, y)[1])
     model.set_params(clip_norm=clip_norm).fit(x, y)  # max_epochs is 0: a new optimiser, with this clip_norm
     for name, array in start.items():
         model.params_[name] = array
     for _ in range(2):
-        _, gradient = oracle_gradient(model, params, x, y)
+        _, gradient = reference_gradient(model, params, x, y)
         factor = min(1.0, clip_norm / norm(gradient))
         formula.update(params, {name: factor * array for name, array in gradient.items()}, np.concatenate(x))
         model.partial_fit(x, y)
@@ -435,7 +435,7 @@ def test_batches_are_trained_in_their_order(lengths, batch_size):
         summed = 0.0
         for first, last in itertools.pairwise(bounds):
             batch = [[s[i] for i in order[first:last]] for s in (x, y)]
-            loss, gradient = oracle_gradient(model, params, *batch)
+            loss, gradient = reference_gradient(model, params, *batch)
             summed += loss * sum(map(len, batch[0]))
             params = {name: array - 0.5 * gradient[name] for name, array in params.items()}
         model.partial_fit(x, y)

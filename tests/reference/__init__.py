@@ -1,4 +1,4 @@
-"""The slow oracle: recurrent language models written from the equations, in float64 NumPy.
+"""The slow reference: recurrent language models written from the equations, in float64 NumPy.
 
 It shares no code with the package that it judges. One sequence at a time, one step at a time, plain
 loops. A sequence is a list of word indices, a batch is a list of sequences.
@@ -378,7 +378,7 @@ def gradients(cell, params, x, y, bptt_truncate=None, masks=None, initial=None):
     return loss(cell, params, x, y, masks, initial), grads
 
 
-# Differences, the oracle's own judge.
+# Differences, the reference's own judge.
 
 
 def windowed_loss(cell, params, frozen_params, x, y, bptt_truncate, masks=None, initial=None, frozen_initial=None):

@@ -1,4 +1,4 @@
-"""The slow oracle's second part: encoder–decoder models (Sutskever et al. 2014) and beam search.
+"""The slow reference's second part: encoder–decoder models (Sutskever et al. 2014) and beam search.
 
 Like `reference`, on which it builds, it shares no code with the package that it judges. The encoder
 reads the source as it is given: to reverse it is the caller's affair. The decoder starts from the

@@ -1,4 +1,4 @@
-"""The proof of the oracle's second part: finite differences, exhaustive search, and the conventions."""
+"""The proof of the reference's second part: finite differences, exhaustive search, and the conventions."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The oracle's own proof: finite differences, examples worked by hand, and the conventions."""
+"""The reference's own proof: finite differences, examples worked by hand, and the conventions."""
 
 import itertools
 import math

@@ -310,7 +310,7 @@ class TestSetbacks:
         )  # fmt: skip
         task.begin_epoch(start.rng_, 1)
         optimizer = Optimizer("adam", 0.04, 0.0, 5.0, [start.network_])
-        with loop.Team(1) as team:
+        with loop.ThreadTeam(1) as team:
             task.train(team, 4, 6, optimizer)
         assert same_weights(model, start)
         assert model.n_updates_ == 4 + 2 and model.history_.tokens[0] < 44

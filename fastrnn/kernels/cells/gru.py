@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiler.jit import jit
-from ..compiler.views import flat
+from ..compiler.views import ravel
 from ..linalg.elementwise import sigmoid, sigmoid_slope, tanh, tanh_slope
-from ..linalg.packing import panel_product, token_sum
+from ..linalg.packing import packed_product, token_sum
 from .interface import implement
 
 
@@ -60,15 +60,15 @@ def layer(cell, index):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = prev.shape
-    a, q = flat(gates), flat(aux)
-    panel_product(flat(prev), 0, H, cell.W, H, 0, H, 0, 2 * H, a, 0, 3 * H, n, True)
+    a, q = ravel(gates), ravel(aux)
+    packed_product(ravel(prev), 0, H, cell.W, H, 0, H, 0, 2 * H, a, 0, 3 * H, n, True)
     for row in range(n):
         zr, r, q_row, h_prev = gates[row, : 2 * H], gates[row, H : 2 * H], aux[row], prev[row]
         for j in range(2 * H):
             zr[j] = sigmoid(zr[j])
         for j in range(H):
             q_row[j] = r[j] * h_prev[j]
-    panel_product(q, 0, H, cell.W, H, 0, H, 2 * H, 3 * H, a, 2 * H, 3 * H, n, True)
+    packed_product(q, 0, H, cell.W, H, 0, H, 2 * H, 3 * H, a, 2 * H, 3 * H, n, True)
     for row in range(n):
         z, g, h_prev, h = gates[row, :H], gates[row, 2 * H :], prev[row], state[row]
         for j in range(H):
@@ -80,7 +80,7 @@ def forward(cell, prev, gates, aux, state):
 @jit
 def backward(cell, WT, prev, gates, aux, state, dstate, da):
     n, H = prev.shape
-    d, dh_prev = flat(da), flat(dstate)
+    d, dh_prev = ravel(da), ravel(dstate)
     for row in range(n):
         z, g, h_prev, dh = gates[row, :H], gates[row, 2 * H :], prev[row], dstate[row]
         d_z, d_g = da[row, :H], da[row, 2 * H :]
@@ -89,25 +89,25 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         for j in range(H):
             d_g[j] = dh[j] * z[j] * tanh_slope(g[j])
     # dq is kept where da_r will stand
-    panel_product(d, 2 * H, 3 * H, WT, 3 * H, 2 * H, 3 * H, 0, H, d, H, 3 * H, n, False)
+    packed_product(d, 2 * H, 3 * H, WT, 3 * H, 2 * H, 3 * H, 0, H, d, H, 3 * H, n, False)
     for row in range(n):
         z, r, h_prev, dh, d_r = (gates[row, :H], gates[row, H : 2 * H], prev[row], dstate[row], da[row, H : 2 * H])
         for j in range(H):
             dh[j] = dh[j] - dh[j] * z[j] + d_r[j] * r[j]
         for j in range(H):
             d_r[j] = d_r[j] * h_prev[j] * sigmoid_slope(r[j])
-    panel_product(d, 0, 3 * H, WT, 3 * H, 0, 2 * H, 0, H, dh_prev, 0, H, n, True)
+    packed_product(d, 0, 3 * H, WT, 3 * H, 0, 2 * H, 0, H, dh_prev, 0, H, n, True)
 
 
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = prev.shape
-    d, dW = flat(da), flat(gradient.W)
+    d, dW = ravel(da), ravel(gradient.W)
     middle = min(max(2 * H, first), last)  # columns before it see h_{t-1}, those after it q
     if first < middle:
-        token_sum(flat(prev), 0, H, d, first, 3 * H, n, dW, first, 3 * H, H, middle - first, scratch)
+        token_sum(ravel(prev), 0, H, d, first, 3 * H, n, dW, first, 3 * H, H, middle - first, scratch)
     if middle < last:
-        token_sum(flat(aux), 0, H, d, middle, 3 * H, n, dW, middle, 3 * H, H, last - middle, scratch)
+        token_sum(ravel(aux), 0, H, d, middle, 3 * H, n, dW, middle, 3 * H, H, last - middle, scratch)
 
 
 implement(GRU, layer, forward, backward, gradients)

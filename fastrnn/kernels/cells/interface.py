@@ -15,8 +15,8 @@ aux          (n, A*H)    out: what backward needs besides (A may be 0)
 state        (n, S*H)    out: state after the step
 dstate       (n, S*H)    in: dL/dstate; out: dL/dprev
 da           (n, G*H)    out: dL/d(pre-activations of the gates)
-cell.W, WT   panels      W and its transpose (G*H, H), as panels.panel_product takes them (W itself is (H, G*H))
-scratch      flat        memory for panels.token_sum
+cell.W, WT   panels      W and its transpose (G*H, H), as packing.packed_product takes them (W itself is (H, G*H))
+scratch      flat        memory for packing.token_sum
 ===========  ==========  =====================================================================================
 
 All are C-contiguous, of the model's dtype, owned by the caller.

@@ -31,9 +31,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiler.jit import jit
-from ..compiler.views import flat
+from ..compiler.views import ravel
 from ..linalg.elementwise import sigmoid, sigmoid_slope, tanh, tanh_slope
-from ..linalg.packing import panel_product, token_sum
+from ..linalg.packing import packed_product, token_sum
 from .interface import implement
 
 
@@ -65,9 +65,9 @@ def layer(cell, index):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = aux.shape
-    p, peepholes = flat(cell.p), len(cell.p) > 0
+    p, peepholes = ravel(cell.p), len(cell.p) > 0
     p_i, p_f, p_o = p[:H], p[H : 2 * H], p[2 * H :]
-    panel_product(flat(prev), 0, 2 * H, cell.W, H, 0, H, 0, 4 * H, flat(gates), 0, 4 * H, n, True)
+    packed_product(ravel(prev), 0, 2 * H, cell.W, H, 0, H, 0, 4 * H, ravel(gates), 0, 4 * H, n, True)
     for row in range(n):
         i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
         i_and_f, c_prev, h, c, tanh_c = gates[row, : 2 * H], prev[row, H:], state[row, :H], state[row, H:], aux[row]
@@ -96,7 +96,7 @@ def forward(cell, prev, gates, aux, state):
 @jit
 def backward(cell, WT, prev, gates, aux, state, dstate, da):
     n, H = aux.shape
-    p, peepholes = flat(cell.p), len(cell.p) > 0
+    p, peepholes = ravel(cell.p), len(cell.p) > 0
     p_i, p_f, p_o = p[:H], p[H : 2 * H], p[2 * H :]
     for row in range(n):
         i, f, o, g = (gates[row, :H], gates[row, H : 2 * H], gates[row, 2 * H : 3 * H], gates[row, 3 * H :])
@@ -120,14 +120,16 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         if peepholes:
             for j in range(H):
                 dc[j] += d_i[j] * p_i[j] + d_f[j] * p_f[j]
-    panel_product(flat(da), 0, 4 * H, WT, 4 * H, 0, 4 * H, 0, H, flat(dstate), 0, 2 * H, n, False)
+    packed_product(ravel(da), 0, 4 * H, WT, 4 * H, 0, 4 * H, 0, H, ravel(dstate), 0, 2 * H, n, False)
 
 
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = aux.shape
-    token_sum(flat(prev), 0, 2 * H, flat(da), first, 4 * H, n, flat(gradient.W), first, 4 * H, H, last - first, scratch)
-    dp = flat(gradient.p)  # p's elements stand in the order of the first three gates' columns
+    token_sum(
+        ravel(prev), 0, 2 * H, ravel(da), first, 4 * H, n, ravel(gradient.W), first, 4 * H, H, last - first, scratch
+    )
+    dp = ravel(gradient.p)  # p's elements stand in the order of the first three gates' columns
     last = min(last, len(dp))
     for column in range(first, last):
         dp[column] = 0

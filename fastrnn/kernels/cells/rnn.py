@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiler.jit import jit
-from ..compiler.views import flat
+from ..compiler.views import ravel
 from ..linalg.elementwise import tanh, tanh_slope
-from ..linalg.packing import panel_product, token_sum
+from ..linalg.packing import packed_product, token_sum
 from .interface import implement
 
 
@@ -52,7 +52,7 @@ def layer(cell, index):
 @jit
 def forward(cell, prev, gates, aux, state):
     n, H = prev.shape
-    panel_product(flat(prev), 0, H, cell.W, H, 0, H, 0, H, flat(gates), 0, H, n, True)
+    packed_product(ravel(prev), 0, H, cell.W, H, 0, H, 0, H, ravel(gates), 0, H, n, True)
     for i in range(n):
         a, h = gates[i], state[i]
         for j in range(H):
@@ -66,13 +66,13 @@ def backward(cell, WT, prev, gates, aux, state, dstate, da):
         h, dh, d = state[i], dstate[i], da[i]
         for j in range(H):
             d[j] = dh[j] * tanh_slope(h[j])
-    panel_product(flat(da), 0, H, WT, H, 0, H, 0, H, flat(dstate), 0, H, n, False)
+    packed_product(ravel(da), 0, H, WT, H, 0, H, 0, H, ravel(dstate), 0, H, n, False)
 
 
 @jit
 def gradients(cell, gradient, prev, aux, state, da, first, last, scratch):
     n, H = prev.shape
-    token_sum(flat(prev), 0, H, flat(da), first, H, n, flat(gradient.W), first, H, H, last - first, scratch)
+    token_sum(ravel(prev), 0, H, ravel(da), first, H, n, ravel(gradient.W), first, H, H, last - first, scratch)
 
 
 implement(RNN, layer, forward, backward, gradients)

@@ -22,11 +22,11 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typing.templates import AbstractTemplate, signature
 from numba.extending import lower_builtin
 
-PREFIX = "fastrnn:"
-PATIENCE = 60  # seconds, for a process that compiles: far more than it takes
+SYMBOL_PREFIX = "fastrnn:"
+COMPILE_TIMEOUT = 60  # seconds, for a process that compiles: far more than it takes
 
 
-class Separate(CPUDispatcher):
+class IndirectKernel(CPUDispatcher):
     """A separate kernel; it can be called by other kernels only.
 
     Parameters
@@ -44,7 +44,7 @@ class Separate(CPUDispatcher):
     def __init__(self, function, result, options, pipeline_class):
         options = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         super().__init__(function, targetoptions=options, pipeline_class=pipeline_class)
-        self.result, self.versions = result, {}
+        self.result, self.specializations = result, {}
         self._numba_type = types.Function(type("Call", (_Call,), {"key": self}))
         lower_builtin(self, types.VarArg(types.Any))(self._emit_call)
 
@@ -55,32 +55,32 @@ class Separate(CPUDispatcher):
     def _numba_type_(self):
         return self._numba_type
 
-    def version(self, kinds):
-        """The `Version` for arguments of these types."""
+    def specialization(self, kinds):
+        """The `Specialization` for arguments of these types."""
         digest = hashlib.sha256(repr(kinds).encode()).hexdigest()[:16]
-        symbol = f"{PREFIX}{self.__module__}:{self.__name__}:{digest}"
-        if symbol not in self.versions:
-            self.versions[symbol] = Version(self, kinds, symbol)
-        return self.versions[symbol]
+        symbol = f"{SYMBOL_PREFIX}{self.__module__}:{self.__name__}:{digest}"
+        if symbol not in self.specializations:
+            self.specializations[symbol] = Specialization(self, kinds, symbol)
+        return self.specializations[symbol]
 
-    def version_for(self, values):
-        """The `Version` for arguments like `values`."""
-        return self.version(tuple(map(typeof, values)))
+    def specialization_for(self, values):
+        """The `Specialization` for arguments like `values`."""
+        return self.specialization(tuple(map(typeof, values)))
 
     def _emit_call(self, context, builder, signature, args):
-        version, convention = self.version(signature.args), context.call_conv
-        if version.maker is None:
-            version.provide()
+        specialization, convention = self.specialization(signature.args), context.call_conv
+        if specialization.compile_process is None:
+            specialization.ensure_compiled()
         try:
-            place = builder.module.get_global(version.symbol)
+            slot = builder.module.get_global(specialization.symbol)
         except KeyError:
             kind = convention.get_function_type(signature.return_type, signature.args)
-            place = ir.GlobalVariable(builder.module, kind.as_pointer(), version.symbol)
-        function = builder.load(place)
+            slot = ir.GlobalVariable(builder.module, kind.as_pointer(), specialization.symbol)
+        function = builder.load(slot)
         return convention.call_function(builder, function, signature.return_type, signature.args, args)[1]
 
 
-class Version:
+class Specialization:
     """A separate kernel for arguments of the given types; kernels find its address at the symbol's place.
 
     Attributes
@@ -91,25 +91,25 @@ class Version:
 
     def __init__(self, kernel, kinds, symbol):
         self.kernel, self.kinds, self.symbol = kernel, kinds, symbol
-        self._place, self.maker = ctypes.c_void_p(), None
-        llvm.add_symbol(symbol, ctypes.addressof(self._place))
+        self._slot, self.compile_process = ctypes.c_void_p(), None
+        llvm.add_symbol(symbol, ctypes.addressof(self._slot))
 
     def load(self):
         """Load it if the cache on disk has it; returns whether it is there."""
         with global_compiler_lock:
-            if not self._place.value:
+            if not self._slot.value:
                 self._point_to(self.kernel._cache.load_overload(self.kinds, self.kernel.targetctx))
-        return bool(self._place.value)
+        return bool(self._slot.value)
 
-    def provide(self):
+    def ensure_compiled(self):
         """Have its address in its place: load it, or compile it."""
-        if self._place.value:
+        if self._slot.value:
             return
-        if self.maker is not None:
+        if self.compile_process is not None:
             try:
-                self.maker.wait(PATIENCE)
+                self.compile_process.wait(COMPILE_TIMEOUT)
             except subprocess.TimeoutExpired:
-                self.maker.kill()
+                self.compile_process.kill()
         if not self.load():  # no process was to compile it, or it has failed
             self.kernel.compile(self.kinds)
             self._point_to(self.kernel.overloads[self.kinds])
@@ -117,7 +117,7 @@ class Version:
     def _point_to(self, compiled):
         if compiled is not None:
             self._compiled = compiled  # the machine code lives as long
-            self._place.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            self._slot.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
 class _Call(AbstractTemplate):
@@ -127,9 +127,9 @@ class _Call(AbstractTemplate):
         return signature(self.key.result, *map(types.unliteral, args))
 
 
-def provide(module, name, kinds):
+def ensure_compiled(module, name, kinds):
     """Provide the version for `kinds` of the separate kernel of that name."""
-    getattr(importlib.import_module(module), name).version(kinds).provide()
+    getattr(importlib.import_module(module), name).specialization(kinds).ensure_compiled()
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -142,9 +142,9 @@ class LoweringCaller(typed_passes.NativeLowering):
         changed = super().run_pass(state)
         symbols = [variable.name for variable in state.library._final_module.global_variables]
         for symbol in symbols:
-            if symbol.startswith(PREFIX):
+            if symbol.startswith(SYMBOL_PREFIX):
                 _, module, name, _ = symbol.split(":")
-                version = getattr(importlib.import_module(module), name).versions[symbol]
-                version.provide()
-                state.reload_init.append(functools.partial(provide, module, name, version.kinds))
+                specialization = getattr(importlib.import_module(module), name).specializations[symbol]
+                specialization.ensure_compiled()
+                state.reload_init.append(functools.partial(ensure_compiled, module, name, specialization.kinds))
         return changed

@@ -15,11 +15,11 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
 
-from .indirect_calls import LoweringCaller, Separate
+from .indirect_calls import IndirectKernel, LoweringCaller
 from .views import field, view
 
 
-class _Library(codegen.JITCodeLibrary):
+class _InlineLibrary(codegen.JITCodeLibrary):
     """The code of a function and of those that it calls, as it was lowered: only good for being linked.
 
     Without Numba's run-time library: the kernel that Python calls brings it.
@@ -61,7 +61,7 @@ class _Lower(lowering.Lower):
         self.context.pack_value(self.builder, kind.dtype, item, self._element(target, indices)[0])
 
     def lower_function_body(self):
-        if getattr(self.func_ir.func_id.func, "rare", False):
+        if getattr(self.func_ir.func_id.func, "cold", False):
             self.function.attributes.add("optsize")
         return super().lower_function_body()
 
@@ -70,14 +70,14 @@ class _Lower(lowering.Lower):
 
     def _indices(self, array, index):
         """The values of integers, (first, end) of slices; None for what is left to Numba."""
-        kind, place = self.typeof(array.name), self.typeof(index.name)
-        kinds = list(place) if isinstance(place, types.BaseTuple) else [place]
+        kind, index_type = self.typeof(array.name), self.typeof(index.name)
+        kinds = list(index_type) if isinstance(index_type, types.BaseTuple) else [index_type]
         if not isinstance(kind, types.Array) or kind.layout != "C" or not kind.aligned:
             return None
         if not all(k == types.slice2_type or isinstance(k, types.Integer) for k in kinds):
             return None
         values = self.loadvar(index.name)
-        values = cgutils.unpack_tuple(self.builder, values) if isinstance(place, types.BaseTuple) else [values]
+        values = cgutils.unpack_tuple(self.builder, values) if isinstance(index_type, types.BaseTuple) else [values]
         return [
             tuple(self.builder.extract_value(value, i) for i in range(2)) if k == types.slice2_type
             else (self.context.cast(self.builder, value, k, types.intp),)
@@ -110,7 +110,7 @@ class _Lower(lowering.Lower):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _Lowering(typed_passes.NativeLowering):
-    """Lower a function into a `_Library`."""
+    """Lower a function into a `_InlineLibrary`."""
 
     _name = "fastrnn_lowering"
 
@@ -120,7 +120,7 @@ class _Lowering(typed_passes.NativeLowering):
 
     def run_pass(self, state):
         context = state.targetctx
-        state.library = _Library(context.codegen(), state.func_id.func_qualname)
+        state.library = _InlineLibrary(context.codegen(), state.func_id.func_qualname)
         state.flags.no_compile = True
         super().run_pass(state)
         result = state["cr"]
@@ -174,7 +174,7 @@ class _MachineCompiler(_Compiler):
 
 COMMON = {"nopython": True, "boundscheck": None}
 # Options of a function that is only linked into others.
-LINKED = {"pipeline_class": _Compiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+IR_ONLY = {"pipeline_class": _Compiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 class Kernel(CPUDispatcher):
@@ -183,9 +183,9 @@ class Kernel(CPUDispatcher):
     def __init__(self, function, options):
         options = COMMON | {"no_cfunc_wrapper": True} | options
         super().__init__(function, targetoptions=options, pipeline_class=_MachineCompiler)
-        linked = options | LINKED
-        compiler_class = linked.pop("pipeline_class")
-        self._linked = CPUDispatcher(function, targetoptions=linked, pipeline_class=compiler_class)
+        ir_only = options | IR_ONLY
+        compiler_class = ir_only.pop("pipeline_class")
+        self._ir_only = CPUDispatcher(function, targetoptions=ir_only, pipeline_class=compiler_class)
 
     def compile(self, signature):
         """Compile or load; without Python's search for unreachable objects, which would take a tenth of the time."""
@@ -199,9 +199,9 @@ class Kernel(CPUDispatcher):
 
     @property
     def _numba_type_(self):
-        return types.Dispatcher(self._linked)
+        return types.Dispatcher(self._ir_only)
 
 
-def called_by_address(function, result, options):
+def indirect_kernel(function, result, options):
     """A kernel that is not linked into those that call it; `result` is Numba's type of what it returns."""
-    return Separate(function, result, COMMON | options, _MachineCompiler)
+    return IndirectKernel(function, result, COMMON | options, _MachineCompiler)

@@ -14,30 +14,30 @@ ENABLED = not numba.config.DISABLE_JIT
 EXTENSIONS = trial.extensions()
 
 
-def jit(function=None, *, fastmath=FASTMATH, rare=False, separate=None):
+def jit(function=None, *, fastmath=FASTMATH, cold=False, indirect=None):
     """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk.
 
-    A `rare` one gets no copies of what it calls: less to compile for all who never need it. One that is `separate` is
+    A `cold` one gets no copies of what it calls: less to compile for all who never need it. One that is `indirect` is
     not linked into its callers, see separate.py; the argument is Numba's type of what it returns.
     """
     if function is None:
-        return lambda f: jit(f, fastmath=fastmath, rare=rare, separate=separate)
-    function.rare = rare
+        return lambda f: jit(f, fastmath=fastmath, cold=cold, indirect=indirect)
+    function.cold = cold
     if not ENABLED:
         return function
     if EXTENSIONS is None:
         kernel = numba.njit(**_flags(fastmath))(function)
-    elif separate is None:
+    elif indirect is None:
         kernel = EXTENSIONS.Kernel(function, _flags(fastmath))
     else:
-        kernel = EXTENSIONS.called_by_address(function, separate, _flags(fastmath))
+        kernel = EXTENSIONS.indirect_kernel(function, indirect, _flags(fastmath))
     cache.enable(kernel, "plain." if EXTENSIONS is None else "")
     return kernel
 
 
 def overload(function, *, fastmath=FASTMATH):
     """Say what kernels call for a Python function: decorates what maps the arguments' types to another function."""
-    options = _flags(fastmath) if EXTENSIONS is None else EXTENSIONS.LINKED | _flags(fastmath)
+    options = _flags(fastmath) if EXTENSIONS is None else EXTENSIONS.IR_ONLY | _flags(fastmath)
     return numba.extending.overload(function, jit_options=options)
 
 

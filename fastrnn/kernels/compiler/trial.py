@@ -49,7 +49,7 @@ def check(extended):
     rows = np.arange(1.0, 13.0).reshape(3, 4)
     numbers = rows.ravel().copy()
     global _total
-    plain, _total = _total, extended.called_by_address(_total, types.float64, extended_flags())
+    plain, _total = _total, extended.indirect_kernel(_total, types.float64, extended_flags())
     try:
         inner = extended.Kernel(_scaled, extended_flags())
         found, counted = extended.Kernel(_trial(inner), extended_flags())(rows.copy(), numbers)

@@ -31,13 +31,13 @@ def view(context, builder, kind, data, shape):
     return value
 
 
-def flat(array):
+def ravel(array):
     """The elements of a contiguous array, in one dimension."""
     return array.reshape(-1)
 
 
 @intrinsic
-def _flat(typingctx, array):
+def _ravel(typingctx, array):
     def codegen(context, builder, signature, args):
         kind = signature.args[0]
         count, data = (field(context, builder, kind, args[0], name) for name in ("nitems", "data"))
@@ -47,4 +47,4 @@ def _flat(typingctx, array):
 
 
 if not numba.config.DISABLE_JIT:
-    flat = _flat
+    ravel = _ravel

@@ -17,6 +17,7 @@ and RMSProp and Adam move U by f times their rate, see `optimizer.U_RATE`.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,20 @@ from ..compiler.jit import jit
 
 NONE, SGD, MOMENTUM, RMSPROP, ADAM = range(5)
 CHUNK = 1024  # elements; all arrays of a chunk stay in the first-level cache from one short loop to the next
+
+
+class Hyperparameters(NamedTuple):
+    """What an update depends on besides the gradient; all fields are floats."""
+
+    learning_rate: float = 0.0
+    momentum: float = 0.0
+    rho: float = 0.0  # RMSProp's decay
+    beta1: float = 0.0  # Adam's decays
+    beta2: float = 0.0
+    epsilon: float = 0.0
+    clip_norm: float = 0.0  # largest norm of the gradient; 0: no clipping
+    rate_U: float = 0.0  # factor of the learning rate on U
+    dropout: float = 0.0  # probability
 
 
 @jit
@@ -42,12 +57,13 @@ def squared_norm(g, start, stop):
 def constants(rule, hyper, clip, step, out):
     """Fill `out` (2, 8), of the parameters' dtype, with the rule's constants b1, a1, b2, a2, rate, eps for `update`.
 
-    The first row is for the dense parameters, the second for U, where Adam has RMSProp's form. `hyper` is as in
-    `passes.train_pass`; `clip` is the factor of the gradient, `step` the number of the update, from 1.
+    The first row is for the dense parameters, the second for U, where Adam has RMSProp's form. `hyper` are
+    `Hyperparameters`; `clip` is the factor of the gradient, `step` the number of the update, from 1.
     """
-    rate, momentum, rho, beta1, beta2, epsilon = (hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5])
+    rate, momentum, rho, epsilon = hyper.learning_rate, hyper.momentum, hyper.rho, hyper.epsilon
+    beta1, beta2 = hyper.beta1, hyper.beta2
     b1, a1, b2, a2 = 0.0, clip, 0.0, 0.0
-    rate_U = rate * hyper[7]
+    rate_U = rate * hyper.rate_U
     if rule == SGD:
         rate *= clip
         rate_U *= clip

@@ -38,7 +38,7 @@ UNITS = THREADS // PARTS
 BANKS = 32
 LINE = UNITS + BANKS // PARTS
 # Of an index: what cannot be negative is not counted from the end.
-at = np.uint64
+u64 = np.uint64
 
 
 def row_stride(columns):
@@ -66,7 +66,7 @@ def load_weights(W, layer, tile, tiles):
     stride, warp = _row_stride(columns), min(BANKS, THREADS)
     for k in range(cuda.threadIdx.x // warp, H, THREADS // warp):
         for column in range(cuda.threadIdx.x % warp, columns, warp):
-            tile[at(tiles + k * stride + column)] = W[at(layer), at(k), at(column)]
+            tile[u64(tiles + k * stride + column)] = W[u64(layer), u64(k), u64(column)]
 
 
 def weights(resident):
@@ -74,11 +74,11 @@ def weights(resident):
 
     @device_function
     def from_shared(W, layer, tile, tiles, stride, k, column):
-        return tile[at(tiles + k * stride + column)]
+        return tile[u64(tiles + k * stride + column)]
 
     @device_function
     def from_global(W, layer, tile, tiles, stride, k, column):
-        return W[at(layer), at(k), at(column)]
+        return W[u64(layer), u64(k), u64(column)]
 
     return from_shared if resident else from_global
 
@@ -106,19 +106,21 @@ def columns_product(rows, resident):
         zero = W.dtype.type(0)
         for column in range(first + cuda.threadIdx.x, last, THREADS):
             total, below = cuda.local.array(rows, W.dtype), cuda.local.array(rows, W.dtype)
-            bias = b[layer, at(column)] if embedded and b.shape[1] > 0 else zero
+            bias = b[layer, u64(column)] if embedded and b.shape[1] > 0 else zero
             for r in range(rows):  # read here, needed after the product: no thread waits for it
                 total[r], below[r] = zero, zero
                 if r < n:
-                    below[r] = U[at(words[r]), at(column)] + bias if embedded else gates[layer, at(row + r), at(column)]
+                    below[r] = (
+                        U[u64(words[r]), u64(column)] + bias if embedded else gates[layer, u64(row + r), u64(column)]
+                    )
             k = 0
             while k < H:  # over a range the compiler would take k for signed, and keep fewer loads on their way
                 w = weight(W, layer, tile, tiles, stride, k, column)
                 for r in range(rows):
-                    total[r] += w * tile[at(left + r * H + k)]
+                    total[r] += w * tile[u64(left + r * H + k)]
                 k += 1
             for r in range(rows):
-                tile[at(a + r * columns + column)] = total[r] + below[r]
+                tile[u64(a + r * columns + column)] = total[r] + below[r]
         cuda.syncthreads()
 
     return product
@@ -149,10 +151,10 @@ def units_product(rows, resident):
                 while column < last:
                     w = weight(W, layer, tile, tiles, stride, unit0 + own, column)
                     for r in range(rows):
-                        total[r] += w * tile[at(r * columns + column)]
+                        total[r] += w * tile[u64(r * columns + column)]
                     column += PARTS
             for r in range(rows):
-                tile[at(parts + (r * PARTS + part) * LINE + own)] = total[r]
+                tile[u64(parts + (r * PARTS + part) * LINE + own)] = total[r]
             cuda.syncthreads()
             i = cuda.threadIdx.x
             while i < rows * UNITS:
@@ -161,8 +163,8 @@ def units_product(rows, resident):
                 if unit0 + unit < H:
                     whole = zero
                     for p in range(PARTS):
-                        whole += tile[at(parts + (r * PARTS + p) * LINE + unit)]
-                    tile[at(out + r * H + unit0 + unit)] = whole
+                        whole += tile[u64(parts + (r * PARTS + p) * LINE + unit)]
+                    tile[u64(out + r * H + unit0 + unit)] = whole
             cuda.syncthreads()
             unit0 += UNITS
 

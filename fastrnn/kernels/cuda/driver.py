@@ -45,14 +45,14 @@ if SIMULATED:
 # Threads of a block that goes over elements.
 THREADS = 4 if SIMULATED else 256
 # Bytes of shared memory that a block has without asking, and the most that it may ask for on the device at hand.
-USUAL_SHARED = 48 * 1024
-OLDEST = (7, 0)  # compute capability: Volta
-OLDEST_TF32 = (8, 0)  # Ampere
+DEFAULT_SHARED = 48 * 1024
+MIN_CAPABILITY = (7, 0)  # compute capability: Volta
+MIN_CAPABILITY_TF32 = (8, 0)  # Ampere
 INSTALL = 'pip install "numba-cuda[cu12]" or "numba-cuda[cu13]", whichever CUDA the driver is of'
 # What kernels are made of besides `cpu`; in the names of their files, so that these are never stale.
 SOURCES = f"cuda-{source_hash(cuda=True)}"
 # Grids that a kernel keeps ready; a new one costs as much as a launch.
-MOST_LAUNCHERS = 4096
+MAX_LAUNCHERS = 4096
 
 
 class Kernel:
@@ -80,11 +80,11 @@ class Kernel:
         blocks = blocks if isinstance(blocks, tuple) else (blocks,)
         if min(blocks) < 1:
             return
-        if shared > USUAL_SHARED and not SIMULATED:
+        if shared > DEFAULT_SHARED and not SIMULATED:
             self._allow_shared(arguments)
         launcher = self._launchers.get((blocks, threads, shared))
         if launcher is None or SIMULATED:  # there all launchers are one object
-            if len(self._launchers) == MOST_LAUNCHERS:
+            if len(self._launchers) == MAX_LAUNCHERS:
                 self._launchers.clear()
             with warnings.catch_warnings():  # of grids that are small because the data are
                 warnings.simplefilter("ignore")
@@ -171,7 +171,7 @@ def inlined_function(function):
 
 def largest_shared():
     """The most bytes of shared memory that a block may have."""
-    return USUAL_SHARED if SIMULATED else cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+    return DEFAULT_SHARED if SIMULATED else cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 
 
 def multiprocessors():
@@ -192,14 +192,14 @@ def problem():
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         return f"no usable NVIDIA GPU or driver was found ({reason}): install NVIDIA's driver, or {INSTALL}"
     try:
-        return _too_old(OLDEST)
+        return _too_old(MIN_CAPABILITY)
     except Exception as error:  # it makes a context, which a GPU that is full or another's refuses
         return f"the GPU cannot be used ({error})"
 
 
 def tf32_problem():
     """Why the products of a usable GPU cannot be in tf32: a str, or None if they can."""
-    return None if SIMULATED else _too_old(OLDEST_TF32)
+    return None if SIMULATED else _too_old(MIN_CAPABILITY_TF32)
 
 
 def _too_old(oldest):

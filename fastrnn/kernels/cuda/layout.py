@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 
 from .driver import Upload
-from .workspace import Batch, Layout
+from .workspace import Batch, RowLayout
 
 # Batches that share an upload, at most. The first are fewer: the GPU works on them while the host lays out the next.
-GROUP = 16
+MAX_GROUP = 16
 
 
 class BatchLayouts:
@@ -35,7 +35,7 @@ class BatchLayouts:
         while first < count:
             last = min(first + size, count)
             yield from self._group(self._bounds[first : last + 1])
-            first, size = last, min(2 * size, GROUP)
+            first, size = last, min(2 * size, MAX_GROUP)
 
     def _group(self, bounds):
         """Some batches, which share one layout."""
@@ -43,7 +43,7 @@ class BatchLayouts:
         fields = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         ends = np.cumsum([len(field) for field in fields])
         uploaded = self._upload.put(np.concatenate(fields))
-        layout = Layout(*(uploaded[end - len(field) : end] for field, end in zip(fields, ends, strict=True)))
+        layout = RowLayout(*(uploaded[end - len(field) : end] for field, end in zip(fields, ends, strict=True)))
         batches, row0, step0, word0, mark0 = [], 0, 0, 0, 0
         for b, (tokens, _, _, starts, _, words, marks) in enumerate(parts):
             batches.append(Batch(
@@ -55,7 +55,7 @@ class BatchLayouts:
 
 
 def _rows(segments, ids):
-    """The fields of `Layout` of one batch."""
+    """The fields of `RowLayout` of one batch."""
     begin, length = segments.begin[ids], segments.length[ids]
     t = np.arange(length[0])[:, None]
     origin = (begin + t)[length > t]  # step after step, within a step sequence after sequence

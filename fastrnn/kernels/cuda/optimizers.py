@@ -1,4 +1,4 @@
-"""Gradients of U by words, the gradient's norm, optimisers: the rules of `cpu.update`, a batch in three launches.
+"""Gradients of U by words, the gradient's norm, optimisers: the rules of `cpu.optimizers`, a batch in three launches.
 
 The gradient is clipped where it is read: every block of the update adds up the parts of the squared norm by itself, in
 the same order, so none waits for another launch, and the factor multiplies g. The constants of a rule do not depend on
@@ -19,7 +19,7 @@ LANES = THREADS // COLUMNS
 # Blocks of an update: all run side by side on a large GPU.
 BLOCKS = 2 if SIMULATED else 1024
 # Elements for which another thread pays.
-WORTH_A_THREAD = 4
+MIN_ELEMENTS_PER_THREAD = 4
 
 
 def rows_gradient(batch, rows, out, tied=False):
@@ -29,7 +29,7 @@ def rows_gradient(batch, rows, out, tied=False):
     ----------
     batch : workspace.Batch
     rows : (N, D)
-        What came back to each token: errors.da of layer 0, or errors.dwords.
+        What came back to each token: deltas.da of layer 0, or deltas.d_embeddings.
     out : (at least `batch.occurring`, D), or (C, D)
         Overwritten, row i with the sum for the i-th word that occurs; with `tied` it is the gradient of V, to whose
         rows of these words the sums are added.
@@ -85,7 +85,7 @@ def squares(gradient, dU, occurring, partial, first=0):
 
 
 def _blocks(elements):
-    return max(1, min(BLOCKS, -(-elements // (THREADS * WORTH_A_THREAD))))
+    return max(1, min(BLOCKS, -(-elements // (THREADS * MIN_ELEMENTS_PER_THREAD))))
 
 
 @kernel
@@ -130,8 +130,7 @@ def apply_update(
     ----------
     rule : int
         Of kernels/cpu/optimizers.py; NONE does nothing at all.
-    hyper : float64[9], on the host
-        As in `cpu.passes.train_pass`.
+    hyper : cpu.optimizers.Hyperparameters
     step : int
         Number of the update, from 1.
     model, gradient : Model
@@ -159,12 +158,13 @@ def apply_update(
     _step(
         _blocks(size + rows * U.shape[1]), THREADS, rule, model.dense, gradient.dense, *moments,
         U, work.dU, moments_U[0 if rule == MOMENTUM else 1], batch.layout.words, batch.word0, rows,
-        b1, a1, b2, a2, rate, epsilon, rate_U, work.partial, parts, float(hyper[6]), norms, index, work.status, counts,
+        b1, a1, b2, a2, rate, epsilon, rate_U, work.partial, parts, float(hyper.clip_norm), norms, index, work.status,
+        counts,
     )  # fmt: skip
 
 
 def _constants(rule, hyper, step):
-    """b1, a1, b2, a2, rate, eps of `cpu.update.constants` for a gradient that is clipped already, and U's rate."""
+    """b1, a1, b2, a2, rate, eps of `cpu.optimizers.constants` for a gradient that is clipped already, and U's rate."""
     table, as_python = np.zeros((2, 8)), getattr(constants, "py_func", constants)  # a call is not worth compiling it
     as_python(rule, hyper, 1.0, step, table)
     return *table[0, :6], table[1, 4]

@@ -1,8 +1,8 @@
 """Passes over batches: training, of one network or of encoder and decoder, scoring, predicting, running.
 
-The twins of `cpu.passes` and `cpu.pairs`, as lists of launches: the host goes ahead and never looks at what comes out
-before the last batch of a call. When a loss or a gradient is not finite, a flag on the device keeps all later batches
-from changing anything.
+The twins of `cpu.passes` and `cpu.encoder_decoder`, as lists of launches: the host goes ahead and never looks at what
+comes out before the last batch of a call. When a loss or a gradient is not finite, a flag on the device keeps all later
+batches from changing anything.
 """
 
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from .driver import SIMULATED, THREADS, cuda, kernel, to_device, to_host
 from .layers.softmax import output_layer, probabilities, total_loss
 from .layers.stack import run_backward, run_forward, weights_gradients
 from .optimizers import apply_update, rows_gradient, squares
-from .workspace import Work
+from .workspace import Workspace
 
 # Blocks that go over any number of elements.
 BLOCKS = 2 if SIMULATED else 1024
 
 
-class Side(NamedTuple):
+class NetworkArgs(NamedTuple):
     """What training needs of a network."""
 
     model: Model
@@ -31,10 +31,10 @@ class Side(NamedTuple):
     gradient: Model  # overwritten
     moments: tuple  # first and second moments of the dense parameters: flat arrays, empty where the rule has none
     moments_U: tuple  # those of U
-    work: Work
+    work: Workspace
 
 
-class Run:
+class TrainingRun:
     """What goes on from batch to batch of a call, and what comes back from it.
 
     Parameters
@@ -48,9 +48,9 @@ class Run:
     """
 
     def __init__(self, optimizer, truncate, scale, batches):
-        self.rule, self.hyper, self.rate = optimizer.rule, optimizer.hyper, float(optimizer.hyper[8])
+        self.rule, self.hyper, self.rate = optimizer.rule, optimizer.hyper, float(optimizer.hyper.dropout)
         self.truncate, self._scale, self._optimizer = truncate, scale, optimizer
-        self.clips = self.rule != NONE and self.hyper[6] > 0
+        self.clips = self.rule != NONE and self.hyper.clip_norm > 0
         self.losses, self.norms = (to_device(np.full(batches, np.nan)) for _ in "ln")
         self.status = to_device(np.zeros(2, np.int64))
 
@@ -77,32 +77,32 @@ class Run:
         return losses[:done], norms[:done]
 
 
-def train_pass(side, batches, start, run):
+def train_pass(network, batches, start, run):
     """Train on batches, in order.
 
     Parameters
     ----------
-    side : Side
+    network : Side
         The parameters and moments are overwritten; the gradient is that of the last batch.
     batches : iterable of workspace.Batch
     start : int8 array, on the host
         What each batch's sequences start from, see `cpu.workspace`.
     run : Run
     """
-    model, work = side.model, _sharing(side.work, run)
-    states, errors, top = work.states, work.errors, _top(work.states, run.rate)
+    model, work = network.model, _sharing(network.work, run)
+    states, deltas, top = work.states, work.deltas, _top(work.states, run.rate)
     for index, batch in enumerate(batches):
         key = run.key(index)
         _begin(start[index], states)
-        run_forward(model.cell, model.inputs, side.U, batch, states, run.rate, key)
-        _output(side, batch, work, top, run, index)
-        run_backward(model.cell, model.inputs, run.truncate, batch, states, errors, run.rate, key)
-        _gradients(side, batch, work)
-        parts = squares(side.gradient.dense, work.dU, batch.occurring, work.partial) if run.clips else 0
-        _update(side, batch, work, parts, run, index, True)
+        run_forward(model.cell, model.inputs, network.U, batch, states, run.rate, key)
+        _output(network, batch, work, top, run, index)
+        run_backward(model.cell, model.inputs, run.truncate, batch, states, deltas, run.rate, key)
+        _gradients(network, batch, work)
+        parts = squares(network.gradient.dense, work.dU, batch.occurring, work.partial) if run.clips else 0
+        _update(network, batch, work, parts, run, index, True)
 
 
-def train_pairs(encoder, decoder, sources, targets, places, run):
+def train_pairs(encoder, decoder, sources, targets, source_slot, run):
     """Train on batches of pairs, in order.
 
     Parameters
@@ -110,7 +110,7 @@ def train_pairs(encoder, decoder, sources, targets, places, run):
     encoder, decoder : Side
     sources, targets : iterables of workspace.Batch
         Batch b of each has the same pairs.
-    places : int32 array, on the device
+    source_slot : int32 array, on the device
         At which place of its batch the encoder has the source of each target, batch after batch.
     run : Run
     """
@@ -122,16 +122,16 @@ def train_pairs(encoder, decoder, sources, targets, places, run):
         source_key, target_key = run.key(index, 1), run.key(index)
         _fill(before.initial, 0)
         run_forward(encoder.model.cell, encoder.model.inputs, encoder.U, source, before, run.rate, source_key)
-        _permute(before.final, after.initial, places, first, target.sequences, True)
+        _permute(before.final, after.initial, source_slot, first, target.sequences, True)
         run_forward(decoder.model.cell, decoder.model.inputs, decoder.U, target, after, run.rate, target_key)
         _output(decoder, target, target_work, top, run, index)
         run_backward(
-            decoder.model.cell, decoder.model.inputs, -1, target, after, target_work.errors, run.rate, target_key
+            decoder.model.cell, decoder.model.inputs, -1, target, after, target_work.deltas, run.rate, target_key
         )
-        _permute(target_work.errors.initial, source_work.errors.final, places, first, target.sequences, False)
-        _fill(source_work.errors.dh, 0)
+        _permute(target_work.deltas.initial, source_work.deltas.final, source_slot, first, target.sequences, False)
+        _fill(source_work.deltas.dh, 0)
         run_backward(
-            encoder.model.cell, encoder.model.inputs, -1, source, before, source_work.errors, run.rate, source_key
+            encoder.model.cell, encoder.model.inputs, -1, source, before, source_work.deltas, run.rate, source_key
         )
         _gradients(encoder, source, source_work)
         _gradients(decoder, target, target_work)
@@ -197,28 +197,29 @@ def _begin(start, states):
         _fill(states.initial, 0)
 
 
-def _output(side, batch, work, top, run, index):
-    softmax, errors = work.softmax, work.errors
+def _output(network, batch, work, top, run, index):
+    softmax, deltas = work.softmax, work.deltas
     output_layer(
-        side.model, batch.count, top, batch.layout.targets, batch.row0, softmax, side.gradient, errors.dh[0],
-        run.scale(batch, side.U.dtype), True,
+        network.model, batch.count, top, batch.layout.targets, batch.row0, softmax, network.gradient, deltas.dh[0],
+        run.scale(batch, network.U.dtype), True,
     )  # fmt: skip
     total_loss(softmax, batch.count, run.losses, index, run.status)
 
 
-def _gradients(side, batch, work):
+def _gradients(network, batch, work):
     """Gradients of the layers' weights and of U."""
-    states, errors = work.states, work.errors
-    weights_gradients(side.model.cell, side.gradient, batch, states, errors, work.softmax.part)
+    states, deltas = work.states, work.deltas
+    weights_gradients(network.model.cell, network.gradient, batch, states, deltas, work.softmax.part)
     tied = work.dU.shape[0] == 0
-    rows = errors.dwords if errors.dwords.shape[1] > 0 else errors.da[0]
-    rows_gradient(batch, rows, side.gradient.V if tied else work.dU, tied)
+    rows = deltas.d_embeddings if deltas.d_embeddings.shape[1] > 0 else deltas.da[0]
+    rows_gradient(batch, rows, network.gradient.V if tied else work.dU, tied)
 
 
-def _update(side, batch, work, parts, run, index, counts):
+def _update(network, batch, work, parts, run, index, counts):
     if run.rule != NONE:
         apply_update(
-            run.rule, run.hyper, run.step(index), side.model, side.gradient, side.moments, side.U, side.moments_U,
+            run.rule, run.hyper, run.step(index), network.model, network.gradient, network.moments, network.U,
+            network.moments_U,
             batch, work, parts, run.norms, index, counts,
         )  # fmt: skip
 
@@ -232,10 +233,10 @@ def _fill(array, value):
         _fill_all(_blocks(array.size), THREADS, array.reshape(array.size), array.dtype.type(value))
 
 
-def _permute(source, target, places, first, n, gather):
+def _permute(source, target, source_slot, first, n, gather):
     """States (L, B, S*H) of n sequences: target[:, i] = source[:, places[first + i]]; or the other way around."""
     layers, _, width = source.shape
-    _permute_all((n, layers), min(THREADS, width), source, target, places, first, gather)
+    _permute_all((n, layers), min(THREADS, width), source, target, source_slot, first, gather)
 
 
 @kernel
@@ -245,14 +246,14 @@ def _fill_all(array, value):
 
 
 @kernel
-def _permute_all(source, target, places, first, gather):
+def _permute_all(source, target, source_slot, first, gather):
     i, layer = cuda.blockIdx.x, cuda.blockIdx.y
-    place = places[first + i]
+    slot = source_slot[first + i]
     for j in range(cuda.threadIdx.x, source.shape[2], cuda.blockDim.x):
         if gather:
-            target[layer, i, j] = source[layer, place, j]
+            target[layer, i, j] = source[layer, slot, j]
         else:
-            target[layer, place, j] = source[layer, i, j]
+            target[layer, slot, j] = source[layer, i, j]
 
 
 @kernel

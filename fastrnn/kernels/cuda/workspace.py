@@ -4,7 +4,8 @@ N tokens of a batch stand in packed rows, step after step, within a step the lon
 
     rows of step t:  starts[t] ... starts[t+1] - 1;   sequence b of the batch at step t:  row starts[t] + b
 
-All batches of a call lie one behind the other in the arrays of `Layout`, and a kernel is told where its batch begins.
+All batches of a call lie one behind the other in the arrays of `RowLayout`, and a kernel is told where its batch
+begins.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from .driver import empty
 from .linalg.gemm import TILE, scratch_size
 
 
-class Layout(NamedTuple):
+class RowLayout(NamedTuple):
     """The rows of several batches; all int32, on the device."""
 
     tokens: object  # (rows of all batches,): the word read at each row
@@ -28,7 +29,7 @@ class Layout(NamedTuple):
 class Batch(NamedTuple):
     """One batch: where it stands in the arrays of a layout, and its sizes, as Python ints."""
 
-    layout: Layout
+    layout: RowLayout
     row0: int  # into tokens, targets, origin, by_word
     step0: int  # into starts
     word0: int  # into words
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
 class States(NamedTuple):
     """What the forward pass leaves behind; L layers, S parts of a state, A of aux, E numbers of an embedding or 0."""
 
-    words: object  # (N, E): embeddings as layer 0 sees them
+    embeddings: object  # (N, E): embeddings as layer 0 sees them
     prev: object  # (L, N, S*H): state before the step
     gates: object  # (L, N, G*H)
     aux: object  # (L, N, A*H)
@@ -53,13 +54,13 @@ class States(NamedTuple):
     tf32: bool = False  # of the layers' products over all tokens, forward and back, see `product`
 
 
-class Errors(NamedTuple):
+class Deltas(NamedTuple):
     """What the backward pass works in; K ages of truncated errors, 1 where nothing is truncated."""
 
     dh: object  # (K, N, H): dL/dh as the output layer sees it (age 0), then as each layer above does, by age
-    dwords: object  # (N, E): dL/d(embeddings)
+    d_embeddings: object  # (N, E): dL/d(embeddings)
     da: object  # (L, N, G*H): dL/d(gates before their nonlinearities), of all ages
-    by_age: object  # (K, N, G*H), K = 0 where nothing is truncated: the same of one layer, by age
+    by_lag: object  # (K, N, G*H), K = 0 where nothing is truncated: the same of one layer, by age
     carry: object  # (K, B, S*H): errors on their way back through one layer
     final: object  # (L, B or 0, S*H): errors of the last states
     initial: object  # (L, B or 0, S*H): those of the states that the sequences start from
@@ -74,12 +75,12 @@ class Softmax(NamedTuple):
     tf32: bool = False  # of all its products
 
 
-class Work(NamedTuple):
+class Workspace(NamedTuple):
     """Memory of the kernels, all overwritten."""
 
     states: States
     softmax: Softmax
-    errors: Errors
+    deltas: Deltas
     dU: object  # (at most N, D): gradient of U, in the order of the batch's words; no rows where U is V
     partial: object  # float64: parts of sums
     status: object  # int64[2]: batches done; whether a loss or gradient was not finite
@@ -94,7 +95,7 @@ class Sizes(NamedTuple):
     learn: bool  # gradients too
     truncate: int = -1
     carried: int = 0  # sequences that start from states, or whose last states are asked for
-    carried_errors: int = 0  # sequences whose states' errors come from elsewhere, or are asked for
+    carried_deltas: int = 0  # sequences whose states' errors come from elsewhere, or are asked for
     dropout: bool = False
     words: int = 0  # at most that occur in a batch; 0 where nothing is learned
     tf32: bool = False  # products on tensor cores
@@ -102,13 +103,13 @@ class Sizes(NamedTuple):
 
 # Numbers of z: 32 MB in float32, which stay in the cache of a large GPU.
 BLOCK_LOGITS = 1 << 23
-MOST_TOKENS = 4096  # of a block
+MAX_TOKENS = 4096  # of a block
 PARTIALS = 1024  # parts of a sum, at most one a block
 
 
 def block_tokens(C, tokens):
     """Tokens whose logits are held at a time."""
-    return max(1, min(tokens, BLOCK_LOGITS // max(C, 1), MOST_TOKENS))
+    return max(1, min(tokens, BLOCK_LOGITS // max(C, 1), MAX_TOKENS))
 
 
 def _scratch(model, E, tokens, block):
@@ -121,30 +122,30 @@ def _scratch(model, E, tokens, block):
 
 
 def allocate(model, U, sizes):
-    """A `Work` for batches of at most the given sizes; `model` and U are on the device."""
+    """A `Workspace` for batches of at most the given sizes; `model` and U are on the device."""
     L, H, columns = model.cell.W.shape
     C, D, N, B, dtype = model.V.shape[0], U.shape[1], sizes.tokens, sizes.sequences, model.V.dtype
     S, A, E = model.cell.STATES, model.cell.AUX, model.inputs.shape[0] - (L - 1) * H
     learn, truncated = int(sizes.learn), int(sizes.truncate >= 0)  # a size times one of them is that size, or 0
-    ages = min(sizes.truncate + 1, sizes.steps) if truncated else 1
+    lags = min(sizes.truncate + 1, sizes.steps) if truncated else 1
     block = block_tokens(C, N)
 
     def real(*shape):
         return empty(shape, dtype)
 
     states = States(
-        words=real(N, E), prev=real(L, N, S * H), gates=real(L, N, columns), aux=real(L, N, A * H),
+        embeddings=real(N, E), prev=real(L, N, S * H), gates=real(L, N, columns), aux=real(L, N, A * H),
         state=real(L, N, S * H), x=real(L - 1 + sizes.dropout, N, H), initial=real(L, sizes.carried, S * H),
         final=real(L, sizes.carried, S * H), tf32=sizes.tf32,
     )  # fmt: skip
     softmax = Softmax(
         nll=real(N), z=real(block, C), part=real(learn * _scratch(model, E, N, block)), tf32=sizes.tf32
     )  # fmt: skip
-    errors = Errors(
-        dh=real(ages, learn * N, H), dwords=real(learn * N, E), da=real(L, learn * N, columns),
-        by_age=real(ages * truncated, learn * N, columns), carry=real(ages, learn * B, S * H),
-        final=real(L, sizes.carried_errors, S * H), initial=real(L, sizes.carried_errors, S * H),
+    deltas = Deltas(
+        dh=real(lags, learn * N, H), d_embeddings=real(learn * N, E), da=real(L, learn * N, columns),
+        by_lag=real(lags * truncated, learn * N, columns), carry=real(lags, learn * B, S * H),
+        final=real(L, sizes.carried_deltas, S * H), initial=real(L, sizes.carried_deltas, S * H),
     )  # fmt: skip
-    return Work(
-        states, softmax, errors, real(sizes.words, D), empty(PARTIALS, "f8"), empty(2, "i8")
+    return Workspace(
+        states, softmax, deltas, real(sizes.words, D), empty(PARTIALS, "f8"), empty(2, "i8")
     )  # fmt: skip

@@ -26,7 +26,7 @@ def problem():
     return "this CPU has no AVX512_BF16"
 
 
-def two(x0, x1):
+def pack_bfloat16(x0, x1):
     """Two float32 as bfloat16 in a uint32: scalars, and outside of kernels arrays of one shape."""
     low, high = (_rounded(np.asarray(x, np.float32)) for x in (x0, x1))
     return (low >> np.uint64(16) & np.uint64(LOWER) | high & np.uint64(UPPER)).astype(np.uint32)
@@ -38,34 +38,34 @@ def _rounded(x):
     return np.where(np.isnan(x), bits | np.uint64(QUIET), bits + np.uint64(HALF))
 
 
-def number(twos, which):
+def unpack_bfloat16(pairs, which):
     """The first (0) or the second (1) number of two, a float32."""
-    return split(np.array([twos], np.uint32))[which][0]
+    return unpack_bfloat16_pairs(np.array([pairs], np.uint32))[which][0]
 
 
-def split(twos):
+def unpack_bfloat16_pairs(pairs):
     """The first and the second numbers of an array of uint32, as arrays of float32."""
-    return (twos << np.uint32(16)).view(np.float32), (twos & UPPER).view(np.float32)
+    return (pairs << np.uint32(16)).view(np.float32), (pairs & UPPER).view(np.float32)
 
 
 @intrinsic
-def _two(typingctx, x0, x1):
+def _pack_bfloat16(typingctx, x0, x1):
     def codegen(context, builder, signature, args):
-        number = ir.IntType(32)
+        i32 = ir.IntType(32)
 
         def rounded(x):
-            bits = builder.bitcast(x, number)
+            bits = builder.bitcast(x, i32)
             nan = builder.fcmp_unordered("uno", x, x)
-            return builder.select(nan, builder.or_(bits, number(QUIET)), builder.add(bits, number(HALF)))
+            return builder.select(nan, builder.or_(bits, i32(QUIET)), builder.add(bits, i32(HALF)))
 
         low, high = map(rounded, args)
-        return builder.or_(builder.lshr(low, number(16)), builder.and_(high, number(int(UPPER))))
+        return builder.or_(builder.lshr(low, i32(16)), builder.and_(high, i32(int(UPPER))))
 
     return types.uint32(types.float32, types.float32), codegen
 
 
 @intrinsic
-def _number(typingctx, twos, which):
+def _unpack_bfloat16(typingctx, pairs, which):
     def codegen(context, builder, signature, args):
         bits = args[0]
         first, second = builder.shl(bits, bits.type(16)), builder.and_(bits, bits.type(int(UPPER)))
@@ -75,23 +75,23 @@ def _number(typingctx, twos, which):
     return types.float32(types.uint32, types.intp), codegen
 
 
-@overload(number)
-def _number_of_two(twos, which):
-    return lambda twos, which: _number(twos, which)
+@overload(unpack_bfloat16)
+def _unpack_bfloat16_pair(pairs, which):
+    return lambda pairs, which: _unpack_bfloat16(pairs, which)
 
 
-@overload(two)
-def _two_in_float32(x0, x1):
-    return lambda x0, x1: _two(x0, x1)
+@overload(pack_bfloat16)
+def _pack_bfloat16_pair(x0, x1):
+    return lambda x0, x1: _pack_bfloat16(x0, x1)
 
 
-def numbers_in(array):
+def values_per_element(array):
     """How many numbers an element of an array is: two in uint32."""
     return 2 if array.dtype == np.uint32 else 1
 
 
 @intrinsic
-def _numbers_in(typingctx, array):
+def _values_per_element(typingctx, array):
     def codegen(context, builder, signature, args):
         return context.get_constant(types.intp, 2 if signature.args[0].dtype == types.uint32 else 1)
 
@@ -99,31 +99,31 @@ def _numbers_in(typingctx, array):
 
 
 if not numba.config.DISABLE_JIT:
-    numbers_in = _numbers_in
+    values_per_element = _values_per_element
 
 
 @jit
-def join_rows(a, b, out):
+def interleave_rows(a, b, out):
     """out[j] = two(a[j], b[j]) for all j of `out`: rows of float32, out of uint32. Where `b` is empty, it is zeros."""
     if len(b) == 0:
         for j in range(len(out)):
-            out[j] = two(a[j], a.dtype.type(0))
+            out[j] = pack_bfloat16(a[j], a.dtype.type(0))
     else:
         for j in range(len(out)):
-            out[j] = two(a[j], b[j])
+            out[j] = pack_bfloat16(a[j], b[j])
 
 
 @jit
-def join_scaled_rows(a, scale_a, b, scale_b, out):
+def interleave_scaled_rows(a, scale_a, b, scale_b, out):
     """out[j] = two(scale_a a[j], scale_b b[j]) for all j of `out`."""
     for j in range(len(out)):
-        out[j] = two(scale_a * a[j], scale_b * b[j])
+        out[j] = pack_bfloat16(scale_a * a[j], scale_b * b[j])
 
 
 @jit
-def join_neighbours(row, out):
+def pack_adjacent(row, out):
     """out[j] = two(row[2 j], row[2 j + 1]): a row of n float32, and (n + 1) // 2 uint32."""
     for j in range(len(row) // 2):
-        out[j] = two(row[2 * j], row[2 * j + 1])
+        out[j] = pack_bfloat16(row[2 * j], row[2 * j + 1])
     if len(row) % 2 == 1:
-        out[len(row) // 2] = two(row[len(row) - 1], row.dtype.type(0))
+        out[len(row) // 2] = pack_bfloat16(row[len(row) - 1], row.dtype.type(0))

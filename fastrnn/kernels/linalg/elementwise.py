@@ -22,7 +22,7 @@ f4 = np.float32
 
 @intrinsic
 def _whole_and_power(typingctx, shifted):
-    """`vector.whole_and_power` of a float32."""
+    """`simd.whole_and_power` of a float32."""
 
     def codegen(context, builder, signature, args):
         return context.make_tuple(builder, signature.return_type, whole_and_power(builder, args[0]))
@@ -31,7 +31,7 @@ def _whole_and_power(typingctx, shifted):
 
 
 @intrinsic
-def _size(typingctx, x):
+def _absolute(typingctx, x):
     """|x|, a float32."""  # NumPy's takes Numba long to resolve
 
     def codegen(context, builder, signature, args):
@@ -41,15 +41,15 @@ def _size(typingctx, x):
 
 
 @intrinsic
-def _with_sign(typingctx, size, x):
-    """`size` with the sign of x, float32s."""
+def _copysign(typingctx, magnitude, x):
+    """`magnitude` with the sign of x, float32s."""
 
     def codegen(context, builder, signature, args):
         kind = args[0].type
         copysign = builder.module.declare_intrinsic("llvm.copysign", [kind], ir.FunctionType(kind, [kind, kind]))
         return builder.call(copysign, args)
 
-    return x(size, x), codegen
+    return x(magnitude, x), codegen
 
 
 @jit(fastmath=STRICT_ORDER)
@@ -79,13 +79,13 @@ def _tanh32(x):
 
     With m = e^2|x| - 1 it is m / (m + 2), or 1 - 2 / (m + 2), which is nearer where it is nearly 1.
     """
-    size = _size(x)
-    size = f4(10.0) if size > f4(10.0) else size
-    r, t, power = _reduced(size + size)
+    magnitude = _absolute(x)
+    magnitude = f4(10.0) if magnitude > f4(10.0) else magnitude
+    r, t, power = _reduced(magnitude + magnitude)
     m = (t + r) * power + (power - f4(1.0))
-    small = size < f4(0.5)
+    small = magnitude < f4(0.5)
     q = (m if small else f4(2.0)) / (m + f4(2.0))
-    return _with_sign(q if small else f4(1.0) - q, x)
+    return _copysign(q if small else f4(1.0) - q, x)
 
 
 def _sigmoid32(x):

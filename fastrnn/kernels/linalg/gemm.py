@@ -19,8 +19,8 @@ from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
 from ..compiler.jit import jit
-from .bfloat16 import split
-from .simd import I64, TILE_VECTORS, VECTOR_BYTES, BFloat16Vectors, Vectors, constant, lanes_of, opaque
+from .bfloat16 import unpack_bfloat16_pairs
+from .simd import I64, TILE_VECTORS, VECTOR_BYTES, BFloat16Vectors, Vectors, constant, lanes_of, optimization_barrier
 
 TILE_ROWS = 6
 ROW_CHOICES = (6, 4, 2, 1)  # a tile of m rows takes the smallest that holds them
@@ -67,7 +67,7 @@ def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth
     """Emit a tile of R rows by the vectors of `columns`, the last under a mask: the loop over k, then the stores."""
     starts = [sum(vectors.lanes for vectors in columns[:v]) for v in range(len(columns))]
     masks = [None] * (len(columns) - 1) + [columns[-1].first(builder.sub(n, constant(starts[-1])))]
-    pieces = list(zip(columns, starts, masks, strict=True))
+    column_tiles = list(zip(columns, starts, masks, strict=True))
     last = builder.sub(m, constant(1))
     row_offsets = []  # a row beyond the last reads the last once more
     for r in range(R):
@@ -76,7 +76,7 @@ def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth
         row_offsets.append(builder.mul(row, a_row))
     with builder.if_then(add):  # C is read only after the loop: ask for it now
         for r in range(R):
-            for vectors, start, _ in pieces:
+            for vectors, start, _ in column_tiles:
                 vectors.prefetch(builder.gep(c, [builder.mul(c_row, constant(r))]), constant(start))
     # The rows of A that the next tile takes: a piece of them for every k.
     next_a = builder.gep(a, [builder.mul(a_row, constant(R))])
@@ -90,18 +90,18 @@ def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth
     for value, first in ((left, depth), (a_at, a), (b_at, b), (ahead, next_a)):
         value.add_incoming(first, entry)
     sums = [[builder.phi(vectors.type) for vectors in columns] for _ in range(R)]
-    b_vectors = [vectors.operand.load(b_at, start, mask) for vectors, start, mask in pieces]
+    b_vectors = [vectors.operand.load(b_at, start, mask) for vectors, start, mask in column_tiles]
     columns[0].prefetch(ahead, constant(0))
     results = []
     for r in range(R):
         x = builder.load(builder.gep(a_at, [row_offsets[r]]))
         results.append([vectors.fma(vectors.operand.splat(x), b, total)
                         for vectors, b, total in zip(columns, b_vectors, sums[r], strict=True)])  # fmt: skip
-    left_next = opaque(builder, builder.sub(left, constant(1)))
+    left_next = optimization_barrier(builder, builder.sub(left, constant(1)))
     left.add_incoming(left_next, loop)
-    a_at.add_incoming(opaque(builder, builder.gep(a_at, [a_k])), loop)
-    b_at.add_incoming(opaque(builder, builder.gep(b_at, [b_k])), loop)
-    ahead.add_incoming(opaque(builder, builder.gep(ahead, [stride])), loop)
+    a_at.add_incoming(optimization_barrier(builder, builder.gep(a_at, [a_k])), loop)
+    b_at.add_incoming(optimization_barrier(builder, builder.gep(b_at, [b_k])), loop)
+    ahead.add_incoming(optimization_barrier(builder, builder.gep(ahead, [stride])), loop)
     for r in range(R):
         for vectors, total, result in zip(columns, sums[r], results[r], strict=True):
             total.add_incoming(vectors.zero, entry)
@@ -113,11 +113,11 @@ def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth
             c_base = builder.gep(c, [builder.mul(c_row, constant(r))])
             with builder.if_else(add) as (adding, setting):
                 with adding:
-                    for (vectors, start, mask), result in zip(pieces, results[r], strict=True):
+                    for (vectors, start, mask), result in zip(column_tiles, results[r], strict=True):
                         old = vectors.load(c_base, start, mask)
                         vectors.store(builder.fadd(old, result), c_base, start, mask)
                 with setting:
-                    for (vectors, start, mask), result in zip(pieces, results[r], strict=True):
+                    for (vectors, start, mask), result in zip(column_tiles, results[r], strict=True):
                         vectors.store(result, c_base, start, mask)
 
 
@@ -131,7 +131,7 @@ def _lanes(typingctx, pointer):
     return types.intp(pointer), codegen
 
 
-@jit(separate=types.none)
+@jit(indirect=types.none)
 def _tiles(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
     """The product of operands given as pointers, tile by tile."""
     width = TILE_VECTORS * _lanes(a)
@@ -178,17 +178,17 @@ def product(a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row, m, n, depth, add):
     right = as_strided(b[b0:], (depth, n), (b_k * size, size))
     out = as_strided(c[c0:], (m, n), (c_row * size, size))
     if a.dtype == np.uint32:
-        total = sum(x @ y for x, y in zip(split(left), split(right), strict=True))
+        total = sum(x @ y for x, y in zip(unpack_bfloat16_pairs(left), unpack_bfloat16_pairs(right), strict=True))
     else:
         total = left @ right
     out[:] = total + (out if add else 0)
 
 
-def product_version(dtype):
-    """The `separate.Version` behind all products of a dtype, by name."""
+def product_specialization(dtype):
+    """The `Specialization` behind all products of a dtype, by name."""
     operand, i = types.CPointer(getattr(types, dtype)), types.intp
     result = types.CPointer(types.float32) if dtype == "uint32" else operand
-    return _tiles.version((operand, i, i, i, operand, i, i, result, i, i, i, i, i, types.boolean))
+    return _tiles.specialization((operand, i, i, i, operand, i, i, result, i, i, i, i, i, types.boolean))
 
 
 @jit
@@ -200,4 +200,4 @@ if not numba.config.DISABLE_JIT:
     product = _compiled_product
 
 
-PANEL = 64  # columns of a panel, see panels.py
+PANEL_WIDTH = 64  # columns of a panel, see packing.py

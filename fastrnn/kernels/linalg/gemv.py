@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from ..compiler.jit import jit
 from .simd import I64, Vectors, constant, lanes_of
 
-ROWS = 4
+ROW_BLOCK = 4
 
 
 @intrinsic
@@ -42,7 +42,7 @@ def _emit_dots(builder, vectors, a, rows, depth, x, out):
     """Emit the loop over whole vectors, then the masked rest, then the sums across and the stores."""
     last = builder.sub(rows, constant(1))
     starts = []
-    for r in range(ROWS):
+    for r in range(ROW_BLOCK):
         row = builder.select(builder.icmp_signed("<", constant(r), rows), constant(r), last)
         starts.append(builder.gep(a, [builder.mul(row, depth)]))
     whole = builder.and_(depth, constant(-vectors.lanes))
@@ -54,23 +54,23 @@ def _emit_dots(builder, vectors, a, rows, depth, x, out):
     builder.position_at_end(head)
     k = builder.phi(I64)
     k.add_incoming(constant(0), entry)
-    sums = [builder.phi(vectors.type) for _ in range(ROWS)]
+    sums = [builder.phi(vectors.type) for _ in range(ROW_BLOCK)]
     builder.cbranch(builder.icmp_signed("<", k, whole), body, end)
 
     def load(base, mask=None):
         return vectors.load(builder.gep(base, [k]), 0, mask)
 
     builder.position_at_end(body)
-    piece = load(x)
-    for r in range(ROWS):
+    x_vector = load(x)
+    for r in range(ROW_BLOCK):
         sums[r].add_incoming(vectors.zero, entry)
-        sums[r].add_incoming(vectors.fma(load(starts[r]), piece, sums[r]), body)
+        sums[r].add_incoming(vectors.fma(load(starts[r]), x_vector, sums[r]), body)
     k.add_incoming(builder.add(k, constant(vectors.lanes)), body)
     builder.branch(head)
     builder.position_at_end(end)
-    piece = load(x, mask)
-    for r in range(ROWS):
-        total = vectors.sum(vectors.fma(load(starts[r], mask), piece, sums[r]))
+    x_vector = load(x, mask)
+    for r in range(ROW_BLOCK):
+        total = vectors.sum(vectors.fma(load(starts[r], mask), x_vector, sums[r]))
         with builder.if_then(builder.icmp_signed("<", constant(r), rows)):
             builder.store(total, builder.gep(out, [constant(r)]))
 
@@ -78,8 +78,8 @@ def _emit_dots(builder, vectors, a, rows, depth, x, out):
 @jit
 def matvec(A, x, out):
     """out = A x: A (m, depth), x (at least depth,), out (m,), overwritten; all contiguous, of one dtype."""
-    for row in range(0, len(A), ROWS):
-        _dots(A, row, min(ROWS, len(A) - row), x, out)
+    for row in range(0, len(A), ROW_BLOCK):
+        _dots(A, row, min(ROW_BLOCK, len(A) - row), x, out)
 
 
 if numba.config.DISABLE_JIT:

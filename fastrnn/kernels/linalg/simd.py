@@ -185,6 +185,6 @@ def whole_and_power(builder, shifted):
     return n, builder.bitcast(power, kind)
 
 
-def opaque(builder, value):
+def optimization_barrier(builder, value):
     """`value`, as something that LLVM cannot see through: a loop is then kept as it is written."""
     return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], True)

@@ -475,9 +475,9 @@ def test_other_functions_are_not_cached():
 
 @pytest.mark.compiled
 def test_without_a_folder_the_reason_is_told_once(monkeypatch, warnings, tmp_path):
-    from fastrnn.kernels.threads import share
+    from fastrnn.kernels.threads import partition
 
-    kept = cache.KernelCache(share.py_func)
+    kept = cache.KernelCache(partition.py_func)
     # Compiled here: of a kernel that came from a cache, Numba keeps no object code that could be written again.
     kernel = numba.njit(lambda x: x + 1)
     kernel(1)

@@ -10,7 +10,7 @@ from fastrnn.data.batches import Batches
 from fastrnn.data.ragged import Ragged, minibatches
 from fastrnn.kernels.cpu.layers.dropout import batch_key
 from fastrnn.kernels.cpu.layers.sampled_softmax import Strata, draw
-from fastrnn.kernels.threads import Team
+from fastrnn.kernels.threads import ThreadTeam
 from fastrnn.networks.network import Network, NoOptimizer
 from fastrnn.training.optimizer import Optimizer
 
@@ -78,8 +78,8 @@ class Step:
         """The batch's loss, memory, and gradient of the layers below."""
         optimizer = optimizer or NoOptimizer(self.network.dtype)
         gradient = self.network.gradient_like()
-        with Team(self.threads) as team:
-            work = work or self.network.training_workspace(team.size, self.batches, -1, False, self.strata)
+        with ThreadTeam(self.threads) as team:
+            work = work or self.network.training_workspace(team.n_threads, self.batches, -1, False, self.strata)
             losses, _ = self.network.train(team, self.batches, work, gradient, optimizer, -1, scale)
         return losses, work, gradient
 

@@ -22,7 +22,7 @@ from fastrnn.kernels.cuda import driver, layout
 from fastrnn.kernels.cuda.driver import cuda, to_device, to_host
 from fastrnn.kernels.cuda.layout import BatchLayouts
 from fastrnn.networks import devices
-from fastrnn.networks.device_copy import Mirror
+from fastrnn.networks.device_copy import DeviceCopy
 
 pytestmark = pytest.mark.usefixtures("simulator")
 
@@ -259,7 +259,7 @@ class TestDevices:
 class TestMirror:
     def test_whose_numbers_count(self):
         array = np.arange(3.0)
-        mirror = Mirror([array, np.empty((0, 2))])
+        mirror = DeviceCopy([array, np.empty((0, 2))])
         device = mirror.device()
         array[0] = 5  # seen, though nobody says so
         assert to_host(mirror.device()[0])[0] == 5 and mirror.device()[0] is device[0]
@@ -271,7 +271,7 @@ class TestMirror:
 
     def test_interrupted(self, monkeypatch):
         arrays = np.zeros(2), np.zeros(2)
-        mirror = Mirror(arrays)
+        mirror = DeviceCopy(arrays)
         first, second = mirror.device(write=True)
         for array in (first, second):
             array.copy_to_device(np.full(2, 7.0))
@@ -298,7 +298,7 @@ class TestKernel:
         assert len(hashes) == len(files) + 1 > 20
 
     def test_keeps_no_more_grids_than_it_may(self, monkeypatch):
-        monkeypatch.setattr(driver, "MOST_LAUNCHERS", 2)
+        monkeypatch.setattr(driver, "MAX_LAUNCHERS", 2)
         found, threads = to_device(np.zeros(1)), 1
         for blocks in (1, 2, 3, 4):
             _count((blocks, 1), threads, found)
@@ -319,7 +319,7 @@ class TestKernel:
             def __getitem__(self, configuration):
                 return lambda *arguments: done.append(f"launched {configuration}")
 
-        kernel, much = driver.kernel(_count.py_func), driver.USUAL_SHARED + 1
+        kernel, much = driver.kernel(_count.py_func), driver.DEFAULT_SHARED + 1
         kernel._dispatcher = Dispatcher()
         monkeypatch.setattr(driver, "SIMULATED", False)
         monkeypatch.setattr(driver, "set_shared_limit", done.append)
@@ -328,7 +328,7 @@ class TestKernel:
             assert done.pop() == f"launched {((2,), 32, 0, much)}"
         assert done[0::2] == ["compiled"] * 5
         assert done[1::2] == ["float32", "float64", "int", "int", "bool"]
-        kernel(2, 32, 1.0, shared=driver.USUAL_SHARED)
+        kernel(2, 32, 1.0, shared=driver.DEFAULT_SHARED)
         assert len(done) == 11 and done.pop().startswith("launched")
 
 
@@ -368,5 +368,5 @@ def test_batches_are_laid_out_while_the_gpu_works_on_others(monkeypatch):
     found = []
     for batch in BatchLayouts(*Batches.whole(x, y, *minibatches(x.lengths, 1))):
         found.append(to_host(batch.layout.origin)[batch.row0])
-        assert len(laid_out) - len(found) < min(len(found), layout.GROUP)
+        assert len(laid_out) - len(found) < min(len(found), layout.MAX_GROUP)
     assert sorted(found) == list(range(0, 100, 2)) and len(laid_out) == 50

@@ -5,10 +5,10 @@ import pytest
 import reference
 from helpers import CELLS, make_model, weights
 
-from fastrnn.decoding.sampling import make_rule, sample
+from fastrnn.decoding.sampling import make_sampling_params, sample
 from fastrnn.kernels.cpu.decoding import sampling as cpu_decode
 from fastrnn.kernels.cpu.workspace import Model
-from fastrnn.kernels.cuda.decoding.sampling import LOOK, choose
+from fastrnn.kernels.cuda.decoding.sampling import POLL_STEPS, choose
 from fastrnn.kernels.cuda.decoding.step import Streams, draw
 from fastrnn.kernels.cuda.decoding.top_k import average, best_words
 from fastrnn.kernels.cuda.driver import THREADS, empty, to_device, to_host, zeros
@@ -20,7 +20,7 @@ ROUNDING = {"float32": 1e-5, "float64": 1e-12}
 
 
 class Words:
-    """What `make_rule` asks of a network."""
+    """What `make_sampling_params` asks of a network."""
 
     def __init__(self, C, dtype):
         self.vocab_size, self.dtype = C, np.dtype(dtype)
@@ -29,19 +29,19 @@ class Words:
 def rule_of(C, dtype="float64", end=None, exclude=(), **options):
     options = {"min_length": 0, "temperature": 1.0, "top_k": None, "top_p": None} | options
     exclude = np.array(exclude, np.int64)
-    return make_rule(Words(C, dtype), end, options.pop("min_length"), exclude, **options)
+    return make_sampling_params(Words(C, dtype), end, options.pop("min_length"), exclude, **options)
 
 
 def choice_of_the_cpu(z, rule, uniform, may=1):
     """A word and its ln p, by the kernels of the CPU."""
     C, dtype, B = len(z), z.dtype, cpu_decode.BLOCK
     bound = np.empty((1, 1), dtype)
-    words = cpu_decode.Words(
+    words = cpu_decode.VocabBuffers(
         z[None], np.empty((1, C), dtype), np.empty((1, -(-C // B))), np.empty((1, 1)), np.empty((1, 1, 2), dtype),
         bound, bound.view(f"i{bound.itemsize}"),
     )  # fmt: skip
     cpu_decode.largest(z, rule.allowed[may], np.empty((2, B), dtype), words.top[0, 0])
-    words.total[0, 0] = cpu_decode._weigh(
+    words.total[0, 0] = cpu_decode._tempered_weights(
         z, rule.allowed[may], words.top[:, 0], rule.temperature, rule.inverse, words.weights[0], words.sums[0]
     )
     return cpu_decode._choose(0, words, 0, rule.allowed[may], rule, uniform)
@@ -49,11 +49,11 @@ def choice_of_the_cpu(z, rule, uniform, may=1):
 
 def chosen(z, rule, uniforms, step=0, tokens=None):
     """What the GPU chooses for every row of z: words and their ln p."""
-    tokens = zeros((LOOK, len(z)), "i4") if tokens is None else to_device(tokens)
-    log_p, rows = empty((LOOK, len(z)), "f8"), np.zeros((LOOK, len(z)))
-    rows[step % LOOK] = uniforms
+    tokens = zeros((POLL_STEPS, len(z)), "i4") if tokens is None else to_device(tokens)
+    log_p, rows = empty((POLL_STEPS, len(z)), "f8"), np.zeros((POLL_STEPS, len(z)))
+    rows[step % POLL_STEPS] = uniforms
     choose(to_device(z), to_device(rule.allowed), step, rule, to_device(rows), tokens, log_p)
-    return to_host(tokens)[step % LOOK], to_host(log_p)[step % LOOK]
+    return to_host(tokens)[step % POLL_STEPS], to_host(log_p)[step % POLL_STEPS]
 
 
 OPTIONS = {
@@ -134,10 +134,10 @@ class TestChoose:
         rule = rule_of(3, end=1, min_length=3, temperature=0.0)
         assert [chosen(z, rule, 0.5, step)[0][0] for step in range(4)] == [2, 2, 1, 1]
 
-    @pytest.mark.parametrize("step", [1, LOOK - 1, LOOK])
+    @pytest.mark.parametrize("step", [1, POLL_STEPS - 1, POLL_STEPS])
     def test_an_ended_stream_stays_ended(self, step):
-        z, tokens = np.tile([0.0, 1.0, 9.0], (3, 1)), np.zeros((LOOK, 3), np.int32)
-        tokens[(step - 1) % LOOK] = [0, 1, 2]
+        z, tokens = np.tile([0.0, 1.0, 9.0], (3, 1)), np.zeros((POLL_STEPS, 3), np.int32)
+        tokens[(step - 1) % POLL_STEPS] = [0, 1, 2]
         assert chosen(z, rule_of(3, end=1), 0.5, step, tokens)[0].tolist() == [2, 1, 2]
         assert chosen(z, rule_of(3), 0.5, step, tokens)[0].tolist() == [2, 2, 2]  # where nothing ends
 
@@ -198,7 +198,7 @@ class TestStreams:
         *((cell, {}) for cell in CELLS), ("lstm", {"num_layers": 2}), ("gru", {"embedding_dim": 2, "bias": False}),
         ("rnn", {"embedding_dim": 3, "tie_weights": True, "num_layers": 2}),
     ])  # fmt: skip
-    def test_logits_are_the_oracles(self, cell, parameters):
+    def test_logits_are_the_reference_s(self, cell, parameters):
         model = make_model(cell, 7, 3, dtype="float64", **parameters)
         streams = Streams(*on_device(model.network_), 3)
         prompt, fed = [2, 5, 0, 1], [[4, 6, 0], [1, 1, 3]]
@@ -210,12 +210,12 @@ class TestStreams:
 
         streams.read(np.array(prompt, np.int32))
         assert_logits([prompt] * 3)
-        streams.tokens.copy_to_device(np.array((fed * LOOK)[:LOOK], np.int32))
+        streams.tokens.copy_to_device(np.array((fed * POLL_STEPS)[:POLL_STEPS], np.int32))
         streams.advance(0)
         assert_logits([[*prompt, word] for word in fed[0]])
         streams.advance(1, to_device(np.array([2, 0, 0], np.int32)))
         assert_logits([[*prompt, fed[0][parent], word] for parent, word in zip([2, 0, 0], fed[1], strict=True)])
-        streams.follow(streams.state, to_device(np.array([1, 1, 2], np.int32)))
+        streams.start_from(streams.state, to_device(np.array([1, 1, 2], np.int32)))
         assert_logits([[*prompt, fed[0][p], fed[1][s]] for s, p in [(1, 0), (1, 0), (2, 0)]])
 
 
@@ -228,11 +228,11 @@ class TestDraw:
         """The same tokens, ln p and random numbers taken."""
         options = {"end": 1, "min_length": 0, "temperature": 1.0, "top_k": None, "top_p": None} | options
         network, prompt = network_of("gru", dtype=dtype), np.array([0, 3], np.int32)
-        rngs, n, longest = [np.random.default_rng(3) for _ in "ab"], 3, LOOK + 3
+        rngs, n, longest = [np.random.default_rng(3) for _ in "ab"], 3, POLL_STEPS + 3
         expected = sample(
             network, prompt, n, max_length=longest, exclude=[0, 6], rng=rngs[0], n_threads=1, **options
         )  # fmt: skip
-        rule = make_rule(network, exclude=[0, 6], **options)
+        rule = make_sampling_params(network, exclude=[0, 6], **options)
         streams = Streams(*on_device(network), n)
         streams.read(prompt)
         tokens, log_p, lengths = draw(streams, longest, rule, rngs[1])
@@ -251,6 +251,6 @@ class TestDraw:
         )
         streams = Streams(*on_device(network), 2)
         streams.read(prompt, state)
-        tokens, _, lengths = draw(streams, 5, make_rule(network, **options), np.random.default_rng(1))
+        tokens, _, lengths = draw(streams, 5, make_sampling_params(network, **options), np.random.default_rng(1))
         assert lengths.tolist() == [5, 5]
         np.testing.assert_array_equal(tokens, expected)

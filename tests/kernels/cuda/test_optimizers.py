@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastrnn.kernels.cpu.optimizers import ADAM, MOMENTUM, NONE, RMSPROP, SGD, constants, update
+from fastrnn.kernels.cpu.optimizers import ADAM, MOMENTUM, NONE, RMSPROP, SGD, Hyperparameters, constants, update
 from fastrnn.kernels.cuda.driver import THREADS, empty, to_device, to_host, zeros
 from fastrnn.kernels.cuda.optimizers import COLUMNS, apply_update, rows_gradient, squares
-from fastrnn.kernels.cuda.workspace import PARTIALS, Batch, Layout
+from fastrnn.kernels.cuda.workspace import PARTIALS, Batch, RowLayout
 
 pytestmark = pytest.mark.usefixtures("simulator")
 
@@ -28,7 +28,7 @@ def layout_of(batches):
         word_starts.append(np.concatenate([[0], np.cumsum(counts)]))
     arrays = (to_device(np.concatenate(parts).astype("i4")) for parts in (by_word, words, word_starts))
     nothing = zeros(1, "i4")
-    layout = Layout(to_device(np.concatenate(batches).astype("i4")), nothing, nothing, nothing, *arrays)
+    layout = RowLayout(to_device(np.concatenate(batches).astype("i4")), nothing, nothing, nothing, *arrays)
     return [
         Batch(layout, row0, 0, word0, mark0, len(tokens), 1, len(tokens), occurring)
         for tokens, (row0, word0, mark0, occurring) in zip(batches, places, strict=True)
@@ -86,7 +86,7 @@ class Case:
     def __init__(self, rule, dtype, D=3, tied=False, clip=0.0, seed=0):
         rng = np.random.default_rng(seed)
         self.rule, self.dtype, self.tied = rule, dtype, tied
-        self.hyper = np.array([0.1, 0.9, 0.8, 0.7, 0.95, 1e-3, clip, 4.0, 0.0])
+        self.hyper = Hyperparameters(0.1, 0.9, 0.8, 0.7, 0.95, 1e-3, float(clip), 4.0)
         self.dense, self.U = rng.standard_normal(SIZE).astype(dtype), rng.standard_normal((C, D)).astype(dtype)
         self.rule_U = RMSPROP if rule == ADAM else rule
         self.moments, self.moments_U = self._moments(rule, SIZE), self._moments(self.rule_U, 0 if tied else C * D)
@@ -109,7 +109,7 @@ class Case:
         (dense, U), moments, moments_U = self.on_device
         on_device, batch = to_device(gradient), self.batches[b]
         work = SimpleNamespace(dU=to_device(dU), partial=self.partial, status=self.status)
-        parts = squares(on_device, work.dU, batch.occurring, work.partial) if self.hyper[6] > 0 else 0
+        parts = squares(on_device, work.dU, batch.occurring, work.partial) if self.hyper.clip_norm > 0 else 0
         apply_update(
             self.rule, self.hyper, step, SimpleNamespace(dense=dense), SimpleNamespace(dense=on_device), moments,
             U, moments_U, batch, work, parts, self.norms, b,
@@ -118,8 +118,8 @@ class Case:
     def host_step(self, b, gradient, dU, step):
         """The step by the kernels of the CPU; returns the norm."""
         norm, clip = np.sqrt((gradient.astype("f8") ** 2).sum() + (dU.astype("f8") ** 2).sum()), 1.0
-        if self.hyper[6] > 0:
-            clip = min(1.0, self.hyper[6] / norm)
+        if self.hyper.clip_norm > 0:
+            clip = min(1.0, self.hyper.clip_norm / norm)
         own = np.zeros((2, 8), self.dtype)
         constants(self.rule, self.hyper, clip, step, own)
         update(self.rule, self.dense, 0, gradient, 0, SIZE, *self.moments, own[0])
@@ -161,7 +161,7 @@ class TestApplyUpdate:
             norm = case.host_step(b, gradient, dU, b + 1)
             case.assert_same()
             found = to_host(case.norms)[b]
-            assert found == pytest.approx(norm, rel=1e-14) if case.hyper[6] > 0 else np.isnan(found)
+            assert found == pytest.approx(norm, rel=1e-14) if case.hyper.clip_norm > 0 else np.isnan(found)
         assert to_host(case.status).tolist() == [len(TOKENS), 0]
         assert (case.dense != before).all()
 
@@ -216,7 +216,8 @@ class TestApplyUpdate:
                 moments, U, moments_U, case.batches[0], work, parts, first.norms, 0, counts,
             )  # fmt: skip
             assert to_host(first.status).tolist() == [int(counts), 0]
-            case.hyper[6] *= np.sqrt((gradient**2).sum() + (dU**2).sum()) / norm  # its share of the largest norm
+            share = np.sqrt((gradient**2).sum() + (dU**2).sum()) / norm  # of the largest norm
+            case.hyper = case.hyper._replace(clip_norm=float(case.hyper.clip_norm * share))
             case.host_step(0, gradient, dU, 1)
             case.assert_same()
         assert to_host(first.norms)[0] == pytest.approx(norm, rel=1e-14)

@@ -1,4 +1,4 @@
-"""The layers on the GPU, in the simulator where there is none: states, errors and gradients are the oracle's."""
+"""The layers on the GPU, in the simulator where there is none: states, errors and gradients are the reference's."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ KEY = int(batch_key(5, 1))
 
 
 class Case:
-    """A stack of layers, a batch and errors of its outputs, for the oracle and for the GPU; the longest come first."""
+    """A stack of layers, a batch and errors of its outputs, for the reference and the GPU; the longest come first."""
 
     def __init__(
         self, cell, lengths, *, layers=1, embedded=False, bias=True, H=H, rate=0.0, truncate=-1, carried=False
@@ -94,15 +94,15 @@ class Case:
                 reached = reference.reaches_initial_state(t, k)
                 zero = reference.zero_state(cell, params)
                 sweeps.append((t, reference.window_start(t, k), zero, self.doutput[n][t], reached))
-            for begin, end, errors, doutput, reached in sweeps:
+            for begin, end, deltas, doutput, reached in sweeps:
                 for s in range(begin, end - 1, -1):
                     multipliers = reference.multipliers_at(params, of_n, s)
-                    errors = reference.step_backward(
-                        cell, params, xs[s], records[s], multipliers, errors, doutput, grads
+                    deltas = reference.step_backward(
+                        cell, params, xs[s], records[s], multipliers, deltas, doutput, grads
                     )  # fmt: skip
                     doutput = np.zeros(self.H)
                 if reached:
-                    initial_errors[:, n] += reference.join_state(cell, errors)
+                    initial_errors[:, n] += reference.join_state(cell, deltas)
         return SimpleNamespace(state=state, final=final, top=top, grads=grads, initial_errors=initial_errors)
 
     def found(self, dtype="float64"):
@@ -110,29 +110,29 @@ class Case:
         model, U = self.model(dtype)
         sizes = workspace.Sizes(
             tokens=self.N + 2, steps=max(self.lengths) + 1, sequences=self.B, learn=True, truncate=self.truncate,
-            carried=self.B * self.carried, carried_errors=self.B * self.carried, dropout=self.rate > 0,
+            carried=self.B * self.carried, carried_deltas=self.B * self.carried, dropout=self.rate > 0,
         )  # fmt: skip
         work = workspace.allocate(model, U, sizes)
         work = work._replace(
-            states=workspace.States(*map(filled, work.states[:-1])), errors=workspace.Errors(*map(filled, work.errors))
+            states=workspace.States(*map(filled, work.states[:-1])), deltas=workspace.Deltas(*map(filled, work.deltas))
         )
-        states, errors, batch = work.states, work.errors, self.batch()
+        states, deltas, batch = work.states, work.deltas, self.batch()
         if self.carried:
             states = states._replace(initial=device(self.initial, dtype))
-            errors = errors._replace(final=device(self.final_errors, dtype))
-        dh = np.full(errors.dh.shape, np.nan)
+            deltas = deltas._replace(final=device(self.final_errors, dtype))
+        dh = np.full(deltas.dh.shape, np.nan)
         dh[0, : self.N] = self.packed(self.doutput)
-        errors = errors._replace(dh=device(dh, dtype))
+        deltas = deltas._replace(dh=device(dh, dtype))
         stack.run_forward(model.cell, model.inputs, U, batch, states, self.rate, KEY)
-        stack.run_backward(model.cell, model.inputs, self.truncate, batch, states, errors, self.rate, KEY)
+        stack.run_backward(model.cell, model.inputs, self.truncate, batch, states, deltas, self.rate, KEY)
         gradient, _ = self.model(dtype)
         gradient = gradient._replace(cell=type(model.cell)(*map(filled, gradient.cell)), inputs=filled(gradient.inputs))
-        stack.weights_gradients(model.cell, gradient, batch, states, errors, cuda.empty(4000, dtype))
+        stack.weights_gradients(model.cell, gradient, batch, states, deltas, cuda.empty(4000, dtype))
         x = states.x if self.rate > 0 else states.state
         return SimpleNamespace(
             state=cuda.to_host(states.state)[:, : self.N], final=cuda.to_host(states.final),
-            top=cuda.to_host(x)[-1, : self.N, : self.H], grads=self.named(gradient, errors),
-            initial_errors=cuda.to_host(errors.initial),
+            top=cuda.to_host(x)[-1, : self.N, : self.H], grads=self.named(gradient, deltas),
+            initial_errors=cuda.to_host(deltas.initial),
         )  # fmt: skip
 
     def model(self, dtype):
@@ -154,15 +154,15 @@ class Case:
         def behind(array, before):
             return cuda.to_device(np.concatenate([np.full(before, 10**6), array]).astype(np.int32))
 
-        layout = workspace.Layout(
+        layout = workspace.RowLayout(
             behind(self.packed(self.x), ROW0), None, behind(self.packed(self.places), ROW0), behind(self.starts, STEP0),
             None, None, None,
         )  # fmt: skip
         return workspace.Batch(layout, ROW0, STEP0, 0, 0, self.N, max(self.lengths), self.B, 0)
 
-    def named(self, gradient, errors):
-        """Gradients by the oracle's names."""
-        grads, da = {}, cuda.to_host(errors.da)[:, : self.N]
+    def named(self, gradient, deltas):
+        """Gradients by the reference's names."""
+        grads, da = {}, cuda.to_host(deltas.da)[:, : self.N]
         arrays = dict(zip(gradient.cell._fields, map(cuda.to_host, gradient.cell), strict=True))
         inputs, tokens = cuda.to_host(gradient.inputs), self.packed(self.x)
         for layer in range(self.L):
@@ -170,10 +170,10 @@ class Case:
                 if array[layer].size:
                     grads[f"layer{layer}.{name}"] = array[layer].T if name == "W" else array[layer]
             if layer > 0 or self.E:
-                first = stack.place(layer, self.E, self.H)
+                first = stack.matrix_offset(layer, self.E, self.H)
                 grads[f"layer{layer}.U"] = inputs[first : first + (self.H if layer else self.E)].T
         rows = np.zeros((C, self.E or self.columns), da.dtype)
-        np.add.at(rows, tokens, cuda.to_host(errors.dwords)[: self.N] if self.E else da[0])
+        np.add.at(rows, tokens, cuda.to_host(deltas.d_embeddings)[: self.N] if self.E else da[0])
         grads |= {"embedding": rows} if self.E else {"layer0.U": rows.T}
         return grads
 

@@ -49,13 +49,13 @@ def test_product_takes_operands_in_either_order_and_in_part(dtype, sizes, a_turn
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("of", [gemm.COLUMN_SUMS, gemm.ROW_SUMS])
 @pytest.mark.parametrize(
-    "count, m, n, room", [(37, 3, 5, 1000), (37, 3, 5, 0), (70, 5, 9, 100), (2, 1, 1, 9), (0, 2, 3, 9)]
+    "count, m, n, max_parts", [(37, 3, 5, 1000), (37, 3, 5, 0), (70, 5, 9, 100), (2, 1, 1, 9), (0, 2, 3, 9)]
 )
-def test_token_sum_in_parts_and_in_one(dtype, of, count, m, n, room):
+def test_token_sum_in_parts_and_in_one(dtype, of, count, m, n, max_parts):
     rng = np.random.default_rng(count)
     x, d = random(rng, count, m + 2, dtype=dtype), random(rng, count, n + 4, dtype=dtype)
     out, sums = random(rng, m, n + 1, dtype=dtype), random(rng, 1 + max(m, n), dtype=dtype)
-    scratch = to_device(np.full(room, np.nan, dtype))
+    scratch = to_device(np.full(max_parts, np.nan, dtype))
     Out, Sums, X, D = map(to_device, (out, sums, x, d))
     length = m if of == gemm.ROW_SUMS else n
     want, want_sums = out.copy(), sums.copy()
@@ -73,7 +73,7 @@ def test_token_sum_in_parts_and_in_one(dtype, of, count, m, n, room):
 
 
 def test_long_sums_are_split_and_short_ones_are_not():
-    assert gemm._split(1, 1000, 100)[0] == gemm.BUSY
+    assert gemm._split(1, 1000, 100)[0] == gemm.TARGET_BLOCKS
     assert gemm._split(1, 1000, 0)[0] == gemm._split(1000, 1000, 100)[0] == gemm._split(1, 0, 100)[0] == 1
     for depth in range(100):
         parts, share = gemm._split(2, depth, 3)
@@ -233,7 +233,7 @@ def test_of_equally_probable_words_the_first_is_best(monkeypatch):
 # ---- Memory for parts of sums
 
 
-HARDWARE = {"TILE": 64, "DEPTH": 16, "BUSY": 512, "LEAST": 64}  # as on a GPU, also in the simulator
+HARDWARE = {"TILE": 64, "DEPTH": 16, "TARGET_BLOCKS": 512, "MIN_TERMS": 64}  # as on a GPU, also in the simulator
 
 
 @pytest.mark.parametrize(

@@ -82,20 +82,20 @@ class Warp:
 def test_lanes_hold_what_the_instruction_wants(monkeypatch):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2 * DEPTH, TILE)), rng.normal(size=(2 * DEPTH, TILE))
-    piece = DEPTH * ROW
-    memory, warp = np.full(4 * piece, np.nan), Warp()
+    k_slice = DEPTH * ROW
+    memory, warp = np.full(4 * k_slice, np.nan), Warp()
     for half in (0, 1):
         for turn, operand in enumerate((a, b)):
-            pieces = memory[(2 * half + turn) * piece :][:piece].reshape(DEPTH, ROW)
+            pieces = memory[(2 * half + turn) * k_slice :][:k_slice].reshape(DEPTH, ROW)
             pieces[:, :TILE] = operand[half * DEPTH : (half + 1) * DEPTH]
     monkeypatch.setattr(tensor_cores, "cuda", SimpleNamespace(local=SimpleNamespace(array=np.empty)))
     monkeypatch.setattr(tensor_cores, "ptx", warp)
-    multiply, keep = tensor_cores.multiplication(ROW, piece, DEPTH), tensor_cores.keeping(ROW)
+    multiply, keep = tensor_cores.multiplication(ROW, k_slice, DEPTH), tensor_cores.keeping(ROW)
     tile = np.full(TILE * ROW, np.nan)
 
     def work(thread):
         sums = np.zeros(tensor_cores.SUMS)
-        for place in (0, 2 * piece):
+        for place in (0, 2 * k_slice):
             multiply(memory, place, thread, sums)
         keep(sums, thread, tile)
 

@@ -46,8 +46,8 @@ def apply_exponentials(z, length, n, words, c, c0, reference, total):
 
 
 @numba.njit
-def add_exponentials(piece, reference, sums):
-    top_k.add_exponentials(piece, reference, sums)
+def add_exponentials(tile, reference, sums):
+    top_k.add_exponentials(tile, reference, sums)
 
 
 def float32s(low, high, step):
@@ -164,10 +164,10 @@ class TestMathematics:
     def test_sums_of_exponentials_of_a_piece(self, dtype):
         rng, sums = np.random.default_rng(0), np.zeros(top_k.LANES, dtype)
         for scale in (1, 10, 25):
-            piece, reference = (rng.uniform(-scale, scale, top_k.PANEL)).astype(dtype), np.dtype(dtype).type(0.5)
+            tile, reference = (rng.uniform(-scale, scale, top_k.PANEL_WIDTH)).astype(dtype), np.dtype(dtype).type(0.5)
             sums[:] = 0
-            add_exponentials(piece, reference, sums)
-            expected = np.exp(piece.astype(float) - 0.5).sum()
+            add_exponentials(tile, reference, sums)
+            expected = np.exp(tile.astype(float) - 0.5).sum()
             np.testing.assert_allclose(sums.sum(dtype=float), expected, rtol={"float32": 3e-6, "float64": 1e-13}[dtype])
 
 

@@ -5,9 +5,9 @@ probable are kept, as many as the beam is wide. Those that end leave it, and it 
 
 There are slots for the beams of some sentences; as soon as one is done, another sentence takes its slot. A step is done
 for the live hypotheses of all slots, which are packed rows: each goes on from its parent's row of the step before. Of
-their logits only PANEL words of every row are held at a time, from which `candidates` takes what counts.
+their logits only PANEL_WIDTH words of every row are held at a time, from which `candidates` takes what counts.
 
-Either every member of the team searches sentences of its own and never meets the others, or, where there are few rows,
+Either every thread of the team searches sentences of its own and never meets the others, or, where there are few rows,
 all work on the same ones: they divide the rows of the cell's step, the words, and the slots, and meet thrice a step.
 """
 
@@ -18,33 +18,33 @@ import numpy as np
 from numba import types
 
 from ...compiler.jit import jit, overload
-from ...compiler.views import flat
-from ...linalg.bfloat16 import join_neighbours
+from ...compiler.views import ravel
+from ...linalg.bfloat16 import pack_adjacent
 from ...linalg.elementwise import exp
-from ...linalg.gemm import PANEL, product
+from ...linalg.gemm import PANEL_WIDTH, product
 from ...linalg.gemv import matvec
-from ...linalg.packing import panel_product
-from ...threads import meet, share
+from ...linalg.packing import packed_product
+from ...threads import barrier_wait, partition
 from ..layers.recurrence import copy
 from . import top_k
-from .sampling import FEW, Flow, allocate_flow, feed
-from .top_k import Candidates, clear, finish, visit
+from .sampling import GEMM_MIN_ROWS, StepBuffers, allocate_step_buffers, step_rows
+from .top_k import Candidates, clear, log_sum_exp, update_top_k
 
-GROUP = 48  # rows that go through the cell's step together: their gates stay in cache
+ROW_BLOCK = 48  # rows that go through the cell's step together: their gates stay in cache
 
 
-class Decoder(NamedTuple):
-    """One decoder; its words are padded up to a multiple of PANEL."""
+class BeamDecoder(NamedTuple):
+    """One decoder; its words are padded up to a multiple of PANEL_WIDTH."""
 
-    model: NamedTuple  # with its weights in panels
+    model: NamedTuple  # with its weights packed in panels
     U: np.ndarray
-    VT: np.ndarray  # `decode.transposed_panels` of V, of uint32 if in bfloat16; no rows if there are never FEW rows
+    VT: np.ndarray  # `decode.packed_transpose` of V, of uint32 if in bfloat16; no rows if there are never FEW rows
     bias: np.ndarray  # (padded C,): c, or 0; -inf for words that are none
     padding: np.ndarray  # (padded C,): 0; -inf for words that are none
     initial: np.ndarray  # (L, B, S*H): what each sentence starts from
 
 
-class Rule(NamedTuple):
+class BeamParams(NamedTuple):
     """What hypotheses are."""
 
     start: int  # what is fed first
@@ -71,7 +71,7 @@ class Beams(NamedTuple):
     next_sentence: np.ndarray  # int64[owners of slots]: what takes a slot next
 
 
-class Found(NamedTuple):
+class Hypotheses(NamedTuple):
     """The hypotheses of B sentences, those that ended first, in the order in which they did."""
 
     count: np.ndarray  # int64[B]
@@ -80,8 +80,8 @@ class Found(NamedTuple):
     token: np.ndarray  # int32[B, W, T]
 
 
-class Rows(NamedTuple):
-    """The packed rows of a step, as every of M members lists them; R are the rows of all slots."""
+class BeamRows(NamedTuple):
+    """The packed rows of a step, as every of M threads lists them; R are the rows of all slots."""
 
     first: np.ndarray  # int64[M, K]: of each slot
     target: np.ndarray  # int64[M, R]: the places of the rows
@@ -90,29 +90,29 @@ class Rows(NamedTuple):
     slot: np.ndarray  # int64[M, R]
 
 
-class States(NamedTuple):
+class BeamStates(NamedTuple):
     """The states of a model in the rows, and the memory of its steps."""
 
     state: np.ndarray  # (2, L, R + K, S*H): after this step and the one before; the last K are initial states
     turn: np.ndarray  # int64[M]: which of them was written last
-    flow: Flow  # of GROUP rows a member
+    buffers: StepBuffers  # of GROUP rows a thread
 
 
-class Logits(NamedTuple):
+class BeamLogits(NamedTuple):
     """Logits of the rows, or what is made of them."""
 
-    piece: np.ndarray  # (M or 1, R, PANEL): of a panel's words
+    tile: np.ndarray  # (M or 1, R, PANEL_WIDTH): of a panel's words
     whole: np.ndarray  # (R, padded C): of one model of an ensemble; no columns for a single one
     total: np.ndarray  # the same: the sum of the models' probabilities, in the end ln of their mean
     h: np.ndarray  # uint32[M or 1, R, (H + 1) // 2 or 0]: the rows' h in bfloat16, two units in one, if VT is
 
 
-class Work(NamedTuple):
+class BeamBuffers(NamedTuple):
     """Memory of a step, all overwritten."""
 
-    rows: Rows
-    states: States
-    logits: Logits
+    rows: BeamRows
+    states: BeamStates
+    logits: BeamLogits
     best: Candidates
 
 
@@ -128,170 +128,174 @@ def allocate_beams(slots, width, steps, owners):
     )  # fmt: skip
 
 
-def allocate_work(model, members, together, beams, columns, bfloat16):
-    """Memory for the steps of beams with a model; `together`: all members work on the same rows.
+def allocate_buffers(model, n_threads, together, beams, columns, bfloat16):
+    """Memory for the steps of beams with a model; `together`: all threads work on the same rows.
 
     `columns`: padded C, if it is of an ensemble, else 0. `bfloat16`: so is VT.
     """
-    (K, _, W), (L, H, _), M = beams.score.shape, model.cell.W.shape, members
+    (K, _, W), (L, H, _), M = beams.score.shape, model.cell.W.shape, n_threads
     R, dtype, parts = K * W, model.V.dtype, M if together else 1
-    rows = Rows(
+    rows = BeamRows(
         np.zeros((M, K), np.int64), np.zeros((M, R), np.int64), np.zeros((M, R), np.int64),
         np.zeros((M, R), np.int32), np.zeros((M, R), np.int64),
     )  # fmt: skip
-    states = States(
-        np.zeros((2, L, R + K, model.cell.STATES * H), dtype), np.zeros(M, np.int64), allocate_flow(model, M * GROUP)
+    states = BeamStates(
+        np.zeros((2, L, R + K, model.cell.STATES * H), dtype),
+        np.zeros(M, np.int64),
+        allocate_step_buffers(model, M * ROW_BLOCK),
     )
     # Zeros: what stands beyond the last word is not written, and must not become NaN with a bias of -inf.
     h = np.zeros((parts, R, (H + 1) // 2 if bfloat16 else 0), np.uint32)
-    logits = Logits(np.zeros((parts, R, PANEL), dtype), *np.zeros((2, R, columns), dtype), h)
-    return Work(rows, states, logits, top_k.allocate(parts, R, W, dtype))
+    logits = BeamLogits(np.zeros((parts, R, PANEL_WIDTH), dtype), *np.zeros((2, R, columns), dtype), h)
+    return BeamBuffers(rows, states, logits, top_k.allocate(parts, R, W, dtype))
 
 
-def allocate_found(sentences, width, steps):
+def allocate_hypotheses(sentences, width, steps):
     """Room for all hypotheses of some sentences."""
     B, W = sentences, width
-    return Found(np.zeros(B, np.int64), np.zeros((B, W)), np.zeros((B, W), np.int64), np.empty((B, W, steps), np.int32))
+    return Hypotheses(
+        np.zeros(B, np.int64), np.zeros((B, W)), np.zeros((B, W), np.int64), np.empty((B, W, steps), np.int32)
+    )
 
 
 @jit
-def search(member, size, barrier, decoder, rule, beams, found, work, steps, turn, turns):
+def search(thread, n_threads, barrier, decoder, params, beams, hypotheses, work, steps, turn, turns):
     """Go on with the search of all sentences of `decoder`, by `steps` steps at most; overwrites beams, found, work.
 
     For an ensemble of `turns` decoders this is one step of number `turn`, whose turn it is; the last one's ends it.
     """
     rows, K = work.rows, len(beams.live)
-    own, last = _own_slots(member, size, K, len(beams.next_sentence))
-    place, members = (member, size) if len(work.logits.piece) > 1 else (0, 1)
+    own, last = _own_slots(thread, n_threads, K, len(beams.next_sentence))
+    rank, n_workers = (thread, n_threads) if len(work.logits.tile) > 1 else (0, 1)
     for _ in range(steps):
         if turn == 0:
-            _start(member, own, last, rule, beams, found)
-        meet(barrier, members)
-        n = _list_rows(member, 0 if members > 1 else own, K if members > 1 else last, rule.start, beams, rows)
+            _start(thread, own, last, params, beams, hypotheses)
+        barrier_wait(barrier, n_workers)
+        n = _list_rows(thread, 0 if n_workers > 1 else own, K if n_workers > 1 else last, params.start, beams, rows)
         if n == 0:  # all that work together see the same
             return
-        _step(member, n * place // members, n * (place + 1) // members, decoder, beams, rows, work.states)
-        meet(barrier, members)
-        state = work.states.state[work.states.turn[member], decoder.model.cell.W.shape[0] - 1]
+        _step(thread, n * rank // n_workers, n * (rank + 1) // n_workers, decoder, beams, rows, work.states)
+        barrier_wait(barrier, n_workers)
+        state = work.states.state[work.states.turn[thread], decoder.model.cell.W.shape[0] - 1]
         if turns > 1:
-            _add_probabilities(member, members, barrier, n, decoder, state, work.logits, turn, turns)
+            _add_probabilities(thread, n_workers, barrier, n, decoder, state, work.logits, turn, turns)
             if turn + 1 < turns:
                 return
-        _find_candidates(member, place, members, n, decoder, state, rule, beams, rows, work.logits, work.best)
-        meet(barrier, members)
+        _find_candidates(thread, rank, n_workers, n, decoder, state, params, beams, rows, work.logits, work.best)
+        barrier_wait(barrier, n_workers)
         for slot in range(own, last):
             if beams.live[slot] > 0:
-                _choose(slot, rows.first[member, slot], rule.end, beams, work.best)
+                _choose(slot, rows.first[thread, slot], params.end, beams, work.best)
 
 
 @jit
-def _own_slots(member, size, count, owners):
-    """First and last-plus-one of a member's slots."""
-    return (count * member // owners, count * (member + 1) // owners) if member < owners else (0, 0)
+def _own_slots(thread, n_threads, count, owners):
+    """First and last-plus-one of a thread's slots."""
+    return (count * thread // owners, count * (thread + 1) // owners) if thread < owners else (0, 0)
 
 
 @jit
-def _start(member, first, last, rule, beams, found):
+def _start(thread, first, last, params, beams, hypotheses):
     """Hand over the hypotheses of the sentences that are done, and give their slots to the next."""
     for slot in range(first, last):
-        if beams.live[slot] > 0 and beams.step[slot] < rule.max_length:
+        if beams.live[slot] > 0 and beams.step[slot] < params.max_length:
             continue
         if beams.live[slot] + beams.ended[slot] > 0:
-            _hand_over(slot, rule.end, beams, found)
-        sentence = beams.next_sentence[member]
+            _hand_over(slot, params.end, beams, hypotheses)
+        sentence = beams.next_sentence[thread]
         beams.live[slot] = beams.ended[slot] = beams.step[slot] = 0
-        if sentence < len(found.count):
-            beams.next_sentence[member] = sentence + len(beams.next_sentence)
+        if sentence < len(hypotheses.count):
+            beams.next_sentence[thread] = sentence + len(beams.next_sentence)
             beams.sentence[slot], beams.live[slot], beams.score[slot, 0, 0] = sentence, 1, 0
 
 
 @jit
-def _hand_over(slot, end, beams, found):
+def _hand_over(slot, end, beams, hypotheses):
     """All hypotheses of a slot's sentence."""
     sentence, ended, live = beams.sentence[slot], beams.ended[slot], beams.live[slot]
-    found.count[sentence] = ended + live
+    hypotheses.count[sentence] = ended + live
     for i in range(ended + live):
-        token, length = found.token[sentence, i], beams.step[slot]
+        token, length = hypotheses.token[sentence, i], beams.step[slot]
         if i < ended:
             length, w = beams.final_length[slot, i], beams.final_parent[slot, i]
-            found.log_p[sentence, i], token[length - 1] = beams.final_score[slot, i], end
+            hypotheses.log_p[sentence, i], token[length - 1] = beams.final_score[slot, i], end
             before = length - 1
         else:
             w, before = i - ended, length
-            found.log_p[sentence, i] = beams.score[slot, 0, w]
-        found.length[sentence, i] = length
+            hypotheses.log_p[sentence, i] = beams.score[slot, 0, w]
+        hypotheses.length[sentence, i] = length
         for step in range(before - 1, -1, -1):
             token[step], w = beams.token[slot, step, w], beams.parent[slot, step, w]
 
 
 @jit
-def _list_rows(member, first, last, start, beams, rows):
-    """Fill this member's list of the rows of slots first..last; returns their number."""
+def _list_rows(thread, first, last, start, beams, rows):
+    """Fill this thread's list of the rows of slots first..last; returns their number."""
     W, R, n = beams.score.shape[2], rows.target.shape[1], 0
     for slot in range(first, last):
-        rows.first[member, slot], step = first * W + n, beams.step[slot]
+        rows.first[thread, slot], step = first * W + n, beams.step[slot]
         for w in range(beams.live[slot]):
             at = first * W + n
-            rows.target[member, n], rows.slot[member, n] = at, slot
+            rows.target[thread, n], rows.slot[thread, n] = at, slot
             if step == 0:
-                rows.source[member, n], rows.token[member, at] = R + slot, start
+                rows.source[thread, n], rows.token[thread, at] = R + slot, start
             else:
-                rows.source[member, n] = beams.row[slot] + beams.parent[slot, step - 1, w]
-                rows.token[member, at] = beams.token[slot, step - 1, w]
+                rows.source[thread, n] = beams.row[slot] + beams.parent[slot, step - 1, w]
+                rows.token[thread, at] = beams.token[slot, step - 1, w]
             n += 1
     return n
 
 
 @jit
-def _step(member, first, last, decoder, beams, rows, states):
+def _step(thread, first, last, decoder, beams, rows, states):
     """The step of rows first..last."""
-    states.turn[member] = 1 - states.turn[member]
-    before, after = states.state[1 - states.turn[member]], states.state[states.turn[member]]
+    states.turn[thread] = 1 - states.turn[thread]
+    before, after = states.state[1 - states.turn[thread]], states.state[states.turn[thread]]
     for a in range(first, last):
-        slot = rows.slot[member, a]
+        slot = rows.slot[thread, a]
         if beams.step[slot] == 0:
             for layer in range(len(before)):
-                copy(decoder.initial[layer, beams.sentence[slot]], before[layer, rows.source[member, a]])
-    for a in range(first, last, GROUP):
-        end = min(last, a + GROUP)
-        feed(
-            decoder.model, decoder.U, states.flow, member * GROUP, rows.token[member],
-            before, rows.source[member, a:end], after, rows.target[member, a:end],
+                copy(decoder.initial[layer, beams.sentence[slot]], before[layer, rows.source[thread, a]])
+    for a in range(first, last, ROW_BLOCK):
+        end = min(last, a + ROW_BLOCK)
+        step_rows(
+            decoder.model, decoder.U, states.buffers, thread * ROW_BLOCK, rows.token[thread],
+            before, rows.source[thread, a:end], after, rows.target[thread, a:end],
         )  # fmt: skip
 
 
 @jit
-def _find_candidates(member, place, members, n, decoder, state, rule, beams, rows, logits, best):
-    """The best of this member's words, of every one of n rows, and the sums of their exponentials.
+def _find_candidates(thread, rank, n_workers, n, decoder, state, params, beams, rows, logits, best):
+    """The best of this thread's words, of every one of n rows, and the sums of their exponentials.
 
     Their logits are formed here, but for an ensemble, whose ln p are in logits.total.
     """
-    W, given, base = beams.score.shape[2], logits.total.shape[1] > 0, rows.target[member, 0]
-    z, bias = logits.piece[place], decoder.padding if given else decoder.bias
+    W, given, base = beams.score.shape[2], logits.total.shape[1] > 0, rows.target[thread, 0]
+    z, bias = logits.tile[rank], decoder.padding if given else decoder.bias
     for row in range(base, base + n):
-        clear(place, row, best)
-    first, last = share(place, members, len(bias), PANEL)
+        clear(rank, row, best)
+    first, last = partition(rank, n_workers, len(bias), PANEL_WIDTH)
     if not given:
-        round_states(decoder.VT, decoder.model.V.shape[1], state, base, n, logits.h[place])
-    for word in range(first, last, PANEL):
+        round_states(decoder.VT, decoder.model.V.shape[1], state, base, n, logits.h[rank])
+    for word in range(first, last, PANEL_WIDTH):
         if not given:
-            _logits(decoder.model.V, decoder.VT, word, state, logits.h[place], base, n, z, 0)
+            _logits(decoder.model.V, decoder.VT, word, state, logits.h[rank], base, n, z, 0)
         for a in range(n):
-            slot, row = rows.slot[member, a], base + a
-            may = rule.allowed[0 if beams.step[slot] + 1 < rule.min_length else 1]
-            piece = logits.total[row, word : word + PANEL] if given else z[row]
-            visit(piece, bias, word, may, W - beams.ended[slot], place, row, best)
+            slot, row = rows.slot[thread, a], base + a
+            may = params.allowed[0 if beams.step[slot] + 1 < params.min_length else 1]
+            tile = logits.total[row, word : word + PANEL_WIDTH] if given else z[row]
+            update_top_k(tile, bias, word, may, W - beams.ended[slot], rank, row, best)
 
 
 @jit
 def _logits(V, VT, word, state, h, base, n, z, at):
     """Of the words of a panel, for n rows of state (R, S*H), into those of z from column `at` on, less their bias."""
-    if n < FEW:
-        end = min(len(V), word + PANEL)
+    if n < GEMM_MIN_ROWS:
+        end = min(len(V), word + PANEL_WIDTH)
         for row in range(base, base + n):
             matvec(V[word:end], state[row], z[row, at : at + end - word])
     else:
-        panel_of_logits(VT, V.shape[1], word, state, h, base, n, flat(z), base * z.shape[1] + at, z.shape[1])
+        logit_tile(VT, V.shape[1], word, state, h, base, n, ravel(z), base * z.shape[1] + at, z.shape[1])
 
 
 @jit
@@ -300,7 +304,7 @@ def _choose(slot, row, end, beams, best):
     score, later = beams.score[slot, 0], beams.score[slot, 1]
     before, step, ended, live = beams.live[slot], beams.step[slot], beams.ended[slot], 0
     for w in range(before):
-        finish(row + w, best)
+        log_sum_exp(row + w, best)
     for _ in range(len(score) - ended):
         w, m, total = _most_probable(row, before, score, best)
         if w < 0:
@@ -334,16 +338,16 @@ def _most_probable(row, count, score, best):
 
 
 @jit
-def _add_probabilities(member, size, barrier, n, decoder, state, logits, turn, turns):
+def _add_probabilities(thread, n_threads, barrier, n, decoder, state, logits, turn, turns):
     """Those of one model of an ensemble, of n rows, to logits.total, which becomes ln of the mean in the last turn."""
-    first, last, h = *share(member, size, len(decoder.bias), PANEL), logits.h[member]
+    first, last, h = *partition(thread, n_threads, len(decoder.bias), PANEL_WIDTH), logits.h[thread]
     round_states(decoder.VT, decoder.model.V.shape[1], state, 0, n, h)
-    for word in range(first, last, PANEL):
+    for word in range(first, last, PANEL_WIDTH):
         _logits(decoder.model.V, decoder.VT, word, state, h, 0, n, logits.whole, word)
-    meet(barrier, size)
-    for row in range(n * member // size, n * (member + 1) // size):
+    barrier_wait(barrier, n_threads)
+    for row in range(n * thread // n_threads, n * (thread + 1) // n_threads):
         _average(logits.whole[row], decoder.bias, turn, turns, logits.total[row])
-    meet(barrier, size)
+    barrier_wait(barrier, n_threads)
 
 
 @jit
@@ -355,8 +359,8 @@ def _average(z, bias, turn, turns, total):
     for j in range(1, len(z)):
         high = max(high, z[j])
     summed = 0.0
-    for first in range(0, len(z), PANEL):
-        part, few = z[first : first + PANEL], z.dtype.type(0)
+    for first in range(0, len(z), PANEL_WIDTH):
+        part, few = z[first : first + PANEL_WIDTH], z.dtype.type(0)
         for j in range(len(part)):
             few += exp(part[j] - high)
         summed += few
@@ -378,30 +382,31 @@ def round_states(VT, H, state, base, n, h):
         _round_states(VT, H, state, base, n, h)
 
 
-def panel_of_logits(VT, H, word, state, h, base, n, z, z0, z_row):
+def logit_tile(VT, H, word, state, h, base, n, z, z0, z_row):
     """The product of n rows of `state`, or of h, with the panel of VT that starts with `word`, into z from z0 on."""
-    form = _bfloat16_panel if VT.dtype == np.uint32 else _panel
+    form = _bfloat16_logit_tile if VT.dtype == np.uint32 else _float_logit_tile
     form(VT, H, word, state, h, base, n, z, z0, z_row)
 
 
 def _round_states(VT, H, state, base, n, h):
     for row in range(base, base + n):
-        join_neighbours(state[row, :H], h[row])
+        pack_adjacent(state[row, :H], h[row])
 
 
 def _no_rounding(VT, H, state, base, n, h):
     pass
 
 
-def _panel(VT, H, word, state, h, base, n, z, z0, z_row):
+def _float_logit_tile(VT, H, word, state, h, base, n, z, z0, z_row):
     row = state.shape[1]
-    panel_product(flat(state), base * row, row, VT, H, 0, H, word, word + PANEL, z, z0, z_row, n, False)
+    packed_product(ravel(state), base * row, row, VT, H, 0, H, word, word + PANEL_WIDTH, z, z0, z_row, n, False)
 
 
-def _bfloat16_panel(VT, H, word, state, h, base, n, z, z0, z_row):
+def _bfloat16_logit_tile(VT, H, word, state, h, base, n, z, z0, z_row):
     units = h.shape[1]
     product(
-        flat(h), base * units, units, 1, flat(VT), word * units, PANEL, z, z0, z_row, n, PANEL, units, False
+        ravel(h), base * units, units, 1, ravel(VT), word * units, PANEL_WIDTH, z, z0, z_row, n, PANEL_WIDTH, units,
+        False
     )  # fmt: skip
 
 
@@ -410,6 +415,6 @@ def _round_states_of_dtype(VT, H, state, base, n, h):
     return _round_states if VT.dtype == types.uint32 else _no_rounding
 
 
-@overload(panel_of_logits)
-def _panel_of_dtype(VT, H, word, state, h, base, n, z, z0, z_row):
-    return _bfloat16_panel if VT.dtype == types.uint32 else _panel
+@overload(logit_tile)
+def _logit_tile_of_dtype(VT, H, word, state, h, base, n, z, z0, z_row):
+    return _bfloat16_logit_tile if VT.dtype == types.uint32 else _float_logit_tile

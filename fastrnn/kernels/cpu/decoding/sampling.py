@@ -3,7 +3,7 @@
 The team divides the words for all that is done once a word (logits, largest logit, exponentials) and the
 streams for all that is done once a stream (the cell's step, the choice). Three meetings a step:
 
-    logits of the member's words, the largest of them      -> meet
+    logits of the thread's words, the largest of them      -> meet
     weights exp((z - largest) / temperature), their sums   -> meet
     choice, then the cell's step with what was chosen      -> meet
 """
@@ -15,31 +15,31 @@ import numpy as np
 
 from ...cells.interface import forward_step, layer_of
 from ...compiler.jit import jit
-from ...compiler.views import flat
-from ...linalg.bfloat16 import two
+from ...compiler.views import ravel
+from ...linalg.bfloat16 import pack_bfloat16
 from ...linalg.elementwise import exp
-from ...linalg.gemm import PANEL
+from ...linalg.gemm import PANEL_WIDTH
 from ...linalg.gemv import matvec
-from ...linalg.packing import panel_product
-from ...threads import meet, share
+from ...linalg.packing import packed_product
+from ...threads import barrier_wait, partition
 from ..layers.recurrence import copy, embed
-from ..layers.stack import panels_of
+from ..layers.stack import packed_range
 
 # Words whose weights are summed together: the choice looks at the sums first, then into one block.
 BLOCK = 64
 # Streams below which the logits are sums along the units; more of them pay for a copy of V, transposed.
-FEW = 8
+GEMM_MIN_ROWS = 8
 # Words that are read for every one of few streams before the next words are: their rows of V stay in cache.
-NEAR = 512
+GEMV_BLOCK_WORDS = 512
 # Weights relative to an excluded word may serve if none that is allowed is smaller than e**-GAP beside it.
-GAP = 20
+MAX_LOGIT_GAP = 20
 # Weights beside one of 1 that no uniform number can tell from 0; exp gives nothing less in float32.
-LEAST = 1e-37
+MIN_WEIGHT = 1e-37
 # Weights added up in the model's own dtype before their sum goes on in float64.
 PARTIAL = 4096
 
 
-class Streams(NamedTuple):
+class StreamStates(NamedTuple):
     """What a group of n streams carries from step to step."""
 
     state: np.ndarray  # (L, n, S*H): of every layer after the last token, h first
@@ -48,43 +48,43 @@ class Streams(NamedTuple):
     lengths: np.ndarray  # int64[n]: tokens drawn
 
 
-# Memory of a step, all overwritten. M members; row a is the a-th stream that has not ended.
+# Memory of a step, all overwritten. M threads; row a is the a-th stream that has not ended.
 
 
-class Flow(NamedTuple):
+class StepBuffers(NamedTuple):
     """What the steps of the cells work on, one layer after the other."""
 
-    words: np.ndarray  # (n, E): embeddings
+    embeddings: np.ndarray  # (n, E)
     prev: np.ndarray  # (n, S*H)
     gates: np.ndarray  # (n, G*H)
     aux: np.ndarray  # (n, A*H)
     state: np.ndarray  # (n, S*H)
 
 
-class Words(NamedTuple):
+class VocabBuffers(NamedTuple):
     """What has a place for every word, or sums these."""
 
     z: np.ndarray  # (n, C): logits
     weights: np.ndarray  # (n, C)
     sums: np.ndarray  # float64(n, blocks): of weights
-    total: np.ndarray  # float64(M, n): sum of exp(z - largest logit) over the member's words
-    top: np.ndarray  # (M, n, 2): largest logit of the member's words; of those that may be drawn
+    total: np.ndarray  # float64(M, n): sum of exp(z - largest logit) over the thread's words
+    top: np.ndarray  # (M, n, 2): largest logit of the thread's words; of those that may be drawn
     bound: np.ndarray  # (M, 1): a weight
     bits: np.ndarray  # the same memory as integers
 
 
-class Scratch(NamedTuple):
+class SamplingBuffers(NamedTuple):
     """All memory of a step."""
 
-    flow: Flow
-    words: Words
+    buffers: StepBuffers
+    vocab: VocabBuffers
     active: np.ndarray  # int64[M, n]: streams that have not ended
     lanes: np.ndarray  # (M, 2, BLOCK): words.top on its way
     h: np.ndarray  # (M, n or 0, H): h of the streams, if they are many
-    VT: np.ndarray  # V^T in panels, for many streams; no rows for few
+    VT: np.ndarray  # V^T packed in panels, for many streams; no rows for few
 
 
-class Rule(NamedTuple):
+class SamplingParams(NamedTuple):
     """How tokens are drawn."""
 
     allowed: np.ndarray  # bool(2, C): what may be drawn [0] before min_length is reached, [1] from there on
@@ -96,46 +96,48 @@ class Rule(NamedTuple):
     top_p: float  # 1 for none
 
 
-def allocate(model, VT, members, n):
-    """A group of n fresh streams and the memory of their steps; VT is `transposed_panels` of V where n >= FEW."""
-    C, M, dtype = len(model.V), members, model.V.dtype
+def allocate(model, VT, n_threads, n):
+    """A group of n fresh streams and the memory of their steps; VT is `packed_transpose` of V where n >= FEW."""
+    C, M, dtype = len(model.V), n_threads, model.V.dtype
     L, H, S = len(model.cell.W), model.V.shape[1], model.cell.STATES
 
     def real(*shape):
         return np.empty(shape, dtype)
 
     bound = real(M, 1)
-    streams = Streams(
+    streams = StreamStates(
         np.zeros((L, n, S * H), dtype), np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int64)
     )
-    words = Words(
+    vocab = VocabBuffers(
         z=real(n, C), weights=real(n, C), sums=np.empty((n, -(-C // BLOCK))),
         total=np.empty((M, n)), top=real(M, n, 2),
         bound=bound, bits=bound.view(f"i{bound.itemsize}"),
     )  # fmt: skip
-    h = real(M, n if n >= FEW else 0, H)
-    return streams, Scratch(allocate_flow(model, n), words, np.empty((M, n), np.int64), real(M, 2, BLOCK), h, VT)
+    h = real(M, n if n >= GEMM_MIN_ROWS else 0, H)
+    return streams, SamplingBuffers(
+        allocate_step_buffers(model, n), vocab, np.empty((M, n), np.int64), real(M, 2, BLOCK), h, VT
+    )
 
 
-def allocate_flow(model, n):
+def allocate_step_buffers(model, n):
     """Memory for the steps of n rows."""
     L, H, columns = model.cell.W.shape
     S, A, E, dtype = model.cell.STATES, model.cell.AUX, len(model.inputs) - (L - 1) * H, model.V.dtype
-    return Flow(*(np.empty((n, width), dtype) for width in (E, S * H, columns, A * H, S * H)))
+    return StepBuffers(*(np.empty((n, width), dtype) for width in (E, S * H, columns, A * H, S * H)))
 
 
-def transposed_panels(V, bfloat16=False):
-    """V^T in panels, as `panels.pack_transposed` lays them; in NumPy, since it is done once a search."""
+def packed_transpose(V, bfloat16=False):
+    """V^T packed in panels, as `packing.pack_transposed` lays them; in NumPy, since it is done once a search."""
     C, H = V.shape
-    padded = np.zeros((-(-C // PANEL) * PANEL, H + H % 2 if bfloat16 else H), V.dtype)
+    padded = np.zeros((-(-C // PANEL_WIDTH) * PANEL_WIDTH, H + H % 2 if bfloat16 else H), V.dtype)
     padded[:C, :H] = V
-    panels = padded.reshape(-1, PANEL, padded.shape[1]).transpose(0, 2, 1)
-    panels = two(panels[:, ::2], panels[:, 1::2]) if bfloat16 else panels
-    return np.ascontiguousarray(panels).reshape(-1, PANEL)
+    packed = padded.reshape(-1, PANEL_WIDTH, padded.shape[1]).transpose(0, 2, 1)
+    packed = pack_bfloat16(packed[:, ::2], packed[:, 1::2]) if bfloat16 else packed
+    return np.ascontiguousarray(packed).reshape(-1, PANEL_WIDTH)
 
 
 @jit
-def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, uniforms, drawn, log_p):
+def draw(thread, n_threads, barrier, model, U, streams, scratch, params, prompt, uniforms, drawn, log_p):
     """Feed a prompt to the first stream, then draw a token for every stream that has not ended, again and again.
 
     Parameters
@@ -147,43 +149,43 @@ def draw(member, size, barrier, model, U, streams, scratch, rule, prompt, unifor
     drawn, log_p : int32, float64 (n, longest)
         The tokens drawn and their ln p under the model, nats; written from streams.lengths on.
     """
-    words, active = scratch.words, scratch.active[member]
-    if member == 0:
+    vocab, active = scratch.vocab, scratch.active[thread]
+    if thread == 0:
         active[0] = 0
         for token in prompt:
             streams.token[0] = token
-            feed(model, U, scratch.flow, 0, streams.token, streams.state, active[:1], streams.state, active[:1])
-    meet(barrier, size)
+            step_rows(model, U, scratch.buffers, 0, streams.token, streams.state, active[:1], streams.state, active[:1])
+    barrier_wait(barrier, n_threads)
     for step in range(len(uniforms)):
         n = _list_active(streams.ended, active)
-        if n == 0:  # all members see the same
+        if n == 0:  # all threads see the same
             return
-        allowed = rule.allowed[0 if streams.lengths[active[0]] + 1 < rule.min_length else 1]
-        first, last = share(member, size, len(model.V), BLOCK)
+        allowed = params.allowed[0 if streams.lengths[active[0]] + 1 < params.min_length else 1]
+        first, last = partition(thread, n_threads, len(model.V), BLOCK)
         _logits(
-            model, scratch.VT, first, last, streams.state[len(streams.state) - 1], active[:n], words.z,
-            scratch.h[member],
+            model, scratch.VT, first, last, streams.state[len(streams.state) - 1], active[:n], vocab.z,
+            scratch.h[thread],
         )  # fmt: skip
         for a in range(n):
-            largest(words.z[a, first:last], allowed[first:last], scratch.lanes[member], words.top[member, a])
-        meet(barrier, size)
+            largest(vocab.z[a, first:last], allowed[first:last], scratch.lanes[thread], vocab.top[thread, a])
+        barrier_wait(barrier, n_threads)
         for a in range(n):
-            words.total[member, a] = _weigh(
-                words.z[a, first:last], allowed[first:last], words.top[:, a], rule.temperature, rule.inverse,
-                words.weights[a, first:last], words.sums[a, first // BLOCK :],
+            vocab.total[thread, a] = _tempered_weights(
+                vocab.z[a, first:last], allowed[first:last], vocab.top[:, a], params.temperature, params.inverse,
+                vocab.weights[a, first:last], vocab.sums[a, first // BLOCK :],
             )  # fmt: skip
-        meet(barrier, size)
-        first, last = n * member // size, n * (member + 1) // size
+        barrier_wait(barrier, n_threads)
+        first, last = n * thread // n_threads, n * (thread + 1) // n_threads
         for a in range(first, last):
             s = active[a]
-            token, score = _choose(member, words, a, allowed, rule, uniforms[step, s])
+            token, score = _choose(thread, vocab, a, allowed, params, uniforms[step, s])
             streams.token[s] = token
             drawn[s, streams.lengths[s]], log_p[s, streams.lengths[s]] = token, score
             streams.lengths[s] += 1
-            streams.ended[s] = token == rule.end
+            streams.ended[s] = token == params.end
         own = active[first:last]
-        feed(model, U, scratch.flow, first, streams.token, streams.state, own, streams.state, own)
-        meet(barrier, size)
+        step_rows(model, U, scratch.buffers, first, streams.token, streams.state, own, streams.state, own)
+        barrier_wait(barrier, n_threads)
 
 
 @jit
@@ -197,8 +199,8 @@ def _list_active(ended, active):
 
 
 @jit
-def feed(model, U, flow, first, tokens, source, sources, target, targets):
-    """All layers' steps of some rows, in the rows of `flow` from `first` on; the model's weights are in panels.
+def step_rows(model, U, buffers, first, tokens, source, sources, target, targets):
+    """All layers' steps of some rows, in the rows of `buffers` from `first` on; the weights are packed.
 
     Row i goes on from source[:, sources[i]] with the token tokens[targets[i]], and its states get to
     target[:, targets[i]]. source, target (L, any, S*H) may be the same if sources and targets are.
@@ -206,8 +208,8 @@ def feed(model, U, flow, first, tokens, source, sources, target, targets):
     n, last = len(targets), first + len(targets)
     if n == 0:
         return
-    L, columns, E, H = len(source), flow.gates.shape[1], flow.words.shape[1], model.V.shape[1]
-    prev, gates, state, width = flow.prev, flow.gates, flow.state, flow.state.shape[1]
+    L, columns, E, H = len(source), buffers.gates.shape[1], buffers.embeddings.shape[1], model.V.shape[1]
+    prev, gates, state, width = buffers.prev, buffers.gates, buffers.state, buffers.state.shape[1]
     for layer in range(L):
         b = model.cell.b[layer]
         for i in range(n):
@@ -217,18 +219,18 @@ def feed(model, U, flow, first, tokens, source, sources, target, targets):
                 if len(b) > 0:
                     copy(b, gates[row])
                 if layer == 0:
-                    copy(U[token], flow.words[row])
+                    copy(U[token], buffers.embeddings[row])
             else:
                 embed(U, b, token, gates[row])
         if layer > 0 or E > 0:
-            below, stride, depth = (flat(state), width, H) if layer > 0 else (flat(flow.words), E, E)
-            panels, end = panels_of(model.inputs, layer, E, H, columns)
-            panel_product(
-                below, first * stride, stride, model.inputs[panels:end], depth, 0, depth, 0,
-                columns, flat(gates), first * columns, columns, n, len(b) > 0,
+            below, stride, depth = (ravel(state), width, H) if layer > 0 else (ravel(buffers.embeddings), E, E)
+            packed, end = packed_range(model.inputs, layer, E, H, columns)
+            packed_product(
+                below, first * stride, stride, model.inputs[packed:end], depth, 0, depth, 0,
+                columns, ravel(gates), first * columns, columns, n, len(b) > 0,
             )  # fmt: skip
         own = layer_of(model.cell, layer)
-        forward_step(own, prev[first:last], gates[first:last], flow.aux[first:last], state[first:last])
+        forward_step(own, prev[first:last], gates[first:last], buffers.aux[first:last], state[first:last])
         for i in range(n):
             copy(state[first + i], target[layer, targets[i]])
 
@@ -237,17 +239,17 @@ def feed(model, U, flow, first, tokens, source, sources, target, targets):
 def _logits(model, VT, first, last, state, active, z, h):
     """z of words first..last, for the active streams."""
     V, c, n, H, C = model.V, model.c, len(active), model.V.shape[1], z.shape[1]
-    if n >= FEW:
+    if n >= GEMM_MIN_ROWS:
         for a in range(n):
             copy(state[active[a]], h[a])
-    step = NEAR if n < FEW else PANEL
+    step = GEMV_BLOCK_WORDS if n < GEMM_MIN_ROWS else PANEL_WIDTH
     for word in range(first, last, step):
         end = min(last, word + step)
-        if n < FEW:
+        if n < GEMM_MIN_ROWS:
             for a in range(n):
                 matvec(V[word:end], state[active[a]], z[a, word:end])
         else:
-            panel_product(flat(h), 0, H, VT, H, 0, H, word, end, flat(z), word, C, n, False)
+            packed_product(ravel(h), 0, H, VT, H, 0, H, word, end, ravel(z), word, C, n, False)
         if len(c) > 0:
             for a in range(n):
                 row, bias = z[a, word:end], c[word:end]
@@ -273,15 +275,15 @@ def largest(z, allowed, lanes, top):
 
 
 @jit
-def _weigh(z, allowed, tops, temperature, inverse, weights, sums):
-    """Weights of a member's words of one stream, 0 where not allowed, and their sums by blocks.
+def _tempered_weights(z, allowed, tops, temperature, inverse, weights, sums):
+    """Weights of a thread's words of one stream, 0 where not allowed, and their sums by blocks.
 
     Returns the words' part of sum(exp(z - largest logit)), allowed or not and at temperature 1: what ln p needs.
     """
-    top, possible, zero, least = tops[0, 0], tops[0, 1], z.dtype.type(0), z.dtype.type(LEAST)
+    top, possible, zero, least = tops[0, 0], tops[0, 1], z.dtype.type(0), z.dtype.type(MIN_WEIGHT)
     for other in range(1, len(tops)):
         top, possible = max(top, tops[other, 0]), max(possible, tops[other, 1])
-    total, shared = 0.0, temperature == 1 and top < possible + GAP
+    total, shared = 0.0, temperature == 1 and top < possible + MAX_LOGIT_GAP
     if temperature > 0:
         reference = top if shared else possible
         for i in range(len(z)):
@@ -316,16 +318,16 @@ def _sum_blocks(weights, sums):
 
 
 @jit
-def _choose(member, words, a, allowed, rule, uniform):
+def _choose(thread, vocab, a, allowed, params, uniform):
     """The word drawn for row a, and its ln p under the model."""
-    z, weights, sums = words.z[a], words.weights[a], words.sums[a]
-    top, possible, total = words.top[0, a, 0], words.top[0, a, 1], 0.0
-    for other in range(len(words.top)):
-        top, possible = max(top, words.top[other, a, 0]), max(possible, words.top[other, a, 1])
-        total += words.total[other, a]
-    if rule.temperature > 0:
-        if rule.top_k > 0 or rule.top_p < 1:
-            _keep_probable(weights, sums, rule.top_k, rule.top_p, words.bound[member], words.bits[member])
+    z, weights, sums = vocab.z[a], vocab.weights[a], vocab.sums[a]
+    top, possible, total = vocab.top[0, a, 0], vocab.top[0, a, 1], 0.0
+    for other in range(len(vocab.top)):
+        top, possible = max(top, vocab.top[other, a, 0]), max(possible, vocab.top[other, a, 1])
+        total += vocab.total[other, a]
+    if params.temperature > 0:
+        if params.top_k > 0 or params.top_p < 1:
+            _truncate(weights, sums, params.top_k, params.top_p, vocab.bound[thread], vocab.bits[thread])
         word = _search(weights, sums, uniform)
     else:
         word = _first_equal(z, allowed, possible)
@@ -374,16 +376,16 @@ def _search(weights, sums, uniform):
 
 
 @jit
-def _keep_probable(weights, sums, top_k, top_p, bound, bits):
+def _truncate(weights, sums, top_k, top_p, bound, bits):
     """Set to zero the weights below the k-th largest and those outside the nucleus; ties stay."""
     lowest = 0
     if top_k > 0:
-        lowest = _lowest_kept(weights, float(top_k), 0.0, bound, bits)
+        lowest = _lowest_weight_kept(weights, float(top_k), 0.0, bound, bits)
     if top_p < 1:
         total = 0.0
         for block in range(len(sums)):
             total += sums[block]
-        lowest = max(lowest, _lowest_kept(weights, 0.0, top_p * total, bound, bits))
+        lowest = max(lowest, _lowest_weight_kept(weights, 0.0, top_p * total, bound, bits))
     bits[0] = lowest
     least, zero = bound[0], weights.dtype.type(0)
     for i in range(len(weights)):
@@ -392,7 +394,7 @@ def _keep_probable(weights, sums, top_k, top_p, bound, bits):
 
 
 @jit
-def _lowest_kept(weights, count, share, bound, bits):
+def _lowest_weight_kept(weights, count, share, bound, bits):
     """The bits of a bound: the largest above which `count` weights lie at least, that add up to `share` at least.
 
     Floats that are not negative are ordered as their bits are as integers, so it is found by halving these; a bound
@@ -403,7 +405,7 @@ def _lowest_kept(weights, count, share, bound, bits):
     while from_low - from_high > 1 and high - low > 1:
         middle = low + (high - low) // 2
         bits[0] = middle
-        counted, summed = _from_up(weights, bound[0])
+        counted, summed = _tail_sum(weights, bound[0])
         if counted >= count and summed >= share:
             low, from_low = middle, counted
         else:
@@ -412,7 +414,7 @@ def _lowest_kept(weights, count, share, bound, bits):
 
 
 @jit
-def _from_up(weights, bound):
+def _tail_sum(weights, bound):
     """Number and sum of the weights not below the bound. Four at once: each sum has to wait for the one before."""
     counted, summed, zero, one = 0.0, 0.0, weights.dtype.type(0), weights.dtype.type(1)
     for first in range(0, len(weights), PARTIAL):

@@ -27,9 +27,9 @@ def batch_key(seed, update):
 
 
 @jit
-def row_key(key, connection, place):
+def row_key(key, connection, position):
     """What the mask of one token's row begins with."""
-    return mix((mix((key + place) & MASK) ^ mix(connection)) & MASK)
+    return mix((mix((key + position) & MASK) ^ mix(connection)) & MASK)
 
 
 @jit

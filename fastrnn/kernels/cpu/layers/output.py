@@ -42,14 +42,14 @@ def begin(memory, key, targets, tokens, count):
     _functions[type(memory)].begin(memory, key, targets, tokens, count)
 
 
-def learn(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
+def learn(thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
     """Losses of the tokens and their gradients, by the whole team; the arguments are those of `softmax.output_layer`.
 
     Leaves memory.nll (count,), nats, and dh. Returns False if a loss is not finite. A layer with a gradient of its own
     leaves dV and dc alone, and is only called with a dh_scale of 1 and without `add`.
     """
     return _functions[type(memory)].learn(
-        member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add
+        thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add
     )
 
 
@@ -95,7 +95,7 @@ def implement(memory_class, functions):
         return chosen(memory, "begin")
 
     @overload(learn)
-    def _(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
+    def _(thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
         return chosen(memory, "learn")
 
     @overload(add_to_dV)

@@ -1,7 +1,7 @@
 """Time loops of one layer: a group of sequences through all of its steps, forward and back.
 
-Sequences are independent, so a member of the team takes a group of them, sorted by length, through all steps by
-itself: no barrier in the loop. There are as many groups as members, `size`; `member` is the number of a group. Its
+Sequences are independent, so a group of the team takes a group of them, sorted by length, through all steps by
+itself: no barrier in the loop. There are as many groups as threads, `n_groups`; `group` is the number of a group. Its
 tokens stand in packed rows, step after step, and within a step the longest sequence first: as sequences end, fewer
 rows stay active, and nothing is ever padded.
 
@@ -22,39 +22,39 @@ def token_count(length, ids):
 
 
 @jit
-def steps_of(member, length, ids):
+def steps_of(group, length, ids):
     """Number of steps of a group."""
-    return length[ids[member]] if member < len(ids) else 0
+    return length[ids[group]] if group < len(ids) else 0
 
 
 @jit
-def pack(member, size, x, y, begin, length, ids, rows):
+def pack(group, n_groups, x, y, begin, length, ids, rows):
     """Lay out a group: its tokens, targets and the rows of each step. Returns the number of steps.
 
-    The group is every `size`-th sequence of `ids` (int64, longest first), from `member` on.
+    The group is every `n_groups`-th sequence of `ids` (int64, longest first), from `group` on.
     """
-    origin, tokens, targets, starts = rows.origin, rows.tokens, rows.targets, rows.starts[member]
+    origin, tokens, targets, starts = rows.origin, rows.tokens, rows.targets, rows.starts[group]
     starts[0] = 0
     for position in range(len(ids)):
-        if position % size < member:
+        if position % n_groups < group:
             starts[0] += length[ids[position]]
-    count = (len(ids) - member + size - 1) // size
-    steps = steps_of(member, length, ids)
+    count = (len(ids) - group + n_groups - 1) // n_groups
+    steps = steps_of(group, length, ids)
     for t in range(steps):
-        while length[ids[member + (count - 1) * size]] <= t:
+        while length[ids[group + (count - 1) * n_groups]] <= t:
             count -= 1
         for b in range(count):
-            token, row = begin[ids[member + b * size]] + t, starts[t] + b
+            token, row = begin[ids[group + b * n_groups]] + t, starts[t] + b
             origin[row], tokens[row], targets[row] = token, x[token], y[token]
         starts[t + 1] = starts[t] + count
     return steps
 
 
 @jit
-def forward(member, size, cell, layer, U, steps, starts, tokens, states):
-    """Run the group forward through one layer; fills this member's rows of `states`, in that layer.
+def forward(group, n_groups, cell, layer, U, steps, starts, tokens, states):
+    """Run the group forward through one layer; fills this group's rows of `states`, in that layer.
 
-    `starts` is the member's own. Where U has rows (C, G*H) a word's row enters the gates; where it has none,
+    `starts` is the group's own. Where U has rows (C, G*H) a word's row enters the gates; where it has none,
     states.gates already holds all that enters from below. A sequence starts from its row of states.initial (in the
     order of `ids`; zeros where that has no rows) and leaves its last state in states.final, if that has rows.
     """
@@ -70,14 +70,14 @@ def forward(member, size, cell, layer, U, steps, starts, tokens, states):
             if t > 0:
                 copy(state[starts[t - 1] + b], prev[row])
             elif len(initial) > 0:
-                copy(initial[member + b * size], prev[row])
+                copy(initial[group + b * n_groups], prev[row])
             else:
                 prev[row, :] = 0
         forward_step(own, prev[first:last], gates[first:last], aux[first:last], state[first:last])
         if len(final) > 0:
             staying = starts[t + 2] - last if t + 1 < steps else 0
             for row in range(first + staying, last):
-                copy(state[row], final[member + (row - first) * size])
+                copy(state[row], final[group + (row - first) * n_groups])
 
 
 @jit
@@ -106,48 +106,48 @@ def add(source, target):
 
 
 @jit
-def backward(member, size, cell, layer, steps, starts, states, errors):
-    """Run the group back through one layer from errors.dh; fills this member's rows of errors.da, in that layer.
+def backward(group, n_groups, cell, layer, steps, starts, states, deltas):
+    """Run the group back through one layer from deltas.dh; fills this group's rows of deltas.da, in that layer.
 
-    The errors of the last states, errors.final, join where sequences end, if there are any; those of the initial
-    states are left in errors.initial, if it has rows.
+    The errors of the last states, deltas.final, join where sequences end, if there are any; those of the initial
+    states are left in deltas.initial, if it has rows.
     """
-    own, WT, da, carry = layer_of(cell, layer), errors.WT[layer], errors.da[layer], errors.carry[member, layer, 0]
+    own, WT, da, carry = layer_of(cell, layer), deltas.WT[layer], deltas.da[layer], deltas.carry[group, layer, 0]
     prev, gates, aux, state = states.prev[layer], states.gates[layer], states.aux[layer], states.state[layer]
-    final, initial = errors.final[layer], errors.initial[layer]
+    final, initial = deltas.final[layer], deltas.initial[layer]
     sequences = starts[1] - starts[0] if steps > 0 else 0
     for b in range(sequences):
         if len(final) > 0:
-            copy(final[member + b * size], carry[b])
+            copy(final[group + b * n_groups], carry[b])
         else:
             carry[b, :] = 0
     for t in range(steps - 1, -1, -1):
         first, last = starts[t], starts[t + 1]
         for b in range(last - first):
-            add(errors.dh[first + b], carry[b])
+            add(deltas.dh[first + b], carry[b])
         backward_step(
             own, WT, prev[first:last], gates[first:last], aux[first:last], state[first:last], carry[: last - first],
             da[first:last],
         )  # fmt: skip
     if len(initial) > 0:
         for b in range(sequences):
-            copy(carry[b], initial[member + b * size])
+            copy(carry[b], initial[group + b * n_groups])
 
 
 @jit
-def backward_by_age(cell, layer, t, age, slot, starts, states, errors, carry, d_gates):
-    """One step back through one layer of the errors of the outputs `age` steps later, which wait in carry[slot].
+def backward_at_lag(cell, layer, t, lag, slot, starts, states, deltas, carry, d_gates):
+    """One step back through one layer of the errors of the outputs `lag` steps later, which wait in carry[slot].
 
-    Their da is left in d_gates (rows, G*H), and added to what errors.da holds; for `age` 0 it is the first.
+    Their da is left in d_gates (rows, G*H), and added to what deltas.da holds; for `lag` 0 it is the first.
     """
     first, last = starts[t], starts[t + 1]
-    n, da = last - first, errors.da[layer]
+    n, da = last - first, deltas.da[layer]
     backward_step(
-        layer_of(cell, layer), errors.WT[layer], states.prev[layer, first:last], states.gates[layer, first:last],
+        layer_of(cell, layer), deltas.WT[layer], states.prev[layer, first:last], states.gates[layer, first:last],
         states.aux[layer, first:last], states.state[layer, first:last], carry[slot, :n], d_gates[:n],
     )  # fmt: skip
     for b in range(n):
-        if age == 0:
+        if lag == 0:
             copy(d_gates[b], da[first + b])
         else:
             add(d_gates[b], da[first + b])

@@ -25,7 +25,7 @@ import numpy as np
 from numba import types
 
 from ...compiler.jit import jit
-from ...compiler.views import flat
+from ...compiler.views import ravel
 from ...linalg.elementwise import exp
 from ...threads import end_phase, next_part
 from ..optimizers import squared_norm, update
@@ -152,8 +152,8 @@ def choose_rows(work, key, targets, tokens, count):
     work.used[0] = used
 
 
-@jit(separate=types.boolean)
-def sampled_layer(member, size, barrier, V, c, count, state, targets, work, dh, dscale):
+@jit(indirect=types.boolean)
+def sampled_layer(thread, n_threads, barrier, V, c, count, state, targets, work, dh, dscale):
     """Loss of the `count` packed tokens and its gradients, after `choose_rows`; called by the whole team.
 
     Reads state (count, S*H), with h in its first columns, and targets; writes work.nll (count,), in nats, and the
@@ -163,9 +163,9 @@ def sampled_layer(member, size, barrier, V, c, count, state, targets, work, dh, 
     panel, K, parts, used = work.panel, len(work.V), len(work.panel.total), work.used[0]
     for block in range(0, count, TOKENS):
         n, add = min(TOKENS, count - block), block > 0
-        words, rows, errors = targets[block : block + n], state[block : block + n], dh[block : block + n]
+        words, rows, deltas = targets[block : block + n], state[block : block + n], dh[block : block + n]
         target_rows = work.target_row[block : block + n]
-        hT_is_there, part = False, next_part(member, size, barrier, parts, -1)
+        hT_is_there, part = False, next_part(thread, n_threads, barrier, parts, -1)
         while part >= 0:
             if part == parts:
                 _close_logits(n, panel, dscale)
@@ -176,29 +176,29 @@ def sampled_layer(member, size, barrier, V, c, count, state, targets, work, dh, 
                 if block == 0:
                     _copy_panel(V, c, first, last, work)
                 if not hT_is_there:
-                    transpose(rows, V.shape[1], panel.hT[member])
+                    transpose(rows, V.shape[1], panel.hT[thread])
                     hT_is_there = True
-                _target_logits(part, parts, V, c, words, rows, panel.target_logit, errors)
-                pass_logits(member, part, work.V, work.c, first, last, target_rows, panel, True, True)
-            part = next_part(member, size, barrier, parts, part)
-        end_phase(member, size, barrier)
+                _target_logits(part, parts, V, c, words, rows, panel.target_logit, deltas)
+                pass_logits(thread, part, work.V, work.c, first, last, target_rows, panel, True, True)
+            part = next_part(thread, n_threads, barrier, parts, part)
+        end_phase(thread, n_threads, barrier)
         if panel.finite[0] == 0:
             return False
-        part = next_part(member, size, barrier, parts + size, -1)
+        part = next_part(thread, n_threads, barrier, parts + n_threads, -1)
         while part >= 0:
             if part < parts:
                 first, last = words_of(part, parts, K)
-                pass_gradients(member, part, first, last, rows, panel, work.dV, work.dc, add)
+                pass_gradients(thread, part, first, last, rows, panel, work.dV, work.dc, add)
                 target_gradients(first, last, target_rows, rows, panel.target_error, work.dV, work.dc)
                 first, last = K + (used - K) * part // parts, K + (used - K) * (part + 1) // parts
                 if not add:
                     work.dV[first:last] = 0
                     work.dc[first:last] = 0
                 target_gradients(first, last, target_rows, rows, panel.target_error, work.dV, work.dc)
-            elif part < parts + size:
-                sum_parts(part - parts, size, n, panel, errors, 1.0)
-            part = next_part(member, size, barrier, parts + size, part)
-        end_phase(member, size, barrier)
+            elif part < parts + n_threads:
+                sum_parts(part - parts, n_threads, n, panel, deltas, 1.0)
+            part = next_part(thread, n_threads, barrier, parts + n_threads, part)
+        end_phase(thread, n_threads, barrier)
     return True
 
 
@@ -215,11 +215,11 @@ def _copy_panel(V, c, first, last, work):
 
 
 @jit
-def _target_logits(share, shares, V, c, targets, rows, target_logit, errors):
-    """The targets' logits, and their rows of V into `errors`, of a share of a block's tokens."""
+def _target_logits(share, shares, V, c, targets, rows, target_logit, deltas):
+    """The targets' logits, and their rows of V into `deltas`, of a share of a block's tokens."""
     n = len(targets)
     for i in range(n * share // shares, n * (share + 1) // shares):
-        h, v, error = rows[i], V[targets[i]], errors[i]
+        h, v, error = rows[i], V[targets[i]], deltas[i]
         total = h[0] * v[0]
         for j in range(1, len(v)):
             total += h[j] * v[j]
@@ -252,14 +252,14 @@ def squares_of_rows(share, shares, work):
     """A share of the squared norm of dV and dc."""
     first, last = work.used[0] * share // shares, work.used[0] * (share + 1) // shares
     H = work.dV.shape[1]
-    total = squared_norm(flat(work.dV), first * H, last * H)
+    total = squared_norm(ravel(work.dV), first * H, last * H)
     return total + squared_norm(work.dc, first, last) if len(work.dc) > 0 else total
 
 
 @jit
 def update_rows(share, shares, rule, dense, moments, constants, work):
     """A share of a step on the rows of V and c, which begin the flat parameters `dense`; their rows are free again."""
-    H, dV = work.dV.shape[1], flat(work.dV)
+    H, dV = work.dV.shape[1], ravel(work.dV)
     for row in range(work.used[0] * share // shares, work.used[0] * (share + 1) // shares):
         word = work.words[row]
         update(rule, dense, word * H, dV, row * H, H, moments[0], moments[1], constants)
@@ -274,15 +274,15 @@ def free_rows(share, shares, work):
         work.row[work.words[row]] = -1
 
 
-# ---- What the passes ask for, see output.py
+# ---- What the passes ask for, see softmax.py
 
 
 def _begin(memory, key, targets, tokens, count):
     choose_rows(memory, key, targets, tokens, count)
 
 
-def _learn(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
-    return sampled_layer(member, size, barrier, V, c, count, state, targets, memory, dh, dscale)
+def _learn(thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
+    return sampled_layer(thread, n_threads, barrier, V, c, count, state, targets, memory, dh, dscale)
 
 
 def _add_to_dV(memory, dV, word, d, first, last):

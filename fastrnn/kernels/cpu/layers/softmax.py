@@ -12,7 +12,7 @@ part's first sub-block, which serves as long as no sum exceeds LIMIT; else it is
 factor f of a token scales h in dV, and the result V^T e in dh; the one-hot part touches one row of V a token.
 
 Words are passed twice: for e and V^T e, and, once their sums and so f are known, for dV. Both passes have a second
-form, with factors in bfloat16 (output_bfloat16.py), which the type of the memory chooses.
+form, with factors in bfloat16 (softmax_bfloat16.py), which the type of the memory chooses.
 """
 
 import math
@@ -22,7 +22,7 @@ import numpy as np
 from numba import types
 
 from ...compiler.jit import jit, overload
-from ...compiler.views import flat
+from ...compiler.views import ravel
 from ...linalg.elementwise import exp, exponentials
 from ...linalg.gemm import product
 from ...threads import end_phase, next_part
@@ -81,8 +81,8 @@ def allocate_softmax(C, H, N, M, learn, dtype, bfloat16=False):
     )  # fmt: skip
 
 
-@jit(separate=types.boolean)
-def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, dc, dh, dscale, dh_scale, add):
+@jit(indirect=types.boolean)
+def output_layer(thread, n_threads, barrier, V, c, count, state, targets, work, dV, dc, dh, dscale, dh_scale, add):
     """Cross-entropy of the `count` packed tokens and, if dV is not empty, its gradients; called by the whole team.
 
     Reads state (count, S*H), with h in its first columns, and targets; writes work.nll (count,), in nats, and
@@ -98,8 +98,8 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
     learn, parts = len(dV) > 0, len(work.total)
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
-        words, rows, errors = targets[block : block + n], state[block : block + n], dh[block : block + n]
-        hT_is_there, part = False, next_part(member, size, barrier, parts, -1)
+        words, rows, dh_rows = targets[block : block + n], state[block : block + n], dh[block : block + n]
+        hT_is_there, part = False, next_part(thread, n_threads, barrier, parts, -1)
         while part >= 0:
             if part == parts:
                 _close_logits(n, work, dscale)
@@ -110,30 +110,30 @@ def output_layer(member, size, barrier, V, c, count, state, targets, work, dV, d
                 if block == 0:
                     round_weights(V, first, last, work)
                 if not hT_is_there:
-                    transpose(rows, V.shape[1], work.hT[member])
+                    transpose(rows, V.shape[1], work.hT[thread])
                     hT_is_there = True
-                _target_logits(V, c, first, last, words, rows, work.target_logit, errors)
-                pass_logits(member, part, V, c, first, last, words, work, learn, False)
-            part = next_part(member, size, barrier, parts, part)
-        end_phase(member, size, barrier)
+                _target_logits(V, c, first, last, words, rows, work.target_logit, dh_rows)
+                pass_logits(thread, part, V, c, first, last, words, work, learn, False)
+            part = next_part(thread, n_threads, barrier, parts, part)
+        end_phase(thread, n_threads, barrier)
         if learn:
             if work.finite[0] == 0:
                 return False
-            part = next_part(member, size, barrier, parts + size, -1)
+            part = next_part(thread, n_threads, barrier, parts + n_threads, -1)
             while part >= 0:
                 if part < parts:
                     first, last = words_of(part, parts, len(V))
-                    pass_gradients(member, part, first, last, rows, work, dV, dc, add or block > 0)
+                    pass_gradients(thread, part, first, last, rows, work, dV, dc, add or block > 0)
                     target_gradients(first, last, words, rows, work.target_error, dV, dc)
-                elif part < parts + size:
-                    sum_parts(part - parts, size, n, work, errors, dh_scale)
-                part = next_part(member, size, barrier, parts + size, part)
-            end_phase(member, size, barrier)
+                elif part < parts + n_threads:
+                    sum_parts(part - parts, n_threads, n, work, dh_rows, dh_scale)
+                part = next_part(thread, n_threads, barrier, parts + n_threads, part)
+            end_phase(thread, n_threads, barrier)
     return True
 
 
 @jit
-def probabilities(member, size, barrier, V, c, count, state, origin, work, best, proba):
+def probabilities(thread, n_threads, barrier, V, c, count, state, origin, work, best, proba):
     """Most probable word of every packed token and, if `proba` has rows, all probabilities; called by the whole team.
 
     Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`. `work` is a
@@ -142,35 +142,35 @@ def probabilities(member, size, barrier, V, c, count, state, origin, work, best,
     parts = len(work.total)
     for block in range(0, count, TOKENS):
         n = min(TOKENS, count - block)
-        places, rows = origin[block : block + n], state[block : block + n]
-        hT_is_there, part = False, next_part(member, size, barrier, parts, -1)
+        positions, rows = origin[block : block + n], state[block : block + n]
+        hT_is_there, part = False, next_part(thread, n_threads, barrier, parts, -1)
         while part >= 0:
             if part == parts:
                 _close_logits(n, work, 1.0)
             else:
                 first, last = words_of(part, parts, len(V))
                 if not hT_is_there:
-                    transpose(rows, V.shape[1], work.hT[member])
+                    transpose(rows, V.shape[1], work.hT[thread])
                     hT_is_there = True
                 nobody = work.best[part, :n]  # in the place of targets: to a workspace.Softmax only their number counts
-                pass_logits(member, part, V, c, first, last, nobody, work, False, False)
-            part = next_part(member, size, barrier, parts, part)
-        end_phase(member, size, barrier)
-        part = next_part(member, size, barrier, parts, -1)
+                pass_logits(thread, part, V, c, first, last, nobody, work, False, False)
+            part = next_part(thread, n_threads, barrier, parts, part)
+        end_phase(thread, n_threads, barrier)
+        part = next_part(thread, n_threads, barrier, parts, -1)
         while part >= 0:
             if part == parts:
-                _best_words(n, places, work, best)
+                _best_words(n, positions, work, best)
             else:
                 first, last = words_of(part, parts, len(V))
                 largest = work.total[part]  # in the place of the sums, which have served
-                _block_probabilities(first, last, places, work.e, work.factor[part], largest, work.best[part], proba)
-            part = next_part(member, size, barrier, parts, part)
-        end_phase(member, size, barrier)
+                _block_probabilities(first, last, positions, work.e, work.factor[part], largest, work.best[part], proba)
+            part = next_part(thread, n_threads, barrier, parts, part)
+        end_phase(thread, n_threads, barrier)
 
 
 @jit
-def _target_logits(V, c, first, last, targets, rows, target_logit, errors):
-    """The targets' logits, and their rows of V into `errors` if that has rows; for targets among words first..last."""
+def _target_logits(V, c, first, last, targets, rows, target_logit, dh_rows):
+    """The targets' logits, and their rows of V into `dh_rows` if that has rows; for targets among words first..last."""
     H = V.shape[1]
     for i in range(len(targets)):
         word = targets[i]
@@ -180,50 +180,50 @@ def _target_logits(V, c, first, last, targets, rows, target_logit, errors):
             for j in range(1, H):
                 total += h[j] * v[j]
             target_logit[i] = total + c[word] if len(c) > 0 else total
-            if len(errors) > 0:
-                error = errors[i]
+            if len(dh_rows) > 0:
+                error = dh_rows[i]
                 for j in range(H):
                     error[j] = v[j]
 
 
-def _pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
+def _pass_logits(thread, part, V, c, first, last, targets, work, learn, without_targets):
     H, n = V.shape[1], len(targets)
     length = row_length(n)
-    hT, e, part, reference, total = (
-        work.hT[member], work.e, work.part[number], work.reference[number], work.total[number]
+    hT, e, dh_part, reference, total = (
+        work.hT[thread], work.e, work.dh_part[part], work.reference[part], work.total[part]
     )  # fmt: skip
     for i in range(length):
         reference[i], total[i] = -np.inf, 0
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length
-        product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
+        product(ravel(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
         if without_targets:
             mask_targets(word0, words, targets, e, at, length)
         if word0 == first:
             first_reference(c, word0, words, e, at, length, n, LOWEST if without_targets else -np.inf, reference)
         exponentials(e, at, length, n, words, c, word0, reference, total)
         if exceeds(total, n):
-            product(flat(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
+            product(ravel(V), word0 * H, H, 1, hT, 0, length, e, at, length, words, n, H, False)
             if without_targets:
                 mask_targets(word0, words, targets, e, at, length)
-            _raise_reference(c, first, word0, words, n, e, reference, total, part, learn)
+            _raise_reference(c, first, word0, words, n, e, reference, total, dh_part, learn)
             exponentials(e, at, length, n, words, c, word0, reference, total)
         if learn:
-            product(e, at, 1, length, flat(V), word0 * H, H, flat(part), 0, H, n, H, words, word0 > first)
+            product(e, at, 1, length, ravel(V), word0 * H, H, ravel(dh_part), 0, H, n, H, words, word0 > first)
     if learn and first == last:
-        part[:n] = 0
+        dh_part[:n] = 0
 
 
-def _pass_gradients(member, number, first, last, rows, work, dV, dc, add):
+def _pass_gradients(thread, part, first, last, rows, work, dV, dc, add):
     H, n = dV.shape[1], len(rows)
-    length, e, factor, scaled = row_length(n), work.e, work.factor[number], work.scaled[member]
+    length, e, factor, scaled = row_length(n), work.e, work.factor[part], work.scaled[thread]
     for i in range(n):
         h, out = rows[i], scaled[i]
         for j in range(H):
             out[j] = factor[i] * h[j]
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length
-        product(e, at, length, 1, flat(scaled), 0, H, flat(dV), word0 * H, H, words, H, n, add)
+        product(e, at, length, 1, ravel(scaled), 0, H, ravel(dV), word0 * H, H, words, H, n, add)
         if len(dc) > 0:
             product(e, at, length, 1, factor, 0, 1, dc, word0, 1, words, 1, n, add)
 
@@ -238,9 +238,9 @@ def _transpose(rows, H, hT):
 
 
 @jit
-def _raise_reference(c, first, word0, words, n, e, reference, total, part, learn):
+def _raise_reference(c, first, word0, words, n, e, reference, total, dh_part, learn):
     """Raise the references to the logits of words word0...; the exponentials since `first` and their sums go along."""
-    length, H = row_length(n), part.shape[1]
+    length, H = row_length(n), dh_part.shape[1]
     for i in range(n):
         high = highest(c, word0, words, e, word0 * length, length, i, reference[i])
         factor = exp(reference[i] - high)
@@ -250,7 +250,7 @@ def _raise_reference(c, first, word0, words, n, e, reference, total, part, learn
             total[i] += e[word * length + i]
         if learn and word0 > first:
             for j in range(H):
-                part[i, j] *= factor
+                dh_part[i, j] *= factor
         reference[i] = high
 
 
@@ -271,7 +271,7 @@ def _close_logits(n, work, scale):
     work.finite[0] = 1 if finite else 0
     scale_exponentials(n, work, scale)
     for i in range(n):
-        work.target_error[i] = scale * left_out(i, log_sum, work)
+        work.target_error[i] = scale * one_minus_p(i, log_sum, work)
 
 
 @jit
@@ -285,14 +285,14 @@ def scale_exponentials(n, work, scale):
 
 
 @jit
-def _best_words(n, places, work, best):
+def _best_words(n, positions, work, best):
     """The most probable word of every token, of those of all parts."""
     for i in range(n):
         winner = 0
         for part in range(1, len(work.total)):
             if work.total[part, i] > work.total[winner, i]:
                 winner = part
-        best[places[i]] = work.best[winner, i]
+        best[positions[i]] = work.best[winner, i]
 
 
 @jit
@@ -315,8 +315,8 @@ def sum_parts(share, shares, n, work, dh, dh_scale):
         out, scale = dh[i], work.target_error[i]
         for j in range(len(out)):
             out[j] *= -scale
-        for part in range(len(work.part)):
-            piece, f = work.part[part, i], work.factor[part, i]
+        for part in range(len(work.dh_part)):
+            piece, f = work.dh_part[part, i], work.factor[part, i]
             for j in range(len(out)):
                 out[j] += f * piece[j]
         for j in range(len(out)):
@@ -331,9 +331,9 @@ def add_columns(row, total, first, last):
 
 
 @jit
-def _block_probabilities(first, last, places, e, factor, largest, best, proba):
+def _block_probabilities(first, last, positions, e, factor, largest, best, proba):
     """Probabilities of words first..last, into proba; each token's largest into `largest`, its word into `best`."""
-    n = len(places)
+    n = len(positions)
     length = row_length(n)
     for i in range(n):
         largest[i], best[i] = -1, first
@@ -344,7 +344,7 @@ def _block_probabilities(first, last, places, e, factor, largest, best, proba):
             if p > largest[i]:
                 largest[i], best[i] = p, word
             if len(proba) > 0:
-                proba[places[i], word] = p
+                proba[positions[i], word] = p
 
 
 # ---- The passes over words, whose form the memory chooses
@@ -361,26 +361,26 @@ def transpose(rows, H, hT):
     (softmax_bfloat16.transpose if hT.dtype == np.uint32 else _transpose)(rows, H, hT)
 
 
-def pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
-    """e of part `number`, words first..last, of a block of tokens, sums of e, and, to learn, its part of V^T e.
+def pass_logits(thread, part, V, c, first, last, targets, work, learn, without_targets):
+    """e of part `part`, words first..last, of a block of tokens, sums of e, and, to learn, its part of V^T e.
 
     Of a token's target the exponential is 0, and not in the sum, with `without_targets`. They go into work.e,
     work.total[number] and work.part[number], less what is left in work.reference[number]. The states are in
-    work.hT[member].
+    work.hT[thread].
     """
     passes = softmax_bfloat16.pass_logits if _in_bfloat16(work) else _pass_logits
-    passes(member, number, V, c, first, last, targets, work, learn, without_targets)
+    passes(thread, part, V, c, first, last, targets, work, learn, without_targets)
 
 
-def pass_gradients(member, number, first, last, rows, work, dV, dc, add):
+def pass_gradients(thread, part, first, last, rows, work, dV, dc, add):
     """Rows first..last of dV and dc, less the one-hot parts: from work.e, once work.factor[number] is known."""
     passes = softmax_bfloat16.pass_gradients if _in_bfloat16(work) else _pass_gradients
-    passes(member, number, first, last, rows, work, dV, dc, add)
+    passes(thread, part, first, last, rows, work, dV, dc, add)
 
 
-def left_out(i, log_sum, work):
+def one_minus_p(i, log_sum, work):
     """What the sums over words and tokens lack of 1 - o[y] of token i."""
-    return softmax_bfloat16.left_out(i, log_sum, work) if _in_bfloat16(work) else _left_out(i, log_sum, work)
+    return softmax_bfloat16.one_minus_p(i, log_sum, work) if _in_bfloat16(work) else _one_minus_p(i, log_sum, work)
 
 
 def _in_bfloat16(work):
@@ -391,7 +391,7 @@ def _no_rounding(V, first, last, work):
     pass
 
 
-def _left_out(i, log_sum, work):
+def _one_minus_p(i, log_sum, work):
     return log_sum.dtype.type(1)
 
 
@@ -411,29 +411,31 @@ def _transpose_of_type(rows, H, hT):
 
 
 @overload(pass_logits)
-def _pass_logits_of_type(member, number, V, c, first, last, targets, work, learn, without_targets):
+def _pass_logits_of_type(thread, part, V, c, first, last, targets, work, learn, without_targets):
     return _choice(work, _pass_logits, softmax_bfloat16.pass_logits)
 
 
 @overload(pass_gradients)
-def _pass_gradients_of_type(member, number, first, last, rows, work, dV, dc, add):
+def _pass_gradients_of_type(thread, part, first, last, rows, work, dV, dc, add):
     return _choice(work, _pass_gradients, softmax_bfloat16.pass_gradients)
 
 
-@overload(left_out)
-def _left_out_of_type(i, log_sum, work):
-    return _choice(work, _left_out, softmax_bfloat16.left_out)
+@overload(one_minus_p)
+def _one_minus_p_of_type(i, log_sum, work):
+    return _choice(work, _one_minus_p, softmax_bfloat16.one_minus_p)
 
 
-# ---- What the passes ask for, see output.py: the gradients are the model's own
+# ---- What the passes ask for, see softmax.py: the gradients are the model's own
 
 
 def _begin(memory, key, targets, tokens, count):
     pass
 
 
-def _learn(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
-    return output_layer(member, size, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add)
+def _learn(thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
+    return output_layer(
+        thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add
+    )
 
 
 def _add_to_dV(memory, dV, word, d, first, last):

@@ -1,4 +1,4 @@
-"""The output layer with factors in bfloat16: the passes over words of output.py, for a `workspace.BFloat16Softmax`.
+"""The output layer with factors in bfloat16: the passes over words of softmax.py, for a `workspace.BFloat16Softmax`.
 
     logits    of V and h    [words, tokens] = V [words, pairs of units] h^T [pairs of units, tokens]
     V^T e     of e and V    [tokens, units] = e^T [tokens, pairs of words] V [pairs of words, units]
@@ -21,8 +21,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...compiler.jit import jit, overload
-from ...compiler.views import flat
-from ...linalg.bfloat16 import HALF, LOWER, UPPER, join_neighbours, join_rows, join_scaled_rows, number, two
+from ...compiler.views import ravel
+from ...linalg.bfloat16 import (
+    HALF,
+    LOWER,
+    UPPER,
+    interleave_rows,
+    interleave_scaled_rows,
+    pack_adjacent,
+    pack_bfloat16,
+    unpack_bfloat16,
+)
 from ...linalg.elementwise import exp
 from ...linalg.gemm import product
 from ...linalg.simd import I32, Vectors, constant, lanes_of
@@ -69,45 +78,45 @@ def allocate_bfloat16(C, H, N, M, learn):
     def real(*shape):
         return np.empty(shape, np.float32)
 
-    def twos(*shape):
+    def pairs(*shape):
         return np.empty(shape, np.uint32)
 
     return BFloat16Softmax(
-        nll=real(N), e=twos((C + 1) * tokens), hT=twos(M, units * TOKENS), reference=real(P, TOKENS),
+        nll=real(N), e=pairs((C + 1) * tokens), hT=pairs(M, units * TOKENS), reference=real(P, TOKENS),
         total=real(P, TOKENS), log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS),
-        target_error=real(TOKENS), factor=real(P, TOKENS), scaled=twos(learn * M, tokens, H),
-        part=real(P, learn * TOKENS, H), V=twos(C, units), V_words=twos(words, H), z=real(M, WORDS * TOKENS),
-        e_words=twos(M, WORDS // 2 * TOKENS), before=real(M, TOKENS), factors=twos(M, tokens),
+        target_error=real(TOKENS), factor=real(P, TOKENS), scaled=pairs(learn * M, tokens, H),
+        part=real(P, learn * TOKENS, H), V=pairs(C, units), V_words=pairs(words, H), z=real(M, WORDS * TOKENS),
+        e_words=pairs(M, WORDS // 2 * TOKENS), before=real(M, TOKENS), factors=pairs(M, tokens),
     )  # fmt: skip
 
 
 def round_weights(V, first, last, work):
     """Rows first..last of V, the first an even one, in bfloat16: in pairs of units, and in pairs of words."""
     for word in range(first, last):
-        join_neighbours(V[word], work.V[word])
+        pack_adjacent(V[word], work.V[word])
     for word in range(first, last, 2):
         if word + 1 < last:
-            join_rows(V[word], V[word + 1], work.V_words[word // 2])
+            interleave_rows(V[word], V[word + 1], work.V_words[word // 2])
         else:
-            join_rows(V[word], V[word, :0], work.V_words[word // 2])
+            interleave_rows(V[word], V[word, :0], work.V_words[word // 2])
 
 
 def transpose(rows, H, hT):
-    """As `output.transpose`."""
+    """As `softmax.transpose`."""
     _transpose(rows, H, hT, row_length(len(rows)))
 
 
-def pass_logits(member, number, V, c, first, last, targets, work, learn, without_targets):
-    """As `output.pass_logits`."""
+def pass_logits(thread, part, V, c, first, last, targets, work, learn, without_targets):
+    """As `softmax.pass_logits`."""
     H, n, units = V.shape[1], len(targets), work.V.shape[1]
     length, even = row_length(n), n + n % 2  # a token beyond an odd last one makes its pair, of zeros
-    hT, z, e_words, part = work.hT[member], work.z[member], work.e_words[member], work.part[number]
-    reference, total, before = work.reference[number], work.total[number], work.before[member]
+    hT, z, e_words, dh_part = work.hT[thread], work.z[thread], work.e_words[thread], work.dh_part[part]
+    reference, total, before = work.reference[part], work.total[part], work.before[thread]
     for i in range(length):
         reference[i], total[i] = -np.inf if i < n else 0, 0
     for word0 in range(first, last, WORDS):
         words, at = min(WORDS, last - word0), word0 * length // 2
-        product(flat(work.V), word0 * units, units, 1, hT, 0, length, z, 0, length, words, even, units, False)
+        product(ravel(work.V), word0 * units, units, 1, hT, 0, length, z, 0, length, words, even, units, False)
         if without_targets:
             mask_targets(word0, words, targets, z, 0, length)
         else:
@@ -120,45 +129,45 @@ def pass_logits(member, number, V, c, first, last, targets, work, learn, without
         if exceeds(total, n):
             for i in range(length):
                 total[i] = before[i]
-            _raise_reference(c, first, word0, words, n, z, work.e, reference, total, part, learn)
+            _raise_reference(c, first, word0, words, n, z, work.e, reference, total, dh_part, learn)
             exponentials_in_pairs(z, length, words, c, word0, reference, total, work.e, at, e_words)
         if learn:
             _clear_targets(word0, words, targets, work.e, e_words, length)
             product(
-                e_words, 0, 1, length, flat(work.V_words), word0 // 2 * H, H, flat(part), 0, H,
+                e_words, 0, 1, length, ravel(work.V_words), word0 // 2 * H, H, ravel(dh_part), 0, H,
                 n, H, (words + 1) // 2, word0 > first,
             )  # fmt: skip
     if learn and first == last:
-        part[:n] = 0
+        dh_part[:n] = 0
 
 
-def pass_gradients(member, number, first, last, rows, work, dV, dc, add):
-    """As `output.pass_gradients`."""
+def pass_gradients(thread, part, first, last, rows, work, dV, dc, add):
+    """As `softmax.pass_gradients`."""
     H, n = dV.shape[1], len(rows)
     length, pairs = row_length(n), (n + 1) // 2
-    factor, scaled, factors = work.factor[number], work.scaled[member], work.factors[member]
+    factor, scaled, factors = work.factor[part], work.scaled[thread], work.factors[thread]
     nothing = factor.dtype.type(0)
     for k in range(pairs):
         i = 2 * k
         other, scale = (i + 1, factor[i + 1]) if i + 1 < n else (i, nothing)
-        join_scaled_rows(rows[i, :H], factor[i], rows[other, :H], scale, scaled[k])
-        factors[k] = two(factor[i], scale)
+        interleave_scaled_rows(rows[i, :H], factor[i], rows[other, :H], scale, scaled[k])
+        factors[k] = pack_bfloat16(factor[i], scale)
     for word0 in range(first, last, WORDS):
         words, at, row = min(WORDS, last - word0), word0 * length // 2, length // 2
-        product(work.e, at, row, 1, flat(scaled), 0, H, flat(dV), word0 * H, H, words, H, pairs, add)
+        product(work.e, at, row, 1, ravel(scaled), 0, H, ravel(dV), word0 * H, H, words, H, pairs, add)
         if len(dc) > 0:
             product(work.e, at, row, 1, factors, 0, 1, dc, word0, 1, words, 1, pairs, add)
 
 
-def left_out(i, log_sum, work):
-    """As `output.left_out`: for a target that is well predicted the products hold nothing of its o - 1."""
+def one_minus_p(i, log_sum, work):
+    """As `softmax.one_minus_p`: for a target that is well predicted the products hold nothing of its o - 1."""
     return 1 - min(log_sum.dtype.type(1), exp(work.target_logit[i] - log_sum[i]))
 
 
 @jit
-def _raise_reference(c, first, word0, words, n, z, e, reference, total, part, learn):
+def _raise_reference(c, first, word0, words, n, z, e, reference, total, dh_part, learn):
     """Raise the references to the logits of words word0...; the exponentials since `first` and their sums go along."""
-    length, H = row_length(n), part.shape[1]
+    length, H = row_length(n), dh_part.shape[1]
     for i in range(n):
         high = highest(c, word0, words, z, 0, length, i, reference[i])
         factor = exp(reference[i] - high)
@@ -167,10 +176,10 @@ def _raise_reference(c, first, word0, words, n, z, e, reference, total, part, le
         if learn and word0 > first:
             for word in range(first, word0):
                 at = (word * length + i) // 2
-                one, other = number(e[at], 0), number(e[at], 1)
-                e[at] = two(factor * one, other) if i % 2 == 0 else two(one, factor * other)
+                one, other = unpack_bfloat16(e[at], 0), unpack_bfloat16(e[at], 1)
+                e[at] = pack_bfloat16(factor * one, other) if i % 2 == 0 else pack_bfloat16(one, factor * other)
             for j in range(H):
-                part[i, j] *= factor
+                dh_part[i, j] *= factor
 
 
 @jit
@@ -181,10 +190,10 @@ def _transpose(rows, H, hT, length):
         out = hT[k * length : k * length + n + n % 2]
         if 2 * k + 1 < H:
             for i in range(n):
-                out[i] = two(rows[i, 2 * k], rows[i, 2 * k + 1])
+                out[i] = pack_bfloat16(rows[i, 2 * k], rows[i, 2 * k + 1])
         else:
             for i in range(n):
-                out[i] = two(rows[i, 2 * k], rows.dtype.type(0))
+                out[i] = pack_bfloat16(rows[i, 2 * k], rows.dtype.type(0))
         if n % 2 == 1:
             out[n] = 0
 
@@ -260,8 +269,8 @@ def _exponentials_in_pairs(typingctx, z, length, words, c, c0, reference, total,
             number = builder.load(builder.select(biased, builder.gep(bias_at, [word]), reference.data))
             return builder.select(biased, number, number.type(0.0))
 
-        def pair_of_words(first, second, exists, place, biases, vectors, at):
-            """Of the tokens of one vector, from `at` on; z, e and e_words have the pair from `place` on."""
+        def pair_of_words(first, second, exists, pair_row, biases, vectors, at):
+            """Of the tokens of one vector, from `at` on; z, e and e_words have the pair from `pair_row` on."""
             bits, halves = ir.VectorType(I32, vectors.lanes), ir.VectorType(half, vectors.lanes)
             subtracted = vectors.load(builder.gep(reference.data, [at]))
 
@@ -287,16 +296,16 @@ def _exponentials_in_pairs(typingctx, z, length, words, c, c0, reference, total,
             _, low = keep(e0, first)
             high, _ = keep(e1, second)
             joined = builder.or_(low, builder.and_(high, constants(int(UPPER))))
-            target = builder.gep(e_words.data, [builder.add(place, at)])
+            target = builder.gep(e_words.data, [builder.add(pair_row, at)])
             builder.store(joined, builder.bitcast(target, bits.as_pointer())).align = 4
 
         with cgutils.for_range(builder, pairs) as loop:
             word = builder.mul(loop.index, constant(2))
             after = builder.add(word, constant(1))
             exists = builder.icmp_signed("<", after, words)
-            first, place = builder.mul(word, length), builder.mul(loop.index, length)
+            first, pair_row = builder.mul(word, length), builder.mul(loop.index, length)
             biases = [bias(word), bias(builder.select(exists, after, word))]
-            pair = first, builder.add(first, length), exists, place, biases
+            pair = first, builder.add(first, length), exists, pair_row, biases
             with cgutils.for_range(builder, whole) as columns:
                 vectors = Vectors(builder, ir.FloatType(), 4, lanes)
                 pair_of_words(*pair, vectors, builder.mul(columns.index, constant(lanes)))

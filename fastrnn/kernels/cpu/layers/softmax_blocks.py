@@ -1,28 +1,28 @@
-"""What the output layer's two forms, output.py and output_bfloat16.py, have in common: blocks and references."""
+"""What the output layer's two forms, softmax.py and softmax_bfloat16.py, have in common: blocks and references."""
 
 from ...compiler.jit import jit
-from ...threads import share
+from ...threads import partition
 
 TOKENS = 120  # no power of two, or the rows of e would fall into the same places of the cache
 WORDS = 96
 GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
 LIMIT = 1e20  # of a sum of exponentials: far from overflow
 MASKED, LOWEST = -1e30, -1e20  # the logit of a masked target, and the lowest reference beside which its e is 0
-# Words go to the team in parts: several for each member if every part has so many sub-blocks, but not more than that.
+# Words go to the team in parts: several for each thread if every part has so many sub-blocks, but not more than that.
 PART_BLOCKS, PARTS_EACH = 5, 16
 
 
-def word_parts(C, members):
+def word_parts(C, n_threads):
     """In how many parts C words are taken; what is summed over words depends on it, so it is a matter of sizes only."""
-    if members == 1:
+    if n_threads == 1:
         return 1
-    return members * max(1, min(PARTS_EACH, C // (PART_BLOCKS * WORDS * members)))
+    return n_threads * max(1, min(PARTS_EACH, C // (PART_BLOCKS * WORDS * n_threads)))
 
 
 @jit
 def words_of(part, parts, C):
     """First word and last-plus-one of a part, the first an even one."""
-    return share(part, parts, C, WORDS if C >= parts * WORDS else 2)
+    return partition(part, parts, C, WORDS if C >= parts * WORDS else 2)
 
 
 @jit

@@ -2,7 +2,7 @@
 
 Each is the counterpart of a module of that name in `fastrnn.kernels.cells`; `rnn` is the shortest. One block of threads
 takes `rows` sequences at most through a step; thread r * lanes + lane works on sequence r and on the units lane,
-lane + lanes ... `at` marks an index as one that is never negative (`block`).
+lane + lanes ... `u64` marks an index as one that is never negative (`block`).
 
 ===================  ==================================================================================================
 NAME                 of the cell

@@ -3,7 +3,7 @@
 import math
 
 from ...cells.rnn import RNN
-from ..block import THREADS, at
+from ..block import THREADS, u64
 from ..driver import cuda, device_function
 from ..linalg.elementwise import tanh_slope
 
@@ -21,9 +21,9 @@ def forward(rows, product):
         product(W, layer, tile, 0, 0, H, entering, gates, row, n)
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         if r < n:
-            a, token = rows * H + r * H, at(row + r)
+            a, token = rows * H + r * H, u64(row + r)
             for j in range(lane, H, lanes):
-                state[layer, token, at(j)] = math.tanh(tile[at(a + j)])
+                state[layer, token, u64(j)] = math.tanh(tile[u64(a + j)])
 
     return step
 
@@ -35,17 +35,17 @@ def backward(rows, product):
     def step(W, own, layer, tile, prev, gates, aux, state, row, n, carry, slot, first, da, which):
         H = W.shape[1]
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
-        b, token = at(first + r), at(row + r)
+        b, token = u64(first + r), u64(row + r)
         if r < n:
             for j in range(lane, H, lanes):
-                d = carry[slot, b, at(j)] * tanh_slope(state[layer, token, at(j)])
-                tile[at(r * H + j)] = d
-                da[which, token, at(j)] = d
+                d = carry[slot, b, u64(j)] * tanh_slope(state[layer, token, u64(j)])
+                tile[u64(r * H + j)] = d
+                da[which, token, u64(j)] = d
         cuda.syncthreads()
         product(W, layer, tile, 0, H)
         if r < n:
             out = rows * H + r * H
             for j in range(lane, H, lanes):
-                carry[slot, b, at(j)] = tile[at(out + j)]
+                carry[slot, b, u64(j)] = tile[u64(out + j)]
 
     return step

@@ -1,4 +1,4 @@
-"""Which token a stream draws next: the rules of `cpu.decode`, one block of threads a stream.
+"""Which token a stream draws next: the rules of `cpu.decoding.sampling`, one block of threads a stream.
 
 The words stand in the same order as on the CPU when a uniform number decides, so both draw the same tokens, up to
 rounding.
@@ -12,15 +12,15 @@ from ..driver import SIMULATED, THREADS, cuda, device_function, kernel
 from ..layers.reductions import best_of, largest, next_best, sums_of
 
 # Steps between two looks at what was drawn, which wait for the device.
-LOOK = 4 if SIMULATED else 16
+POLL_STEPS = 4 if SIMULATED else 16
 # Neighbouring threads that add up a piece of the words together, and the number of pieces.
 LANES = 2 if SIMULATED else 8
-PIECES = THREADS // LANES
-# Weights beside one of 1 that no uniform number can tell from 0, as in `cpu.decode`.
-LEAST = 1e-37
+CHUNKS = THREADS // LANES
+# Weights beside one of 1 that no uniform number can tell from 0, as in `cpu.decoding.sampling`.
+MIN_WEIGHT = 1e-37
 
 
-def choose(z, allowed, step, rule, uniforms, tokens, log_p):
+def choose(z, allowed, step, params, uniforms, tokens, log_p):
     """Draw a token for every stream that has not ended.
 
     Parameters
@@ -28,20 +28,20 @@ def choose(z, allowed, step, rule, uniforms, tokens, log_p):
     z : (n, C)
         Logits.
     allowed : boolean (2, C)
-        rule.allowed, on the device.
+        params.allowed, on the device.
     step : int
         Tokens that a stream has drawn before. Its row in the arrays below is step % LOOK.
-    rule : cpu.decode.Rule
+    params : cpu.decoding.sampling.SamplingParams
     uniforms : float64 (at least the row and 1, n)
         In [0, 1): what decides each stream's draw.
     tokens, log_p : int32 and float64 (LOOK, n)
         Overwritten in their row with the tokens drawn and their ln p under the model, nats. A stream whose token in
-        the row before is rule.end has ended: it gets rule.end again, and no ln p.
+        the row before is params.end has ended: it gets params.end again, and no ln p.
     """
-    row, before = step % LOOK, (step - 1) % LOOK if step > 0 else -1
+    row, before = step % POLL_STEPS, (step - 1) % POLL_STEPS if step > 0 else -1
     _choose(
-        z.shape[0], THREADS, z, allowed, 0 if step + 1 < rule.min_length else 1, uniforms, tokens, log_p, row, before,
-        rule.end, rule.temperature > 0, z.dtype.type(rule.inverse), rule.top_k, rule.top_p,
+        z.shape[0], THREADS, z, allowed, 0 if step + 1 < params.min_length else 1, uniforms, tokens, log_p, row, before,
+        params.end, params.temperature > 0, z.dtype.type(params.inverse), params.top_k, params.top_p,
     )  # fmt: skip
 
 
@@ -71,10 +71,10 @@ def _choose(
     if random:
         bound = zero
         if top_k > 0:
-            bound = _lowest_kept(z, s, allowed, may, possible, inverse, top_k, 0.0, sums, words, thread)
+            bound = _lowest_weight_kept(z, s, allowed, may, possible, inverse, top_k, 0.0, sums, words, thread)
         if top_p < 1:
             shares = sums_of(sums, words, weights, 0, thread)[0]
-            lowest = _lowest_kept(z, s, allowed, may, possible, inverse, 0, top_p * shares, sums, words, thread)
+            lowest = _lowest_weight_kept(z, s, allowed, may, possible, inverse, 0, top_p * shares, sums, words, thread)
             bound = max(bound, lowest)
         word = _search(z, s, allowed, may, possible, inverse, bound, uniforms[row, s], values, sums, words, thread)
     if thread == 0:
@@ -93,19 +93,19 @@ def _weight(z, s, allowed, may, i, reference, inverse, bound):
     if not allowed[may, i]:
         return zero
     weight = z.dtype.type(math.exp((z[s, i] - reference) * inverse))
-    return weight if weight >= bound and weight > z.dtype.type(LEAST) else zero
+    return weight if weight >= bound and weight > z.dtype.type(MIN_WEIGHT) else zero
 
 
 @device_function
-def _lowest_kept(z, s, allowed, may, reference, inverse, count, share, sums, counts, thread):
+def _lowest_weight_kept(z, s, allowed, may, reference, inverse, count, share, sums, counts, thread):
     """A bound: the largest above which `count` weights lie at least, that add up to `share` at least.
 
     Found by halving: first its logarithm, then itself, so as many times as a float has bits at most. A bound with no
     weight between it and the true one will do.
     """
-    low, high = z.dtype.type(LEAST), z.dtype.type(2)
+    low, high = z.dtype.type(MIN_WEIGHT), z.dtype.type(2)
     from_low, from_high, summed = 0, 0, 0.0
-    summed, from_low = _from_up(z, s, allowed, may, reference, inverse, low, sums, counts, thread)
+    summed, from_low = _tail_sum(z, s, allowed, may, reference, inverse, low, sums, counts, thread)
     if from_low < count or summed < share:
         return z.dtype.type(0)
     while from_low - from_high > 1:
@@ -115,7 +115,7 @@ def _lowest_kept(z, s, allowed, may, reference, inverse, count, share, sums, cou
             middle = low + (high - low) * z.dtype.type(0.5)
         if middle <= low or middle >= high:
             break
-        summed, counted = _from_up(z, s, allowed, may, reference, inverse, middle, sums, counts, thread)
+        summed, counted = _tail_sum(z, s, allowed, may, reference, inverse, middle, sums, counts, thread)
         if counted >= count and summed >= share:
             low, from_low = middle, counted
         else:
@@ -124,7 +124,7 @@ def _lowest_kept(z, s, allowed, may, reference, inverse, count, share, sums, cou
 
 
 @device_function
-def _from_up(z, s, allowed, may, reference, inverse, bound, sums, counts, thread):
+def _tail_sum(z, s, allowed, may, reference, inverse, bound, sums, counts, thread):
     """Sum and number of the weights that are not below the bound."""
     summed, counted = z.dtype.type(0), 0
     for i in range(thread, z.shape[1], THREADS):
@@ -142,7 +142,7 @@ def _search(z, s, allowed, may, reference, inverse, bound, uniform, parts, sums,
     """
     first, last, left, before, lane = 0, z.shape[1], uniform, 1.0, thread % LANES
     while last - first > 1:
-        length = (last - first + PIECES - 1) // PIECES
+        length = (last - first + CHUNKS - 1) // CHUNKS
         start = first + thread // LANES * length
         part = z.dtype.type(0)
         for i in range(start + lane, min(last, start + length), LANES):
@@ -156,18 +156,18 @@ def _search(z, s, allowed, may, reference, inverse, bound, uniform, parts, sums,
             sums[thread // LANES] = summed
         cuda.syncthreads()
         if thread == 0:
-            total, piece = 0.0, -1
-            for k in range(PIECES):
+            total, chunk = 0.0, -1
+            for k in range(CHUNKS):
                 total += sums[k]
             left *= total / before  # the sum of what is cut was rounded otherwise
-            for k in range(PIECES):
+            for k in range(CHUNKS):
                 if sums[k] > 0:
-                    piece = k  # rounding may leave a crumb beyond the last: keep the last possible
+                    chunk = k  # rounding may leave a crumb beyond the last: keep the last possible
                     if left < sums[k]:
                         break
                     left -= sums[k]
-            before = sums[max(piece, 0)]
-            found[0] = piece
+            before = sums[max(chunk, 0)]
+            found[0] = chunk
         cuda.syncthreads()
         if found[0] < 0:
             return -1

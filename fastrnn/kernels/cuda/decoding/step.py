@@ -8,9 +8,9 @@ import numpy as np
 
 from ..driver import THREADS, cuda, empty, kernel, to_device, to_host, zeros
 from ..layers.stack import run_forward
-from ..linalg.gemm import flat, product
-from ..workspace import Batch, Layout, States
-from .sampling import LOOK, choose
+from ..linalg.gemm import product, ravel
+from ..workspace import Batch, RowLayout, States
+from .sampling import POLL_STEPS, choose
 
 
 class Streams:
@@ -34,9 +34,9 @@ class Streams:
     def __init__(self, model, U, count):
         self._model, self._U, self.count = model, U, count
         self._memory = _states(model, count, count)
-        self._V, self.state = flat(model.V), self._memory.final
-        self.logits, self.tokens = empty((count, model.V.shape[0]), model.V.dtype), zeros((LOOK, count), "i4")
-        self._z, self._batches = flat(self.logits), _batches(self.tokens, 1)
+        self._V, self.state = ravel(model.V), self._memory.final
+        self.logits, self.tokens = empty((count, model.V.shape[0]), model.V.dtype), zeros((POLL_STEPS, count), "i4")
+        self._z, self._batches = ravel(self.logits), _batches(self.tokens, 1)
 
     def read(self, tokens, state=None):
         """Feed tokens (int32 (P,), P >= 1, on the host) to a stream; all streams go on from where that has come.
@@ -48,11 +48,11 @@ class Streams:
         states = states._replace(initial=to_device(np.ascontiguousarray(first, states.initial.dtype)))
         (batch,) = _batches(to_device(tokens.reshape(1, -1)), len(tokens))
         run_forward(self._model.cell, self._model.inputs, self._U, batch, states, 0.0, 0)
-        self.follow(states.final, zeros(self.count, "i4"))
+        self.start_from(states.final, zeros(self.count, "i4"))
 
-    def follow(self, state, parents):
+    def start_from(self, state, parents):
         """Every stream goes on from the one of `state` (L, any, S*H) that `parents` (int32 (count,)) names."""
-        self.take(state, parents)
+        self.gather_states(state, parents)
         self._predict()
 
     def feed(self, tokens, parents=None):
@@ -63,7 +63,7 @@ class Streams:
     def advance(self, row=0, parents=None):
         """Feed every stream its token in this row of `tokens`; with `parents` it goes on from that stream's state."""
         if parents is not None:
-            self.take(self.state, parents)
+            self.gather_states(self.state, parents)
         states = self._memory._replace(initial=self.state, final=self._other())
         run_forward(self._model.cell, self._model.inputs, self._U, self._batches[row], states, 0.0, 0)
         self.state = states.final
@@ -73,7 +73,7 @@ class Streams:
         """Where the next states go."""
         return self._memory.initial if self.state is self._memory.final else self._memory.final
 
-    def take(self, source, parents):
+    def gather_states(self, source, parents):
         """Every stream gets the state of `source` (L, any, S*H) that `parents` (int32 (count,)) names."""
         target = self._other()
         _gather((self.count, source.shape[0]), THREADS, source, parents, target)
@@ -97,7 +97,7 @@ def _states(model, tokens, sequences):
         return empty(shape, dtype)
 
     return States(
-        words=real(tokens, E), prev=real(L, tokens, width), gates=real(L, tokens, columns),
+        embeddings=real(tokens, E), prev=real(L, tokens, width), gates=real(L, tokens, columns),
         aux=real(L, tokens, model.cell.AUX * H), state=real(L, tokens, width), x=real(L - 1, tokens, H),
         initial=real(L, sequences, width), final=real(L, sequences, width),
     )  # fmt: skip
@@ -108,8 +108,8 @@ def _batches(tokens, steps):
     rows, count = tokens.shape
     sequences = count // steps
     starts = to_device(np.arange(0, count + 1, sequences, dtype=np.int32))
-    words = flat(tokens)
-    layout = Layout(words, words, words, starts, words, words, words)  # nothing is learned: the rest is not read
+    words = ravel(tokens)
+    layout = RowLayout(words, words, words, starts, words, words, words)  # nothing is learned: the rest is not read
     return [Batch(layout, row * count, 0, 0, 0, count, steps, sequences, 0) for row in range(rows)]
 
 
@@ -122,7 +122,7 @@ def _gather(source, parents, target):
         target[layer, s, j] = source[layer, parent, j]
 
 
-def draw(streams, max_length, rule, rng):
+def draw(streams, max_length, params, rng):
     """Draw tokens for every stream until it ends.
 
     Parameters
@@ -131,7 +131,7 @@ def draw(streams, max_length, rule, rng):
         What came before has been read.
     max_length : int
         Tokens to draw at most.
-    rule : cpu.decode.Rule
+    params : cpu.decoding.sampling.SamplingParams
     rng : numpy.random.Generator
         Gives a uniform number a step and stream, for as many steps as the longest stream has.
 
@@ -143,20 +143,20 @@ def draw(streams, max_length, rule, rng):
         How many tokens of each are drawn.
     """
     n = streams.count
-    allowed, log_p = to_device(rule.allowed), empty((LOOK, n), "f8")
+    allowed, log_p = to_device(params.allowed), empty((POLL_STEPS, n), "f8")
     tokens, scores, lengths = np.zeros((n, max_length), np.int32), np.zeros((n, max_length)), np.zeros(n, np.int64)
     ended = np.zeros(n, bool)
-    for first in range(0, max_length, LOOK):
-        steps, before = min(LOOK, max_length - first), rng.bit_generator.state
+    for first in range(0, max_length, POLL_STEPS):
+        steps, before = min(POLL_STEPS, max_length - first), rng.bit_generator.state
         uniforms = to_device(rng.random((steps, n)))
         for row in range(steps):
-            choose(streams.logits, allowed, first + row, rule, uniforms, streams.tokens, log_p)
+            choose(streams.logits, allowed, first + row, params, uniforms, streams.tokens, log_p)
             if first + row + 1 < max_length:
                 streams.advance(row)
         drawn = to_host(streams.tokens)[:steps]
         # A stream's tokens are those before which it had not ended.
-        had_ended = np.cumsum(np.vstack([ended, drawn[:-1] == rule.end]), axis=0) > 0
-        ended = had_ended[-1] | (drawn[-1] == rule.end)
+        had_ended = np.cumsum(np.vstack([ended, drawn[:-1] == params.end]), axis=0) > 0
+        ended = had_ended[-1] | (drawn[-1] == params.end)
         lengths += (~had_ended).sum(axis=0)
         tokens[:, first : first + steps] = np.where(had_ended, 0, drawn).T
         scores[:, first : first + steps] = np.where(had_ended, 0, to_host(log_p)[:steps]).T

@@ -9,7 +9,7 @@ from ..layers.reductions import best_of, exponentials, next_best
 
 
 def best_words(z, allowed, value, word):
-    """The most probable allowed words of every row, as `cpu.beam` ranks them.
+    """The most probable allowed words of every row, as `cpu.decoding.beam` ranks them.
 
     Parameters
     ----------

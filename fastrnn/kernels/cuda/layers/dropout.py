@@ -24,9 +24,9 @@ def dropout(rate, key, dtype):
 
 
 @device_function
-def row_mask(key, connection, place):
+def row_mask(key, connection, position):
     """What the mask of one token's row begins with."""
-    return row_key(key, connection, int(place))
+    return row_key(key, connection, int(position))
 
 
 @device_function

@@ -13,12 +13,12 @@ from ....errors import DeviceError
 from ..block import (
     ROWS,
     THREADS,
-    at,
     backward_tiles,
     columns_product,
     forward_tiles,
     load_weights,
     row_stride,
+    u64,
     units_product,
 )
 from ..cells import CELLS
@@ -39,7 +39,7 @@ def forward_kernel(cell, rows, resident):
     ):  # fmt: skip
         tile, words = cuda.shared.array(0, W.dtype), cuda.shared.array(rows, "int32")
         H, width, zero = W.shape[1], prev.shape[2], W.dtype.type(0)
-        first, own_layer = cuda.blockIdx.x * rows, at(layer)
+        first, own_layer = cuda.blockIdx.x * rows, u64(layer)
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         sequence = first + r
         if resident:
@@ -50,7 +50,7 @@ def forward_kernel(cell, rows, resident):
                 value = initial[layer, sequence, j] if initial.shape[1] > 0 else zero
                 prev[layer, sequence, j] = value
                 if j < H:
-                    tile[at(r * H + j)] = value
+                    tile[u64(r * H + j)] = value
             if embedded and lane == 0:
                 words[r] = tokens[row0 + sequence]
         cuda.syncthreads()
@@ -64,18 +64,18 @@ def forward_kernel(cell, rows, resident):
             cuda.syncthreads()
             staying = starts[step0 + t + 2] - after if t + 1 < steps else 0
             if r < n:
-                i, stays, above = at(row + sequence), sequence < staying, layer < x.shape[0]
-                mask = row_mask(key, layer + 1, origin[at(row0 + row + sequence)]) if above and bound > 0 else 0
+                i, stays, above = u64(row + sequence), sequence < staying, layer < x.shape[0]
+                mask = row_mask(key, layer + 1, origin[u64(row0 + row + sequence)]) if above and bound > 0 else 0
                 for j in range(lane, width, lanes):
-                    value = state[own_layer, i, at(j)]
+                    value = state[own_layer, i, u64(j)]
                     if stays:
-                        prev[own_layer, at(after + sequence), at(j)] = value
+                        prev[own_layer, u64(after + sequence), u64(j)] = value
                         if j < H:
-                            tile[at(r * H + j)] = value
+                            tile[u64(r * H + j)] = value
                     elif final.shape[1] > 0:
-                        final[own_layer, at(sequence), at(j)] = value
+                        final[own_layer, u64(sequence), u64(j)] = value
                     if above and j < H:
-                        x[own_layer, i, at(j)] = drop(value, j, bound, factor, mask) if bound > 0 else value
+                        x[own_layer, i, u64(j)] = drop(value, j, bound, factor, mask) if bound > 0 else value
                 if embedded and stays and lane == 0:
                     words[r] = tokens[row0 + after + sequence]
             cuda.syncthreads()
@@ -88,7 +88,7 @@ def backward_kernel(cell, rows, resident):
     step, lanes = cell.backward(rows, units_product(rows, resident)), THREADS // rows
 
     def run(
-        layer, truncate, steps, step0, row0, starts, origin, W, own, prev, gates, aux, state, dh, da, by_age, carry,
+        layer, truncate, steps, step0, row0, starts, origin, W, own, prev, gates, aux, state, dh, da, by_lag, carry,
         initial, final, bound, factor, key,
     ):  # fmt: skip
         tile = cuda.shared.array(0, W.dtype)
@@ -97,7 +97,7 @@ def backward_kernel(cell, rows, resident):
         r, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         sequence, top = first + r, layer == prev.shape[0] - 1
         slots = min(truncate + 1, steps) if truncate >= 0 else 1
-        own_layer, target = at(layer), by_age if truncate >= 0 else da
+        own_layer, target = u64(layer), by_lag if truncate >= 0 else da
         if resident:
             load_weights(W, layer, tile, _backward_tiles(rows, H, columns))
         n = min(rows, starts[step0 + 1] - starts[step0] - first)
@@ -115,31 +115,31 @@ def backward_kernel(cell, rows, resident):
             if n < 1:
                 continue
             reached += 1
-            i = at(row + sequence)
-            mask = row_mask(key, layer + 1, origin[at(row0 + row + sequence)]) if r < n and bound > 0 else 0
-            ages = min(reached, slots)
-            for age in range(ages):
-                slot = (t + age) % slots
-                if r < n and (age == 0 or not top):
+            i = u64(row + sequence)
+            mask = row_mask(key, layer + 1, origin[u64(row0 + row + sequence)]) if r < n and bound > 0 else 0
+            lags = min(reached, slots)
+            for lag in range(lags):
+                slot = (t + lag) % slots
+                if r < n and (lag == 0 or not top):
                     for j in range(lane, H, lanes):
-                        if age == 0 and truncate >= 0:  # a slot that an older output has left
+                        if lag == 0 and truncate >= 0:  # a slot that an older output has left
                             for s in range(parts):
-                                carry[at(slot), at(sequence), at(s * H + j)] = zero
-                        error = dh[at(age), i, at(j)]
+                                carry[u64(slot), u64(sequence), u64(s * H + j)] = zero
+                        error = dh[u64(lag), i, u64(j)]
                         error = drop(error, j, bound, factor, mask) if bound > 0 else error
-                        carry[at(slot), at(sequence), at(j)] += error
+                        carry[u64(slot), u64(sequence), u64(j)] += error
                 step(
-                    W, own, own_layer, tile, prev, gates, aux, state, row + first, n, carry, at(slot), first, target,
-                    at(age) if truncate >= 0 else own_layer,
+                    W, own, own_layer, tile, prev, gates, aux, state, row + first, n, carry, u64(slot), first, target,
+                    u64(lag) if truncate >= 0 else own_layer,
                 )  # fmt: skip
             if truncate >= 0:
                 cuda.syncthreads()
                 if r < n:
                     for column in range(lane, columns, lanes):
-                        total = by_age[0, i, at(column)]
-                        for age in range(1, ages):
-                            total += by_age[at(age), i, at(column)]
-                        da[own_layer, i, at(column)] = total
+                        total = by_lag[0, i, u64(column)]
+                        for lag in range(1, lags):
+                            total += by_lag[u64(lag), i, u64(column)]
+                        da[own_layer, i, u64(column)] = total
         if initial.shape[1] > 0 and sequence < starts[step0 + 1] - starts[step0]:
             for j in range(lane, H, lanes):
                 for s in range(parts):
@@ -234,20 +234,20 @@ def forward(cell, layer, U, embedded, batch, states, dropout):
     )  # fmt: skip
 
 
-def backward(cell, layer, truncate, batch, states, errors, dropout):
-    """Take a batch's errors back through one layer: from errors.dh to errors.da, in that layer.
+def backward(cell, layer, truncate, batch, states, deltas, dropout):
+    """Take a batch's errors back through one layer: from deltas.dh to deltas.da, in that layer.
 
     `truncate` is k of truncated back-propagation, negative for none. Untruncated, the errors of the last states,
-    errors.final, join where sequences end, if there are any; those of the initial states are left in errors.initial, if
+    deltas.final, join where sequences end, if there are any; those of the initial states are left in deltas.initial, if
     it has rows. Truncated, errors are kept by the age that they have reached (output t's has age a at step t - a):
-    errors.dh[a] is added at age a, and errors.by_age[a] holds the part of da. A row is without meaning at ages that
+    deltas.dh[a] is added at age a, and deltas.by_lag[a] holds the part of da. A row is without meaning at ages that
     no sequence of its block reaches there, and nothing reads it.
     """
     rows, resident, size = _plan(backward_tiles, cell.W, batch.sequences)
     layout = batch.layout
     getattr(BACKWARD, _name(cell.NAME, rows, resident))(
         -(-batch.sequences // rows), THREADS, layer, truncate, batch.steps, batch.step0, batch.row0, layout.starts,
-        layout.origin, cell.W, _own(cell), states.prev, states.gates, states.aux, states.state, errors.dh, errors.da,
-        errors.by_age, errors.carry, errors.initial, errors.final, dropout.bound, dropout.factor, dropout.key,
+        layout.origin, cell.W, _own(cell), states.prev, states.gates, states.aux, states.state, deltas.dh, deltas.da,
+        deltas.by_lag, deltas.carry, deltas.initial, deltas.final, dropout.bound, dropout.factor, dropout.key,
         shared=size,
     )  # fmt: skip

@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from ..driver import SIMULATED, cuda, device_function, kernel
-from ..linalg.gemm import ROW_SUMS, flat, product, token_sum
+from ..linalg.gemm import ROW_SUMS, product, ravel, token_sum
 
 # Threads of a block that has one row of logits; fewer where the rows are short.
-ROW_THREADS, LEAST_THREADS = (4, 2) if SIMULATED else (256, 32)
+ROW_THREADS, MIN_ROW_THREADS = (4, 2) if SIMULATED else (256, 32)
 TOTAL_THREADS = 4 if SIMULATED else 1024  # of the one block that adds up the cross-entropies
 
 
@@ -39,9 +39,9 @@ def output_layer(model, count, top, targets, row0, softmax, gradient, dh, scale,
     """
     C, H = model.V.shape
     block, top_row = len(softmax.z), top.shape[top.ndim - 1]
-    top, V, z, part, tf32 = flat(top), flat(model.V), flat(softmax.z), flat(softmax.part), softmax.tf32
+    top, V, z, part, tf32 = ravel(top), ravel(model.V), ravel(softmax.z), ravel(softmax.part), softmax.tf32
     if learn:
-        dV, dh, dc = flat(gradient.V), flat(dh), gradient.c if gradient.c.size else None
+        dV, dh, dc = ravel(gradient.V), ravel(dh), gradient.c if gradient.c.size else None
     for first in range(0, max(count, 1), block):
         n = min(block, count - first)
         _logits(V, model.c, C, H, top, top_row, first, n, z, tf32)
@@ -62,8 +62,8 @@ def probabilities(model, count, top, origin, row0, softmax, best, proba=None):
     """
     C, H = model.V.shape
     block, top_row = len(softmax.z), top.shape[top.ndim - 1]
-    top, V, z = flat(top), flat(model.V), flat(softmax.z)
-    everything = z if proba is None else flat(proba)
+    top, V, z = ravel(top), ravel(model.V), ravel(softmax.z)
+    everything = z if proba is None else ravel(proba)
     for first in range(0, count, block):
         n = min(block, count - first)
         _logits(V, model.c, C, H, top, top_row, first, n, z, softmax.tf32)
@@ -82,7 +82,7 @@ def _logits(V, c, C, H, top, top_row, first, n, z, tf32):
 
 
 def _row_threads(C):
-    threads = LEAST_THREADS
+    threads = MIN_ROW_THREADS
     while threads < ROW_THREADS and threads * 4 < C:
         threads *= 2
     return threads
@@ -119,7 +119,7 @@ def _choices(z, C, origin, row0, best, proba, every):
     words = cuda.shared.array(ROW_THREADS, np.int32)
     row, thread, threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
     begin = row * C
-    end, place = begin + C, origin[row0 + row]
+    end, position = begin + C, origin[row0 + row]
     highs[thread] = _highest(z, begin + thread, end, threads)
     highest = _block_max(highs, thread, threads)
     words[thread] = C
@@ -129,11 +129,11 @@ def _choices(z, C, origin, row0, best, proba, every):
             break
     word = _block_min(words, thread, threads)
     if thread == 0:
-        best[place] = word if word < C else 0
+        best[position] = word if word < C else 0
     if every:
         totals[thread] = _exponentials(z, begin + thread, end, threads, highest)
         factor = z.dtype.type(1) / _block_sum(totals, thread, threads)
-        shift = place * C - begin
+        shift = position * C - begin
         for i in range(begin + thread, end, threads):
             proba[shift + i] = math.exp(z[i] - highest) * factor
 

@@ -8,7 +8,7 @@ costs no launch: the layer that hands h up drops it, and drops its errors as it 
 from ..block import BANKS, THREADS
 from ..cells import CELLS
 from ..driver import SIMULATED, cuda, kernel
-from ..linalg.gemm import flat, product, token_sum
+from ..linalg.gemm import product, ravel, token_sum
 from .dropout import drop, dropout, row_mask
 from .recurrence import backward, forward
 
@@ -17,7 +17,7 @@ NEIGHBOURS = 2 if SIMULATED else BANKS
 GROUPS = THREADS // NEIGHBOURS
 
 
-def place(layer, E, H):
+def matrix_offset(layer, E, H):
     """First row of a layer's own matrix in `inputs`."""
     return 0 if layer == 0 else E + (layer - 1) * H
 
@@ -32,74 +32,77 @@ def run_forward(cell, inputs, U, batch, states, rate, key):
     inputs : array (E + (L - 1) H, G*H)
         The layers' own matrices.
     U : array (C, D)
-        Its rows are the embedding, if states.words has columns; else they enter the gates of layer 0.
+        Its rows are the embedding, if states.embeddings has columns; else they enter the gates of layer 0.
     batch : workspace.Batch
     states : workspace.States
     rate, key : float, int
         Of dropout, 0 for none; its batch's.
     """
-    E, H, columns = states.words.shape[1], states.x.shape[2], states.gates.shape[2]
+    E, H, columns = states.embeddings.shape[1], states.x.shape[2], states.gates.shape[2]
     dropped, layout = dropout(rate, key, cell.W.dtype), batch.layout
-    gates, tokens = flat(states.gates), states.gates.shape[1]
+    gates, tokens = ravel(states.gates), states.gates.shape[1]
     if E > 0:
-        _read_words(
-            -(-batch.count // GROUPS), THREADS, batch.count, batch.row0, layout.tokens, layout.origin, U, states.words,
+        _read_embeddings(
+            -(-batch.count // GROUPS), THREADS, batch.count, batch.row0, layout.tokens, layout.origin, U,
+            states.embeddings,
             dropped.bound, dropped.factor, dropped.key,
         )  # fmt: skip
     for layer in range(len(cell.W)):
         embedded = layer == 0 and E == 0
         if not embedded:
-            below, width = (states.words, E) if layer == 0 else (states.x, H)
+            below, width = (states.embeddings, E) if layer == 0 else (states.x, H)
             product(
-                below, max(layer - 1, 0) * tokens * H, width, 1, inputs, place(layer, E, H) * columns, columns, 1,
+                below, max(layer - 1, 0) * tokens * H, width, 1, inputs, matrix_offset(layer, E, H) * columns, columns,
+                1,
                 gates, layer * tokens * columns, columns, batch.count, columns, width,
                 bias=cell.b if cell.b.shape[1] > 0 else None, bias0=layer * columns, tf32=states.tf32,
             )  # fmt: skip
         forward(cell, layer, U, embedded, batch, states, dropped)
 
 
-def run_backward(cell, inputs, truncate, batch, states, errors, rate, key):
-    """Take a batch's errors back through all layers: from errors.dh, overwritten, to errors.da.
+def run_backward(cell, inputs, truncate, batch, states, deltas, rate, key):
+    """Take a batch's errors back through all layers: from deltas.dh, overwritten, to deltas.da.
 
-    And to errors.dwords, if there is an embedding. `truncate` is k of truncated back-propagation through time, negative
-    for none: the error of output t then reaches steps t ... t-k and no further. The rest is as in `run_forward`.
+    And to deltas.d_embeddings, if there is an embedding. `truncate` is k of truncated back-propagation through time,
+    negative for none: the error of output t then reaches steps t ... t-k and no further. The rest is as in
+    `run_forward`.
     """
-    E, H, columns = states.words.shape[1], states.x.shape[2], states.gates.shape[2]
-    dropped, tokens = dropout(rate, key, cell.W.dtype), errors.da.shape[1]
+    E, H, columns = states.embeddings.shape[1], states.x.shape[2], states.gates.shape[2]
+    dropped, tokens = dropout(rate, key, cell.W.dtype), deltas.da.shape[1]
     # With k = steps - 1 no error is cut off, but to the last output the initial state is a constant.
-    if truncate >= batch.steps - (1 if errors.initial.shape[1] == 0 else 0):
+    if truncate >= batch.steps - (1 if deltas.initial.shape[1] == 0 else 0):
         truncate = -1
-    ages = min(truncate + 1, batch.steps) if truncate >= 0 else 1
+    lags = min(truncate + 1, batch.steps) if truncate >= 0 else 1
     for layer in range(len(cell.W) - 1, -1, -1):
-        backward(cell, layer, truncate, batch, states, errors, dropped)
+        backward(cell, layer, truncate, batch, states, deltas, dropped)
         if layer > 0:
             # All ages at once; rows beyond the batch's, between two ages, become nothing that is read.
-            da, da0 = (errors.by_age, 0) if truncate >= 0 else (errors.da, layer * tokens * columns)
+            da, da0 = (deltas.by_lag, 0) if truncate >= 0 else (deltas.da, layer * tokens * columns)
             product(
-                da, da0, columns, 1, inputs, place(layer, E, H) * columns, 1, columns, errors.dh, 0, H,
-                (ages - 1) * tokens + batch.count, H, columns, tf32=states.tf32,
+                da, da0, columns, 1, inputs, matrix_offset(layer, E, H) * columns, 1, columns, deltas.dh, 0, H,
+                (lags - 1) * tokens + batch.count, H, columns, tf32=states.tf32,
             )  # fmt: skip
     if E > 0:
         product(
-            errors.da, 0, columns, 1, inputs, 0, 1, columns, errors.dwords, 0, E, batch.count, E, columns,
+            deltas.da, 0, columns, 1, inputs, 0, 1, columns, deltas.d_embeddings, 0, E, batch.count, E, columns,
             tf32=states.tf32,
         )  # fmt: skip
         if rate > 0:
-            _drop_words(
-                -(-batch.count // GROUPS), THREADS, batch.count, batch.row0, batch.layout.origin, errors.dwords,
+            _drop_embeddings(
+                -(-batch.count // GROUPS), THREADS, batch.count, batch.row0, batch.layout.origin, deltas.d_embeddings,
                 dropped.bound, dropped.factor, dropped.key,
             )  # fmt: skip
 
 
-def weights_gradients(cell, gradient, batch, states, errors, scratch):
+def weights_gradients(cell, gradient, batch, states, deltas, scratch):
     """The gradients of all weights of the layers, summed over the batch's tokens.
 
     `gradient` is a workspace.Model on the device, overwritten; `scratch`, of its dtype, is memory for parts of sums.
     """
-    twin, E, (L, H, columns) = CELLS[cell.NAME], states.words.shape[1], cell.W.shape
-    da, tokens, biased = flat(errors.da), errors.da.shape[1], cell.b.shape[1] > 0
+    counterpart, E, (L, H, columns) = CELLS[cell.NAME], states.embeddings.shape[1], cell.W.shape
+    da, tokens, biased = ravel(deltas.da), deltas.da.shape[1], cell.b.shape[1] > 0
     for layer in range(L):
-        for name, gate, gates in twin.PRODUCTS:
+        for name, gate, gates in counterpart.PRODUCTS:
             left, column = getattr(states, name), gate * H
             token_sum(
                 left, layer * tokens * left.shape[2], left.shape[2], da, layer * tokens * columns + column, columns,
@@ -107,21 +110,23 @@ def weights_gradients(cell, gradient, batch, states, errors, scratch):
                 sums=gradient.cell.b if biased else None, sums0=layer * columns + column, tf32=states.tf32,
             )  # fmt: skip
         if layer > 0 or E > 0:
-            below, width = (states.words, E) if layer == 0 else (states.x, H)
+            below, width = (states.embeddings, E) if layer == 0 else (states.x, H)
             token_sum(
                 below, max(layer - 1, 0) * tokens * H, width, da, layer * tokens * columns, columns, batch.count,
-                gradient.inputs, place(layer, E, H) * columns, columns, width, columns, scratch, tf32=states.tf32,
+                gradient.inputs, matrix_offset(layer, E, H) * columns, columns, width, columns, scratch,
+                tf32=states.tf32,
             )  # fmt: skip
-    if twin.DIAGONALS and gradient.cell[2].shape[1] > 0:
-        after = sum(1 << row for row, name in enumerate(twin.DIAGONALS) if name == "state")
+    if counterpart.DIAGONALS and gradient.cell[2].shape[1] > 0:
+        after = sum(1 << row for row, name in enumerate(counterpart.DIAGONALS) if name == "state")
         _diagonals(
-            (-(-H // NEIGHBOURS), len(twin.DIAGONALS), L), THREADS, batch.count, after, states.prev, states.state,
-            errors.da, gradient.cell[2],
+            (-(-H // NEIGHBOURS), len(counterpart.DIAGONALS), L), THREADS, batch.count, after, states.prev,
+            states.state,
+            deltas.da, gradient.cell[2],
         )  # fmt: skip
 
 
 @kernel
-def _read_words(count, row0, tokens, origin, U, words, bound, factor, key):
+def _read_embeddings(count, row0, tokens, origin, U, words, bound, factor, key):
     """words = the rows of U (C, E) that the batch's tokens name, dropped."""
     lane = cuda.threadIdx.x % NEIGHBOURS
     row = cuda.blockIdx.x * GROUPS + cuda.threadIdx.x // NEIGHBOURS
@@ -133,14 +138,14 @@ def _read_words(count, row0, tokens, origin, U, words, bound, factor, key):
 
 
 @kernel
-def _drop_words(count, row0, origin, dwords, bound, factor, key):
+def _drop_embeddings(count, row0, origin, d_embeddings, bound, factor, key):
     """Drop of the embeddings' errors, in place, what was dropped of them."""
     lane = cuda.threadIdx.x % NEIGHBOURS
     row = cuda.blockIdx.x * GROUPS + cuda.threadIdx.x // NEIGHBOURS
     if row < count:
         mask = row_mask(key, 0, origin[row0 + row])
-        for j in range(lane, dwords.shape[1], NEIGHBOURS):
-            dwords[row, j] = drop(dwords[row, j], j, bound, factor, mask)
+        for j in range(lane, d_embeddings.shape[1], NEIGHBOURS):
+            d_embeddings[row, j] = drop(d_embeddings[row, j], j, bound, factor, mask)
 
 
 @kernel

@@ -1,8 +1,8 @@
 """The one matrix product behind everything on the GPU: C (+)= A B, in tiles whose sums stay in registers.
 
-A block of threads makes one tile of C, TILE by TILE; a thread makes THREAD_ROWS by THREAD_COLUMNS of it. Pieces of A
+A block of threads makes one tile of C, TILE by TILE; a thread makes THREAD_ROWS by THREAD_COLUMNS of it. Slices of A
 and B, DEPTH deep, go through shared memory as [k, row] and [k, column]: what a thread needs of them for one k is then
-contiguous and read as vectors. While one piece is multiplied the next is on its way from memory.
+contiguous and read as vectors. While one slice is multiplied the next is on its way from memory.
 
 A, B and C are described by their first element and two strides, so transposed operands and ranges of columns need no
 copy. Threads that are neighbours read neighbours in memory, whichever way an operand lies. The tile of C is written
@@ -35,8 +35,8 @@ WARPS_ACROSS = TILE // THREAD_COLUMNS // WARP_COLUMNS
 NEIGHBOURS = 2 if SIMULATED else 8
 VECTOR = min(4, THREAD_ROWS, THREAD_COLUMNS)
 ROW = TILE + 4  # of shared memory: a multiple of four, for vectors
-PIECE = DEPTH * ROW
-MEMORY = max(4 * PIECE, TILE * ROW)  # two pieces of A and two of B, or a tile of C
+K_SLICE = DEPTH * ROW
+MEMORY = max(4 * K_SLICE, TILE * ROW)  # two slices of A and two of B, or a tile of C
 SUMS = THREAD_ROWS * THREAD_COLUMNS
 FETCHED = TILE * DEPTH // PRODUCT_THREADS
 FETCHED_ROWS = PRODUCT_THREADS // NEIGHBOURS
@@ -45,10 +45,10 @@ GROUPS, GROUP = DEPTH // NEIGHBOURS, TILE * NEIGHBOURS // PRODUCT_THREADS
 
 # What is done with the vector of a product: nothing, it is added to every row of C, or it receives the sums over k of
 # the rows of A, or of the columns of B.
-NOTHING, BIAS, ROW_SUMS, COLUMN_SUMS = range(4)
+NO_VECTOR, BIAS, ROW_SUMS, COLUMN_SUMS = range(4)
 # Sums over k are split until so many blocks are busy, in parts of at least so many terms.
-BUSY = 8 if SIMULATED else 512
-LEAST = 8 if SIMULATED else 64
+TARGET_BLOCKS = 8 if SIMULATED else 512
+MIN_TERMS = 8 if SIMULATED else 64
 
 
 def product(
@@ -78,7 +78,7 @@ def product(
     tf32 : bool
         On tensor cores, A and B rounded to tf32, 11 significant bits; of float32 only.
     """
-    vector, mode = (c, NOTHING) if bias is None else (bias, BIAS)
+    vector, mode = (c, NO_VECTOR) if bias is None else (bias, BIAS)
     _launch(
         a, a0, a_row, a_k, b, b0, b_k, b_column, c, c0, c_row, m, n, depth, add, vector, bias0, mode,
         scratch if bias is None else None, tf32,
@@ -96,13 +96,13 @@ def token_sum(
     optional) receives, from `sums0` on, the sum of all rows of D, or of X with of=ROW_SUMS: a bias's gradient,
     overwritten or added to as `out`. `tf32` is that of `product`; the sums are then of rounded rows too.
     """
-    vector, mode = (out, NOTHING) if sums is None else (sums, of)
+    vector, mode = (out, NO_VECTOR) if sums is None else (sums, of)
     _launch(
         x, x0, 1, x_row, d, d0, d_row, 1, out, out0, out_row, m, n, count, add, vector, sums0, mode, scratch, tf32
     )  # fmt: skip
 
 
-def flat(array):
+def ravel(array):
     """A device array as one of one dimension."""
     return array if array.ndim == 1 else array.ravel()
 
@@ -116,7 +116,7 @@ def _launch(
     extra = (0, 0, m, n)[mode]
     size = m * n + extra
     parts, share = _split(down * across, depth, 0 if scratch is None else scratch.size // max(size, 1))
-    a, b, c, vector = flat(a), flat(b), flat(c), flat(vector)
+    a, b, c, vector = ravel(a), ravel(b), ravel(c), ravel(vector)
     multiply = _product_tf32 if tf32 else _product
     if parts == 1:
         multiply(
@@ -124,7 +124,7 @@ def _launch(
             share, add, vector, vector0, mode,
         )  # fmt: skip
         return
-    part = flat(scratch)
+    part = ravel(scratch)
     multiply(
         (across, down, parts), PRODUCT_THREADS, a, a0, a_row, a_k, b, b0, b_k, b_column, part, 0, n, size, m, n, depth,
         share, False, part, m * n, mode,
@@ -133,9 +133,9 @@ def _launch(
     _add_parts(blocks, THREADS, part, size, parts, c, c0, c_row, m, n, add, vector, vector0, extra)
 
 
-def _split(tiles, depth, room):
-    """In how many parts sums of `depth` terms are made, at most `room` of them, and how long a part is."""
-    parts = max(1, min(BUSY // max(tiles, 1), depth // LEAST, room))
+def _split(tiles, depth, max_parts):
+    """In how many parts sums of `depth` terms are made, at most `max_parts` of them, and how long a part is."""
+    parts = max(1, min(TARGET_BLOCKS // max(tiles, 1), depth // MIN_TERMS, max_parts))
     share = max(1, -(-depth // (parts * DEPTH))) * DEPTH
     return max(1, -(-depth // share)), share
 
@@ -145,14 +145,14 @@ def scratch_size(m, n, depth, extra=0):
 
     C has m rows and n columns; `extra` are the elements of a vector that receives sums besides.
     """
-    parts, _ = _split(-(-m // TILE) * -(-n // TILE), depth, BUSY)
+    parts, _ = _split(-(-m // TILE) * -(-n // TILE), depth, TARGET_BLOCKS)
     return parts * (m * n + extra) if parts > 1 else 0
 
 
 def _kernel(name, prepare, multiply, keep):
     """The kernel of that name in this file.
 
-    `prepare(held)` is done with what a thread brings of A or B, `multiply` with pieces in shared memory, and `keep`
+    `prepare(held)` is done with what a thread brings of A or B, `multiply` with slices in shared memory, and `keep`
     with the sums that this has made.
     """
 
@@ -177,12 +177,12 @@ def _kernel(name, prepare, multiply, keep):
             sums[i] = total
         _fetch(a, a_at, a_row, a_k, rows, terms, thread, left)
         _fetch(b, b_at, b_column, b_k, columns, terms, thread, right)
-        place = 0  # pieces take turns in the two halves of the memory: one meeting of the threads each is then enough
+        offset = 0  # slices take turns in the two halves of the memory: one meeting of the threads each is then enough
         while terms > 0:
             prepare(left)
             prepare(right)
-            _put(left, a_k, thread, memory, place)
-            _put(right, b_k, thread, memory, place + PIECE)
+            _put(left, a_k, thread, memory, offset)
+            _put(right, b_k, thread, memory, offset + K_SLICE)
             cuda.syncthreads()
             a_at += DEPTH * a_k
             b_at += DEPTH * b_k
@@ -190,12 +190,12 @@ def _kernel(name, prepare, multiply, keep):
             if terms > 0:
                 _fetch(a, a_at, a_row, a_k, rows, terms, thread, left)
                 _fetch(b, b_at, b_column, b_k, columns, terms, thread, right)
-            multiply(memory, place, thread, sums)
+            multiply(memory, offset, thread, sums)
             if summing and thread < TILE:
-                first = place + thread if mode == ROW_SUMS else place + PIECE + thread
+                first = offset + thread if mode == ROW_SUMS else offset + K_SLICE + thread
                 for k in range(DEPTH):
                     total += memory[np.uint64(first + k * ROW)]
-            place = 2 * PIECE - place
+            offset = 2 * K_SLICE - offset
         if summing and thread < TILE:
             within = row0 + thread if mode == ROW_SUMS else column0 + thread
             if within < (m if mode == ROW_SUMS else n):
@@ -233,37 +233,37 @@ else:
 
 @device_function
 def _fetch(source, at, row_step, k_step, rows, terms, thread, held):
-    """This thread's share of a piece of A, or of B^T: TILE rows, DEPTH deep, from `at` on; zeros beyond the edges."""
+    """This thread's share of a slice of A, or of B^T: TILE rows, DEPTH deep, from `at` on; zeros beyond the edges."""
     zero = source.dtype.type(0)
     if k_step == 1:
         row, k = thread // NEIGHBOURS, thread % NEIGHBOURS
         for group in range(GROUPS):
-            place, inside = at + row * row_step + k + group * NEIGHBOURS, k + group * NEIGHBOURS < terms
+            offset, inside = at + row * row_step + k + group * NEIGHBOURS, k + group * NEIGHBOURS < terms
             for i in range(GROUP):
                 fits = inside and row + i * FETCHED_ROWS < rows
-                held[group * GROUP + i] = source[np.uint64(place)] if fits else zero
-                place += FETCHED_ROWS * row_step
+                held[group * GROUP + i] = source[np.uint64(offset)] if fits else zero
+                offset += FETCHED_ROWS * row_step
     else:
         row, k = thread % TILE, thread // TILE
-        place, inside = at + row * row_step + k * k_step, row < rows
+        offset, inside = at + row * row_step + k * k_step, row < rows
         for i in range(FETCHED):
             fits = inside and k + i * FETCHED_DEEP < terms
-            held[i] = source[np.uint64(place)] if fits else zero
-            place += FETCHED_DEEP * k_step
+            held[i] = source[np.uint64(offset)] if fits else zero
+            offset += FETCHED_DEEP * k_step
 
 
 @device_function
-def _put(held, k_step, thread, memory, place):
+def _put(held, k_step, thread, memory, offset):
     """What `_fetch` has held into shared memory, as [k, row]."""
     if k_step == 1:
-        place += thread % NEIGHBOURS * ROW + thread // NEIGHBOURS
+        offset += thread % NEIGHBOURS * ROW + thread // NEIGHBOURS
         for group in range(GROUPS):
             for i in range(GROUP):
-                memory[np.uint64(place + group * NEIGHBOURS * ROW + i * FETCHED_ROWS)] = held[group * GROUP + i]
+                memory[np.uint64(offset + group * NEIGHBOURS * ROW + i * FETCHED_ROWS)] = held[group * GROUP + i]
     else:
-        place += thread // TILE * ROW + thread % TILE
+        offset += thread // TILE * ROW + thread % TILE
         for i in range(FETCHED):
-            memory[np.uint64(place + i * FETCHED_DEEP * ROW)] = held[i]
+            memory[np.uint64(offset + i * FETCHED_DEEP * ROW)] = held[i]
 
 
 @device_function
@@ -276,10 +276,10 @@ def _corner(thread):
 
 
 @device_function
-def _multiply(memory, place, thread, sums):
-    """Add the product of two pieces in shared memory to the sums of this thread's part of the tile."""
+def _multiply(memory, offset, thread, sums):
+    """Add the product of two slices in shared memory to the sums of this thread's part of the tile."""
     row, column = _corner(thread)
-    left, right = (place + row) // VECTOR, (place + PIECE + column) // VECTOR
+    left, right = (offset + row) // VECTOR, (offset + K_SLICE + column) // VECTOR
     for _ in range(DEPTH // 2):
         _multiply_one(memory, left, right, sums)
         _multiply_one(memory, left + ROW // VECTOR, right + ROW // VECTOR, sums)
@@ -321,7 +321,7 @@ if SIMULATED:
 else:
     _product_tf32 = _kernel(
         "_product_tf32", device_function(tensor_cores.round_all),
-        device_function(tensor_cores.multiplication(ROW, PIECE, DEPTH)),
+        device_function(tensor_cores.multiplication(ROW, K_SLICE, DEPTH)),
         device_function(tensor_cores.keeping(ROW)),
     )  # fmt: skip
 

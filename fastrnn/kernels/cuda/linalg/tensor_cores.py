@@ -1,4 +1,4 @@
-"""What tensor cores do for `product`: the same pieces in shared memory, multiplied by warps.
+"""What tensor cores do for `product`: the same slices in shared memory, multiplied by warps.
 
 An instruction adds A (16, 8) times B (8, 8) to C (16, 8). The lanes of a warp hold parts of each (PTX ISA, "Matrix
 Fragments for mma.m16n8k8"), with g = lane // 4 and t = lane % 4:
@@ -8,7 +8,7 @@ Fragments for mma.m16n8k8"), with g = lane // 4 and t = lane % 4:
     C:  (g, 2t)  (g, 2t + 1)  (g + 8, 2t)  (g + 8, 2t + 1)
 
 In which order the terms of a sum are taken is all one, as long as A and B agree: what the instruction has for its terms
-t and t + 4 are terms 2t and 2t + 1 of a piece. In rows that are 4 banks apart, as those of `product` are, a warp then
+t and t + 4 are terms 2t and 2t + 1 of a slice. In rows that are 4 banks apart, as those of `product` are, a warp then
 reads all banks at once.
 """
 
@@ -32,26 +32,26 @@ def round_all(held):
         held[i] = ptx.round_tf32(held[i])
 
 
-def multiplication(row, piece, depth):
-    """The function that adds the product of two pieces to the sums of this thread.
+def multiplication(row, k_slice, depth):
+    """The function that adds the product of two slices to the sums of this thread.
 
     Parameters
     ----------
     row : int
-        Elements from one term of a piece to the next, in shared memory.
-    piece : int
-        Elements from the piece of A to that of B.
+        Elements from one term of a slice to the next, in shared memory.
+    k_slice : int
+        Elements from the slice of A to that of B.
     depth : int
-        Terms of a piece.
+        Terms of a slice.
     """
 
-    def multiply(memory, place, thread, sums):
-        """sums (SUMS,) += A B, of the pieces from `place` on."""
+    def multiply(memory, offset, thread, sums):
+        """sums (SUMS,) += A B, of the slices from `offset` on."""
         a = cuda.local.array(LEFT, memory.dtype)
         b = cuda.local.array(RIGHT, memory.dtype)
         warp, lane = thread // LANES, thread % LANES
-        first = place + lane % 4 * 2 * row + lane // 4
-        left, right = first + warp // 2 * SIDE, first + piece + warp % 2 * SIDE
+        first = offset + lane % 4 * 2 * row + lane // 4
+        left, right = first + warp // 2 * SIDE, first + k_slice + warp % 2 * SIDE
         for _ in range(depth // TERMS):
             for i in range(DOWN * 2):  # twice 8 rows an instruction
                 at = i // 2 * 4 + i % 2
@@ -81,10 +81,10 @@ def keeping(row):
         first = (warp // 2 * SIDE + lane // 4) * row + warp % 2 * SIDE + lane % 4 * 2
         for i in range(DOWN):
             for j in range(ACROSS):
-                at, place = (i * ACROSS + j) * PART, first + i * ROWS * row + j * COLUMNS
-                memory[np.uint64(place)] = sums[at]
-                memory[np.uint64(place + 1)] = sums[at + 1]
-                memory[np.uint64(place + 8 * row)] = sums[at + 2]
-                memory[np.uint64(place + 8 * row + 1)] = sums[at + 3]
+                at, offset = (i * ACROSS + j) * PART, first + i * ROWS * row + j * COLUMNS
+                memory[np.uint64(offset)] = sums[at]
+                memory[np.uint64(offset + 1)] = sums[at + 1]
+                memory[np.uint64(offset + 8 * row)] = sums[at + 2]
+                memory[np.uint64(offset + 8 * row + 1)] = sums[at + 3]
 
     return keep
