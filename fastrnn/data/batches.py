@@ -9,7 +9,7 @@ from .readonly import kernel_view
 
 
 class Segments(NamedTuple):
-    """Pieces of a corpus: piece s is x[begin[s] : begin[s] + length[s]], and y likewise."""
+    """Segments of a corpus: segment s is x[begin[s] : begin[s] + length[s]], and y likewise."""
 
     x: np.ndarray  # int32[N]
     y: np.ndarray  # int32[N]
@@ -24,16 +24,16 @@ ZEROS, CARRIED, GIVEN = range(3)
 
 
 class Batches(NamedTuple):
-    """Batches of pieces of a corpus.
+    """Batches of segments of a corpus.
 
     Attributes
     ----------
     segments : Segments
-        The pieces; its `start` has a value for every batch.
+        The segments; its `start` has a value for every batch.
     ids : int64 array
-        Pieces of all batches, each batch's longest first.
+        Segments of all batches, each batch's longest first.
     bounds : int64 array (batches + 1,)
-        Batch b has the pieces ids[bounds[b]:bounds[b + 1]].
+        Batch b has the segments ids[bounds[b]:bounds[b + 1]].
     """
 
     segments: Segments

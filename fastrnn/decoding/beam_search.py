@@ -137,9 +137,8 @@ def _search(team, networks, decoders, params, width):
     ]
     logits = works[0].logits  # of all, but h, which depends on a network's size and precision
     works = [work._replace(logits=logits._replace(h=work.logits.h)) for work in works]
-    for chunk in interruptible_slices(
-        B * params.max_length + 1, 1
-    ):  # a slot is never free, so there are no more steps than that
+    most_steps = B * params.max_length + 1  # a slot is never free
+    for chunk in interruptible_slices(most_steps, 1):
         steps = 1 if ensemble else chunk.stop - chunk.start
         for _ in range(chunk.start, chunk.stop, steps):
             for turn, (decoder, work) in enumerate(zip(decoders, works, strict=True)):

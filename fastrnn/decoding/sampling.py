@@ -98,7 +98,7 @@ def _sample_streams(network, team, prompt, state, count, max_length, params, rng
         before = rng.bit_generator.state
         uniforms = rng.random((chunk.stop - chunk.start, count))
         decoder.draw(params, prompt[:0], uniforms, tokens, log_p)
-        if decoder.streams.ended.all():  # take no more numbers than steps were done, whatever the pieces were
+        if decoder.streams.ended.all():  # take no more numbers than steps were done, whatever the chunks were
             rng.bit_generator.state = before
             rng.random((decoder.streams.lengths.max() - chunk.start, count))
             break

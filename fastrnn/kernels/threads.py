@@ -1,23 +1,23 @@
 """A team of threads that runs one kernel together: how it starts, how its threads divide the work and wait.
 
-Kernels are written for a team: every thread gets its number and runs the whole kernel. That costs a fraction of a
-microsecond where Numba's parallel loops cost ten or more, compiles in half the time, leaves other libraries' thread
-settings alone and may be used from several threads at once.
+Every thread of a team runs the whole kernel and is given its index. That costs a fraction of a microsecond where
+Numba's parallel loops cost ten or more, compiles in half the time, leaves other libraries' thread settings alone and
+may be used from several threads at once.
 
 Work is divided in one of two ways. With `partition` and `barrier_wait`, every thread has its fixed share and waits for
 all others. Passes over batches are made of phases instead, each of a fixed number of parts:
 
     part = next_part(thread, n_threads, barrier, parts, -1)
     while part >= 0:
-        ...                                     # part `parts`, the closing, comes to one thread, when all are done
+        ...                                     # part `parts`, the epilogue, comes to one thread, when all are done
         part = next_part(thread, n_threads, barrier, parts, part)
-    end_phase(thread, n_threads, barrier)            # all parts are done
+    end_phase(thread, n_threads, barrier)       # all parts are done
 
 A part belongs to whoever asks for it, and nobody waits for a thread, only for parts. So a thread whose core is busy
 with another program holds up the others for one part at most: when it comes back, it runs through the phases that were
 done without it, gets no part of them, and joins in again. What follows from that:
 
-- Results must depend on the part, never on the thread: only scratch memory goes by thread.
+- Results must depend on the part, never on the thread: only scratch memory is indexed by thread.
 - Between phases a thread may compute what it needs, but changes nothing that others read. A thread that is behind may
   read there what belongs to a later phase: it will get no part to use that in.
 """
@@ -37,8 +37,8 @@ from numba.extending import intrinsic
 
 from .compiler.jit import jit
 
-# The words of `barrier`, apart so that they lie in different cache lines: threads that wait, and the round they wait
-# for; parts given out in this phase, below the phase's number times PHASE; parts done; then each thread's own phase.
+# Layout of `barrier`, every counter in its own cache line: threads waiting, and the generation of the barrier; parts
+# claimed in this phase, plus the phase's number times PHASE_UNIT; parts done; then the phase of each thread.
 STRIDE = 16
 WAITING, GENERATION, CLAIMED, DONE, THREAD_PHASE = range(0, 5 * STRIDE, STRIDE)
 PHASE_UNIT = 1 << 32
@@ -232,7 +232,7 @@ else:
 
 @jit
 def _back_off(polls):
-    """What a thread does between two looks at what it waits for, after so many looks."""
+    """Back off between two polls of what a thread waits for, after so many polls."""
     if polls > SPINS + YIELDS:
         _sleep(np.uint32(SLEEP))
     elif polls > SPINS:
@@ -241,7 +241,7 @@ def _back_off(polls):
 
 @jit
 def barrier_wait(barrier, n_threads):
-    """Wait until all `n_threads` threads of the team have come here."""
+    """Wait until all `n_threads` threads of the team have arrived."""
     if n_threads > 1:
         current = _atomic_load(barrier, GENERATION)
         if _atomic_add(barrier, WAITING, 1) == n_threads - 1:
@@ -258,7 +258,7 @@ def barrier_wait(barrier, n_threads):
 def next_part(thread, n_threads, barrier, parts, part):
     """The next part of this phase for `thread`, who has done `part` (-1 at first); -1 if there is none.
 
-    Parts are 0 ... parts - 1, at least one, and `parts` itself, the closing: it comes when all others are done, to the
+    Parts are 0 ... parts - 1, at least one, and `parts` itself, the epilogue: it comes when all others are done, to the
     thread that did the last of them.
     """
     if n_threads == 1:
@@ -280,7 +280,7 @@ def next_part(thread, n_threads, barrier, parts, part):
 
 @jit
 def end_phase(thread, n_threads, barrier):
-    """Wait until all parts of the phase in which `thread` is, and its closing, are done; go on to the next phase."""
+    """Wait until all parts of the current phase, and its epilogue, are done; advance `thread` to the next phase."""
     if n_threads > 1:
         phase, polls = barrier[THREAD_PHASE + thread * STRIDE], 0
         while _atomic_load(barrier, CLAIMED) // PHASE_UNIT == phase:
@@ -291,6 +291,6 @@ def end_phase(thread, n_threads, barrier):
 
 @jit
 def partition(part, n_parts, total, grain):
-    """First and last-plus-one of `total` items that belong to `part`, in multiples of `grain`."""
+    """First and last-plus-one of the `total` items of part `part` of `n_parts`, in multiples of `grain`."""
     blocks = (total + grain - 1) // grain
     return min(total, blocks * part // n_parts * grain), min(total, blocks * (part + 1) // n_parts * grain)

@@ -58,7 +58,7 @@ class CudaNetwork(Network):
         return self._device_model
 
     def workspace(self, n_threads, reduced_precision=True, **sizes):
-        """Memory for the kernels, as `fastrnn.kernels.cuda.workspace.Sizes` says; a block takes no member's place."""
+        """Memory for the kernels, of `fastrnn.kernels.cuda.workspace.Sizes`; `n_threads` does not matter here."""
         learn = sizes.get("learn") and not self.tie_weights
         words, tf32 = sizes["tokens"] if learn else 0, reduced_precision and self.matmul_precision == "tf32"
         return workspace.allocate(*self.on_device(), workspace.Sizes(**sizes, words=words, tf32=tf32))

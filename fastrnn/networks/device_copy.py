@@ -8,13 +8,13 @@ from ..kernels.cuda.driver import empty
 class DeviceCopy:
     """NumPy arrays and their copies on the device, which are copied over when they are asked for.
 
-    The numbers of the host count, and go to the device every time, since views of them may be written to unseen; until
-    the device says that it will write: then its own count, and stay there, until the host asks.
+    The host's arrays are authoritative and are uploaded every time, since views of them may be written to unseen, until
+    `device` is called with `write`: then the device's are, until `host` is called.
 
     Parameters
     ----------
     arrays : list of NumPy arrays
-        Owned by the caller, overwritten in place when the host asks after the device.
+        Owned by the caller, overwritten in place by `host`.
     """
 
     def __init__(self, arrays):
@@ -27,7 +27,7 @@ class DeviceCopy:
         self.__init__(state["arrays"])
 
     def host(self):
-        """The NumPy arrays, whose numbers count from now on; waits for the device if its own did."""
+        """The NumPy arrays, authoritative from now on; downloads them first if the device's were."""
         if self._on_device:
             for array, copy in zip(self._host, self._device, strict=True):
                 if array.size:
@@ -36,7 +36,7 @@ class DeviceCopy:
         return self._host
 
     def device(self, write=False):
-        """The arrays on the device, always the same ones; with `write` its numbers count from now on."""
+        """The arrays on the device, always the same ones; with `write` they are authoritative from now on."""
         if self._device is None:
             self._device = [empty(array.shape, array.dtype) for array in self._host]
         if not self._on_device:

@@ -86,7 +86,7 @@ def pair_network_class(device):
 
 
 def compilation_listener(device):
-    """What makes a context with the names of the kernels compiled meanwhile, for "cpu" or "cuda"."""
+    """The context manager, for "cpu" or "cuda", that records the names of kernels compiled inside it."""
     if device == "cpu":
         return compilations
     from ..kernels.cuda import driver
@@ -95,6 +95,6 @@ def compilation_listener(device):
 
 
 def network_to_device(network, device):
-    """The network on another device: a copy of its parameters."""
+    """A copy of the network on another device."""
     pair = isinstance(network, PairNetwork)
     return network.clone_as(pair_network_class(device) if pair else network_class(device))

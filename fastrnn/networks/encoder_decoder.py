@@ -31,7 +31,7 @@ class PairBatches(NamedTuple):
     encoder, decoder : Batches
         Batch b of each holds the same pairs; `bounds` are the same.
     source_slot : int64 array
-        Like decoder.ids: at which place of its batch the encoder has a target's source.
+        Like decoder.ids: position, within the encoder's batch, of the source of each target.
     """
 
     encoder: Batches

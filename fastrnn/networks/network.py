@@ -1,6 +1,6 @@
 """Parameters of a network, and passes over data: losses, predictions, gradients, training batches.
 
-The one place where arrays of the kernels (cpu/) meet the names and shapes of the public contract.
+The one module that maps the kernels' arrays (cpu/) to the public names and shapes.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from ..kernels.cpu.workspace import Model, Sizes, allocate, allocate_packed
 from ..kernels.threads import ThreadTeam
 from .parameters import Parameters
 
-# Scoring and predicting go in batches of sequences and, with the state carried, in pieces of steps.
+# Scoring and predicting go in batches of sequences and, with the state carried, in chunks of steps.
 SCORE_SEQUENCES = 64
 SCORE_STEPS = 128
 
@@ -116,7 +116,7 @@ class Network:
         self.U = self.model.V if U is None else kernel_view(U)
 
     def writable(self):
-        """Itself, with weights that may be written to: a copy if they are read-only."""
+        """Itself, with weights that may be written to: they are copied first if they are read-only."""
         if self._read_only:
             self._set_weights(self.model.dense.copy(), None if self.tie_weights else self.U.copy())
         return self
@@ -261,7 +261,7 @@ class Network:
     def workspace(self, n_threads, reduced_precision=True, **sizes):
         """Memory for the kernels; `sizes` are those of `fastrnn.kernels.cpu.workspace.Sizes`.
 
-        `reduced_precision`: products may be as imprecise as `matmul_precision`.
+        `reduced_precision`: allow large products in `matmul_precision`.
         """
         bfloat16 = reduced_precision and self.matmul_precision == "bfloat16"
         work = allocate(self.model, self.U, Sizes(n_threads, **sizes, bfloat16=bfloat16))
@@ -301,7 +301,7 @@ class Network:
         return self.read(proba)
 
     def _in_chunks(self, kernel, x, y, n_threads, states, *out, reduced_precision=True):
-        """Run a pass that fills `out` over all of x: long sequences in pieces, so that memory stays bounded."""
+        """Run a pass that fills `out` over all of x: long sequences in chunks, so that memory stays bounded."""
         order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
         lengths = x.lengths[order]
         longest = int(lengths[0])
@@ -471,7 +471,7 @@ class GradientSum:
             self._dU[words] += dU
 
     def fill_nan(self):
-        """Make NaN of all: a loss was not finite."""
+        """Set all to NaN: a loss was not finite."""
         self._total.dense[:], self._dU[:] = np.nan, np.nan
 
     def as_dict(self):

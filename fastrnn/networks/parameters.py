@@ -15,9 +15,7 @@ class Parameters(MutableMapping):
     """
 
     def __init__(self, get_arrays):
-        self._get_arrays = (
-            get_arrays  # a function that returns {name: array}: views do not survive a copy of the network
-        )
+        self._get_arrays = get_arrays  # a function returning {name: array}: views do not survive a copy of the network
 
     def __getitem__(self, name):
         return self._get_arrays()[name]

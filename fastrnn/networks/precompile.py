@@ -70,7 +70,7 @@ def main(*task):
 
 
 def specializations(cell, dtype, matmul_precision="float32", sampled=False):
-    """Versions of separate kernels for the training of a network, the called before the callers."""
+    """Specializations of indirect kernels that training a network needs, callees before callers."""
     network, strata = Network(cell, 3, 1, True, dtype), {"strata": Strata.of(np.ones(3), 2)} if sampled else {}
     network.matmul_precision = matmul_precision
     model, workspace = network.model, network.workspace(1, tokens=1, steps=1, sequences=1, learn=True, **strata)

@@ -38,7 +38,7 @@ class Checkpoint:
 
     def write(self, header, arrays):
         """Write it; until it is whole, the one before stays."""
-        self._written = time.monotonic()  # also if it fails: the next try is as far away
+        self._written = time.monotonic()  # reset even on failure, so that retries keep the interval
         storage.write(self.path, self.identity | {"checkpoint": VERSION} | header, arrays)
 
     def try_to_write(self, header, arrays):

@@ -26,9 +26,9 @@ from .schedules import next_boundary, on_batch_start, on_epoch_end
 SECONDS_PER_RUN = 0.2
 # Batches after which the weights are copied, to come back to if training diverges; every epoch's first are, too.
 SNAPSHOT_EVERY = 1000
-# Nats a token beyond which weights are as lost as if the loss were not finite: guessing costs ln C, which is below 20.
+# A loss above this, in nats per token, is treated as divergence: uniform guessing costs ln C, which is below 20.
 DIVERGED_LOSS = 1000.0
-# Times that a call of fit may diverge; with the last one it gives up.
+# A call of fit gives up when it diverges for so many times.
 MAX_ROLLBACKS = 5
 
 logger = logging.getLogger("fastrnn")
@@ -60,7 +60,7 @@ class State:
     norm: float = 0.0
     largest_norm: float = -math.inf
     batches: int = 0
-    setbacks: int = 0  # times that this call diverged
+    setbacks: int = 0  # rollbacks of this call (the name in checkpoints)
     best_loss: float = math.inf  # early stopping
     waited: int = 0
     seconds: float = 0.0  # of training, other calls included
@@ -341,7 +341,7 @@ class Training:
             self.history.best_epoch = len(self.history.losses)
 
     def _roll_back(self, what):
-        """Back to the last good weights, at half the learning rate and without moments; raises if that is too often."""
+        """Restore the last good weights, halve the learning rate, reset the moments; raises at MAX_ROLLBACKS."""
         state, optimizer, what = self.state, self.optimizer, f"{what} of epoch {self._epoch()}"
         rate = optimizer.learning_rate
         if self._last_finite is not None:

@@ -8,8 +8,8 @@ OPTIMIZERS = ("sgd", "rmsprop", "adam")
 LEARNING_RATES = {"sgd": 0.5, "rmsprop": 0.003, "adam": 0.005}
 RHO, BETA1, BETA2 = 0.9, 0.9, 0.999
 EPSILON = 1e-8
-# Factor of the learning rate on U, measured at 100 units. Where rates are relative to the gradient's size, one step
-# moves a gate as a dense embedding of H numbers would, through all of them, and not as one number: about sqrt(H) / 2.
+# Factor of the learning rate on U, measured at 100 units. A one-hot input has one active row of U; an H-dimensional
+# embedding would move the gate through H weights, hence, where steps do not scale with the gradient, about sqrt(H) / 2.
 U_RATE = {"sgd": 1.0, "rmsprop": 4.0, "adam": 4.0}
 
 
@@ -40,7 +40,7 @@ class Optimizer:
         Updates before that.
     networks : int
         How many they are.
-    sides : list of pairs of pairs of arrays
+    moments : list of pairs of pairs of arrays
         For every network its moments, first and second: of the dense parameters, and of U.
     parameters : tuple
         Those that it was made with.
@@ -70,7 +70,7 @@ class Optimizer:
     def __setstate__(self, state):
         vars(self).update(state)
         self.hyper, self._device_copy = Hyperparameters(*map(float, self.hyper)), None
-        self._read_only = True  # for all that is known: see `sides`
+        self._read_only = True  # for all that is known: see `moments`
 
     @property
     def moments(self):

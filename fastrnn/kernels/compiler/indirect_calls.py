@@ -1,9 +1,9 @@
-"""Kernels that are compiled separately: once for all that call them, and at any time, in any process.
+"""Kernels called through a pointer.
 
-What a kernel calls is otherwise linked into it (`linking.py`). A separate kernel is machine code of its own, called by
-its address. Callers know the name of a place in memory where that address will be, a symbol: so they may be compiled,
-and kept on disk, before it is there. A call costs a load, and nothing is inlined; what is separate is called once a
-batch, or does as much as a product.
+A caller loads the address from a global symbol, so it can be compiled and cached before the callee exists, and the
+callee is compiled once for all callers, in any process. Other kernels are inlined into their callers
+(`inline_lowering.py`). A call costs a load, and nothing is inlined: this is for kernels that are called once per batch
+or do as much as a matrix product.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ COMPILE_TIMEOUT = 60  # seconds, for a process that compiles: far more than it t
 
 
 class IndirectKernel(CPUDispatcher):
-    """A separate kernel; it can be called by other kernels only.
+    """A kernel that other kernels, and only these, call through a pointer.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class IndirectKernel(CPUDispatcher):
 
 
 class Specialization:
-    """A separate kernel for arguments of the given types; kernels find its address at the symbol's place.
+    """An `IndirectKernel` compiled for given types of arguments; callers load its address from the symbol's slot.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Specialization:
         return bool(self._slot.value)
 
     def ensure_compiled(self):
-        """Have its address in its place: load it, or compile it."""
+        """Fill the slot with its address: load it, or compile it."""
         if self._slot.value:
             return
         if self.compile_process is not None:
@@ -121,14 +121,14 @@ class Specialization:
 
 
 class _Call(AbstractTemplate):
-    """The types of a call of a separate kernel, its `key`."""
+    """Typing of a call of an `IndirectKernel`, its `key`."""
 
     def generic(self, args, kws):
         return signature(self.key.result, *map(types.unliteral, args))
 
 
 def ensure_compiled(module, name, kinds):
-    """Provide the version for `kinds` of the separate kernel of that name."""
+    """Compile or load the specialization for `kinds` of the kernel of that name."""
     getattr(importlib.import_module(module), name).specialization(kinds).ensure_compiled()
 
 

@@ -20,7 +20,7 @@ from .views import field, view
 
 
 class _InlineLibrary(codegen.JITCodeLibrary):
-    """The code of a function and of those that it calls, as it was lowered: only good for being linked.
+    """The code of a function and of those that it calls, as it was lowered: IR to be linked into callers.
 
     Without Numba's run-time library: the kernel that Python calls brings it.
     """
@@ -132,7 +132,10 @@ class _Lowering(typed_passes.NativeLowering):
 
 
 class _Flags(compiler.Flags):
-    """Numba's flags, compared by what was set: Numba's own go through all options, many thousand times a kernel."""
+    """Numba's flags, compared by what was set.
+
+    Numba's own ``__eq__`` and ``__hash__`` walk all options, and are called thousands of times per kernel.
+    """
 
     def __hash__(self):
         return hash(frozenset(self._values))
@@ -167,18 +170,18 @@ class _Compiler(compiler.CompilerBase):
 
 
 class _MachineCompiler(_Compiler):
-    """The same for what becomes machine code: kernels that Python calls, or kernels by address."""
+    """The same for what becomes machine code: kernels that Python calls, or that are called through a pointer."""
 
     lowering = LoweringCaller
 
 
 COMMON = {"nopython": True, "boundscheck": None}
-# Options of a function that is only linked into others.
+# Options of a function of which only the IR is kept, to be linked into its callers.
 IR_ONLY = {"pipeline_class": _Compiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 class Kernel(CPUDispatcher):
-    """What numba.njit makes of a function, but that kernels that call it have a version of it linked into them."""
+    """As numba.njit, but kernels that call it get its unoptimised IR linked into theirs."""
 
     def __init__(self, function, options):
         options = COMMON | {"no_cfunc_wrapper": True} | options
@@ -203,5 +206,5 @@ class Kernel(CPUDispatcher):
 
 
 def indirect_kernel(function, result, options):
-    """A kernel that is not linked into those that call it; `result` is Numba's type of what it returns."""
+    """A kernel that is called through a pointer; `result` is Numba's type of what it returns."""
     return IndirectKernel(function, result, COMMON | options, _MachineCompiler)

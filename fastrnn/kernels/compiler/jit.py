@@ -17,8 +17,8 @@ EXTENSIONS = trial.extensions()
 def jit(function=None, *, fastmath=FASTMATH, cold=False, indirect=None):
     """Compile a kernel on its first call: no GIL, NumPy's division, sums in any order, cached on disk.
 
-    A `cold` one gets no copies of what it calls: less to compile for all who never need it. One that is `indirect` is
-    not linked into its callers, see separate.py; the argument is Numba's type of what it returns.
+    A `cold` one is optimised for size (nothing is inlined into it): less to compile for all who never call it. One
+    that is `indirect` is not inlined into its callers (indirect_calls.py); the argument is Numba's type of its result.
     """
     if function is None:
         return lambda f: jit(f, fastmath=fastmath, cold=cold, indirect=indirect)

@@ -55,7 +55,7 @@ def train_pairs(
     encoder, decoder : Side
         Batch b has the sequences ids[bounds[b]:bounds[b + 1]] of each.
     source_slot : int64 array
-        Like decoder.ids: at which place of its batch the encoder has the source of a target.
+        Like decoder.ids: position, within the encoder's batch, of the source of each target.
     rule, hyper, scale, status, losses, norms
         As in `passes.train_pass`.
     """

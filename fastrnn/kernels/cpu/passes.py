@@ -1,6 +1,6 @@
 """Passes over batches, each run by a whole team: training, scoring, predicting, and running a network for its states.
 
-They are made of phases (threads.py): where something is divided by `thread` and `size`, the thread is a part's number.
+They are made of phases (threads.py), whose work is divided into `n_parts` parts, or `n_groups` groups of sequences.
 
 `ids` (int64) names the segments of all batches, each batch's longest first; batch b takes those from bounds[b] to
 bounds[b + 1] - 1.
@@ -199,7 +199,7 @@ def free_dU_rows(part, n_parts, sparse, occurring):
 
 @jit
 def rows_gradient(part, n_parts, tokens, count, deltas, sparse, occurring, softmax, dV):
-    """A part's columns of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
+    """Columns of part `part` of the gradient of U, in the rows of the words that occur; added to V's if U is V."""
     dU_row, dU = sparse.dU_row, sparse.dU
     rows = deltas.d_embeddings if deltas.d_embeddings.shape[1] > 0 else deltas.da[0]
     first, last = partition(part, n_parts, rows.shape[1], GRAIN)
@@ -213,7 +213,7 @@ def rows_gradient(part, n_parts, tokens, count, deltas, sparse, occurring, softm
 
 @jit
 def squares(part, n_parts, dense, softmax, dU, occurring, partial):
-    """A part's part of a gradient's squared norm, into partial[part, 0]."""
+    """Squared norm of part `part` of a gradient, into partial[part, 0]."""
     first, last = partition(part, n_parts, len(dense), GRAIN)
     first_U, last_U = partition(part, n_parts, occurring * dU.shape[1], GRAIN)
     total = squared_norm(dense, first, last) + squared_norm(ravel(dU), first_U, last_U)
@@ -231,7 +231,7 @@ def sum_of_squares(n_parts, partial):
 
 @jit
 def apply_update(part, n_parts, rule, start, dense, gradient, moments, U, sparse, occurring, moments_U, own):
-    """A part's share of the step, on the dense parameters from `start` on and the rows of U that occur."""
+    """Part `part` of the step, on the dense parameters from `start` on and the rows of U that occur."""
     first, last = partition(part, n_parts, len(dense) - start, GRAIN)
     update(rule, dense, start + first, gradient, start + first, last - first, moments[0], moments[1], own[0])
     rule = RMSPROP if rule == ADAM else rule

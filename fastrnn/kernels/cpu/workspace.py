@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 class States(NamedTuple):
     """What the forward pass leaves behind."""
 
-    embeddings: np.ndarray  # (N, E): embeddings
+    embeddings: np.ndarray  # (N, E)
     prev: np.ndarray  # (L, N, S*H): state before the step
     gates: np.ndarray  # (L, N, G*H)
     aux: np.ndarray  # (L, N, A*H)
@@ -53,14 +53,14 @@ class States(NamedTuple):
 
 
 class Deltas(NamedTuple):
-    """What the backward pass works in; no rows where nothing is learned. `slots` are the ages of truncated errors."""
+    """Gradients of activations; no rows where nothing is learned. `slots`: a ring over the lags of truncated errors."""
 
-    dh: np.ndarray  # (N, H): dL/dh as the output layer sees it, then as each layer above does
+    dh: np.ndarray  # (N, H): in: dL/dh from the output layer; overwritten with dL/dh of each lower layer in turn
     d_embeddings: np.ndarray  # (N, E): dL/d(embeddings)
     da: np.ndarray  # (L, N, G*H): dL/d(gates before their nonlinearities)
     WT: np.ndarray  # (L, rows, PANEL_WIDTH): W^T packed in panels; like packing uint32 in bfloat16
     inputsT: np.ndarray  # (rows, PANEL_WIDTH): the transposes of the layers' own matrices, likewise
-    carry: np.ndarray  # (M, L, slots, rows, S*H): errors on their way back, by age
+    carry: np.ndarray  # (M, L, slots, rows, S*H): dL/dstate carried back through time, by lag
     scratch: np.ndarray  # (M, rows, G*H)
     dx: np.ndarray  # (M, rows, H)
     dx_embeddings: np.ndarray  # (M, rows, E)

@@ -37,7 +37,7 @@ PARTS = 2 if SIMULATED else 8
 UNITS = THREADS // PARTS
 BANKS = 32
 LINE = UNITS + BANKS // PARTS
-# Of an index: what cannot be negative is not counted from the end.
+# Of an index: unsigned, so that no code is made for negative ones.
 u64 = np.uint64
 
 
@@ -61,7 +61,7 @@ _row_stride, _forward_tiles, _backward_tiles = map(device_function, (row_stride,
 
 @device_function
 def load_weights(W, layer, tile, tiles):
-    """Copy one layer's W (H, G*H) behind `tiles` elements of shared memory; the block must meet before it is read."""
+    """Copy one layer's W (H, G*H) behind `tiles` elements of shared memory; synchronise before reading it."""
     H, columns = W.shape[1], W.shape[2]
     stride, warp = _row_stride(columns), min(BANKS, THREADS)
     for k in range(cuda.threadIdx.x // warp, H, THREADS // warp):
@@ -89,7 +89,7 @@ def columns_product(rows, resident):
 
     @device_function
     def product(W, layer, tile, left, first, last, entering, gates, row, n):
-        """a = what enters + x W, columns first..last; a thread takes whole columns. The block has met at the end.
+        """a = what enters + x W, columns first..last; a thread takes whole columns. Ends with a barrier.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ def units_product(rows, resident):
 
     @device_function
     def product(W, layer, tile, first, last):
-        """out = columns first..last of da times those of W^T; the block must have met, and has met at the end.
+        """out = columns first..last of da times those of W^T; da must be synchronised; ends with a barrier.
 
         PARTS threads share a unit: thread p of them takes column p of every PARTS. The loops are not unrolled, as those
         over a range would be: the kernels have no registers to spare.

@@ -249,15 +249,15 @@ def copy_of(array):
 
 
 class Upload:
-    """Memory on the device that is filled piece after piece, without waiting for the kernels before.
+    """Memory on the device that is filled array by array, without waiting for the kernels before.
 
-    A copy of ordinary memory would wait for them; the pieces are copied from page-locked memory, in the kernels' own
+    A copy of ordinary memory would wait for them; the arrays are copied from page-locked memory, in the kernels' own
     stream. It must be kept until they have been, as they have once an array has come back to the host.
 
     Parameters
     ----------
     size : int
-        Elements of all pieces, at most.
+        Elements of all arrays, at most.
     dtype : dtype
     """
 
@@ -265,7 +265,7 @@ class Upload:
         self._host, self._device, self._end = cuda.pinned_array(size, dtype), empty(size, dtype), 0
 
     def put(self, array):
-        """A copy of an array (n,), n > 0, on the device, as the next piece."""
+        """A copy of an array (n,), n > 0, on the device, behind those before."""
         first, self._end = self._end, self._end + len(array)
         source, target = self._host[first : self._end], self._device[first : self._end]
         source[:] = array

@@ -19,7 +19,7 @@ class BatchLayouts:
     Parameters
     ----------
     segments, ids, bounds
-        As `fastrnn.data.batches.Batches` has them: each batch's longest piece first.
+        As `fastrnn.data.batches.Batches` has them: each batch's longest segment first.
     """
 
     def __init__(self, segments, ids, bounds):

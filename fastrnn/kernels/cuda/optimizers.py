@@ -184,7 +184,8 @@ def _step(
             total += partial[i]
         sums[thread] = total
         norm = math.sqrt(_sum_of(sums, thread))
-    # Only now: the first block may set it while others begin, and all threads of a block must meet for its sum.
+    # Only now: the first block may set it while others begin, and all threads of a block must reach the barriers of its
+    # sum.
     if status[1] != 0:
         return
     if parts > 0:

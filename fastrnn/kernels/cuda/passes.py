@@ -1,8 +1,8 @@
 """Passes over batches: training, of one network or of encoder and decoder, scoring, predicting, running.
 
-The twins of `cpu.passes` and `cpu.encoder_decoder`, as lists of launches: the host goes ahead and never looks at what
-comes out before the last batch of a call. When a loss or a gradient is not finite, a flag on the device keeps all later
-batches from changing anything.
+Counterparts of `cpu.passes` and `cpu.encoder_decoder`, as sequences of launches: the host goes ahead and never looks at
+what comes out before the last batch of a call. When a loss or a gradient is not finite, a flag on the device keeps all
+later batches from changing anything.
 """
 
 from typing import NamedTuple
@@ -111,7 +111,7 @@ def train_pairs(encoder, decoder, sources, targets, source_slot, run):
     sources, targets : iterables of workspace.Batch
         Batch b of each has the same pairs.
     source_slot : int32 array, on the device
-        At which place of its batch the encoder has the source of each target, batch after batch.
+        Position, within the encoder's batch, of the source of each target, batch after batch.
     run : Run
     """
     source_work, target_work = _sharing(encoder.work, run), _sharing(decoder.work, run)
@@ -234,7 +234,7 @@ def _fill(array, value):
 
 
 def _permute(source, target, source_slot, first, n, gather):
-    """States (L, B, S*H) of n sequences: target[:, i] = source[:, places[first + i]]; or the other way around."""
+    """States (L, B, S*H) of n sequences: target[:, i] = source[:, source_slot[first + i]]; or the other way around."""
     layers, _, width = source.shape
     _permute_all((n, layers), min(THREADS, width), source, target, source_slot, first, gather)
 

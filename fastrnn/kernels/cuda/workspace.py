@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 class States(NamedTuple):
     """What the forward pass leaves behind; L layers, S parts of a state, A of aux, E numbers of an embedding or 0."""
 
-    embeddings: object  # (N, E): embeddings as layer 0 sees them
+    embeddings: object  # (N, E): after dropout
     prev: object  # (L, N, S*H): state before the step
     gates: object  # (L, N, G*H)
     aux: object  # (L, N, A*H)
@@ -55,12 +55,12 @@ class States(NamedTuple):
 
 
 class Deltas(NamedTuple):
-    """What the backward pass works in; K ages of truncated errors, 1 where nothing is truncated."""
+    """Gradients of activations, of the backward pass; K lags of truncated errors, 1 where nothing is truncated."""
 
-    dh: object  # (K, N, H): dL/dh as the output layer sees it (age 0), then as each layer above does, by age
+    dh: object  # (K, N, H): in: dL/dh from the output layer (lag 0); then that of each lower layer in turn, by lag
     d_embeddings: object  # (N, E): dL/d(embeddings)
-    da: object  # (L, N, G*H): dL/d(gates before their nonlinearities), of all ages
-    by_lag: object  # (K, N, G*H), K = 0 where nothing is truncated: the same of one layer, by age
+    da: object  # (L, N, G*H): dL/d(gates before their nonlinearities), summed over lags
+    by_lag: object  # (K, N, G*H), K = 0 where nothing is truncated: the same of one layer, by lag
     carry: object  # (K, B, S*H): errors on their way back through one layer
     final: object  # (L, B or 0, S*H): errors of the last states
     initial: object  # (L, B or 0, S*H): those of the states that the sequences start from

@@ -1,7 +1,7 @@
 """The one matrix product behind everything: C (+)= A B, held in registers.
 
 A micro-kernel keeps a tile of C in vector registers: a few rows by a few vectors of columns. For every k it
-loads one row piece of B as vectors, broadcasts one scalar of A for each row of the tile, and issues one
+loads part of a row of B as vectors, broadcasts one scalar of A for each row of the tile, and issues one
 fused multiply-add for every pair. A may lie in any order (its scalars have two strides), so transposed
 operands need no copy; the rows of B and C must be contiguous. The last vector of a tile is loaded and
 stored under a mask, so any number of columns works without padding; it has half the lanes where they suffice.
@@ -78,7 +78,7 @@ def _emit_tile(builder, R, columns, a, a_row, a_k, b, b_k, c, c_row, m, n, depth
         for r in range(R):
             for vectors, start, _ in column_tiles:
                 vectors.prefetch(builder.gep(c, [builder.mul(c_row, constant(r))]), constant(start))
-    # The rows of A that the next tile takes: a piece of them for every k.
+    # Prefetch the rows of A of the next tile, a part of them for every k.
     next_a = builder.gep(a, [builder.mul(a_row, constant(R))])
     stride = builder.sdiv(builder.mul(a_row, constant(R)), depth)
 

@@ -1,10 +1,10 @@
 """Packing: weights and sums are copied into panels, which products read from consecutive memory.
 
 A weight matrix that serves many steps is copied once into panels of PANEL_WIDTH columns, [panel, row, column], so that
-a tile reads it from consecutive memory; rows of a power of two in length would fall into the same places of the cache.
+a tile reads it from consecutive memory; rows whose length is a power of two would map to the same cache sets.
 
 Panels of uint32 hold two rows of the matrix in one, in bfloat16 (bfloat16.py); products then round their other factor
-too. What multiplies need not know: the type of the panels, or of the scratch memory, decides when it is compiled.
+too. Callers need not know: the type of the panels, or of the scratch memory, is dispatched on at compile time.
 """
 
 import numba
@@ -64,7 +64,7 @@ def _copy_packed_of_dtype(source, i, other, target, j, n):
 
 @jit
 def pack_weights(part, n_parts, W, packed):
-    """This part's share of W (depth, columns) packed in panels, flat rows (packed_rows, PANEL_WIDTH)."""
+    """Pack part `part` of `n_parts` of W (depth, columns) into panels (packed_rows, PANEL_WIDTH)."""
     depth, columns = W.shape
     source, target, rows, values = ravel(W), ravel(packed), packed_depth(packed, depth), values_per_element(packed)
     for row in range(rows * part // n_parts, rows * (part + 1) // n_parts):
@@ -92,7 +92,7 @@ def _packed_element_of_dtype(row, k, packed):
 
 @jit
 def pack_transposed(part, n_parts, W, packed):
-    """This part's share of W^T packed in panels; a few of its rows at a time, which then stay in cache."""
+    """Pack part `part` of `n_parts` of W^T; a few of its rows at a time, which then stay in cache."""
     columns, depth = W.shape
     rows = packed_depth(packed, depth)
     start, stop = rows * part // n_parts, rows * (part + 1) // n_parts
@@ -106,7 +106,7 @@ def pack_transposed(part, n_parts, W, packed):
 
 
 def packed_product(x, x0, x_row, packed, depth, k0, k1, first, last, out, out0, out_row, m, add):
-    """out (+)= X P[k0:k1, first:last], of m rows, where P (depth, columns) stands packed in panels.
+    """out (+)= X P[k0:k1, first:last], of m rows, where P (depth, columns) is packed in panels.
 
     x and out are flat, their rows from `x0` and `out0` on, `x_row` and `out_row` elements apart; X has k1 - k0
     columns.
@@ -129,9 +129,9 @@ def _float_product(x, x0, x_row, packed, depth, k0, k1, first, last, out, out0, 
 
 @jit(indirect=types.none)
 def _bfloat16_product(x, x0, x_row, packed, depth, k0, k1, first, last, out, out0, out_row, m, add):
-    """`packed_product` of uint32 panels: rounds a few rows of x, or pieces of them, and multiplies these.
+    """`packed_product` of uint32 panels: rounds a block of x to bfloat16 and multiplies it.
 
-    All rows if possible, so that the panels are read once: long ones then go in pieces.
+    The block has all rows if possible, so that the panels are read once, and as many columns as the buffer holds.
     """
     rounded, weights, rows = _stack_buffer(), ravel(packed), packed_depth(packed, depth)
     count = min(m, STACK_ROWS)
@@ -207,7 +207,7 @@ def token_sum_size(m, n):
 
 @jit
 def token_sum(x, x0, x_row, d, d0, d_row, count, out, out0, out_row, m, n, scratch):
-    """out = X^T D, summed over the `count` rows of X (count, m) and D (count, n), which are copied in pieces.
+    """out = X^T D, summed over the `count` rows of X (count, m) and D (count, n), which are packed block by block.
 
     The sum too is packed in panels until all is added up. x, d and out are flat, their rows from `x0`, `d0`, `out0` on,
     `x_row`, `d_row`, `out_row` elements apart. In scratch memory of uint32 two tokens are one, in bfloat16.

@@ -7,8 +7,8 @@ There are slots for the beams of some sentences; as soon as one is done, another
 for the live hypotheses of all slots, which are packed rows: each goes on from its parent's row of the step before. Of
 their logits only PANEL_WIDTH words of every row are held at a time, from which `candidates` takes what counts.
 
-Either every thread of the team searches sentences of its own and never meets the others, or, where there are few rows,
-all work on the same ones: they divide the rows of the cell's step, the words, and the slots, and meet thrice a step.
+Either every thread of the team searches sentences of its own without barriers, or, where there are few rows, all work
+on the same ones: they divide the rows of the cell's step, the words, and the slots, with three barriers per step.
 """
 
 import math
@@ -38,7 +38,9 @@ class BeamDecoder(NamedTuple):
 
     model: NamedTuple  # with its weights packed in panels
     U: np.ndarray
-    VT: np.ndarray  # `decode.packed_transpose` of V, of uint32 if in bfloat16; no rows if there are never FEW rows
+    VT: (
+        np.ndarray
+    )  # `sampling.packed_transpose` of V, uint32 if in bfloat16; no rows if never GEMM_MIN_ROWS are decoded
     bias: np.ndarray  # (padded C,): c, or 0; -inf for words that are none
     padding: np.ndarray  # (padded C,): 0; -inf for words that are none
     initial: np.ndarray  # (L, B, S*H): what each sentence starts from
@@ -84,9 +86,9 @@ class BeamRows(NamedTuple):
     """The packed rows of a step, as every of M threads lists them; R are the rows of all slots."""
 
     first: np.ndarray  # int64[M, K]: of each slot
-    target: np.ndarray  # int64[M, R]: the places of the rows
+    target: np.ndarray  # int64[M, R]: the row numbers in the states
     source: np.ndarray  # int64[M, R]: where the state is from which each goes on
-    token: np.ndarray  # int32[M, R]: what is fed, by place
+    token: np.ndarray  # int32[M, R]: what is fed, by row number
     slot: np.ndarray  # int64[M, R]
 
 
@@ -95,7 +97,7 @@ class BeamStates(NamedTuple):
 
     state: np.ndarray  # (2, L, R + K, S*H): after this step and the one before; the last K are initial states
     turn: np.ndarray  # int64[M]: which of them was written last
-    buffers: StepBuffers  # of GROUP rows a thread
+    buffers: StepBuffers  # of ROW_BLOCK rows per thread
 
 
 class BeamLogits(NamedTuple):

@@ -1,11 +1,11 @@
 """Decoding: a group of streams, each fed one token a step, and the drawing of the tokens, all in compiled code.
 
 The team divides the words for all that is done once a word (logits, largest logit, exponentials) and the
-streams for all that is done once a stream (the cell's step, the choice). Three meetings a step:
+streams for all that is done once a stream (the cell's step, the choice). Three barriers per step:
 
-    logits of the thread's words, the largest of them      -> meet
-    weights exp((z - largest) / temperature), their sums   -> meet
-    choice, then the cell's step with what was chosen      -> meet
+    logits of the thread's words, the largest of them      -> barrier
+    weights exp((z - largest) / temperature), their sums   -> barrier
+    choice, then the cell's step with what was chosen      -> barrier
 """
 
 import math
@@ -31,7 +31,7 @@ BLOCK = 64
 GEMM_MIN_ROWS = 8
 # Words that are read for every one of few streams before the next words are: their rows of V stay in cache.
 GEMV_BLOCK_WORDS = 512
-# Weights relative to an excluded word may serve if none that is allowed is smaller than e**-GAP beside it.
+# Weights relative to an excluded word's logit are used if the largest allowed one is at most this far below it.
 MAX_LOGIT_GAP = 20
 # Weights beside one of 1 that no uniform number can tell from 0; exp gives nothing less in float32.
 MIN_WEIGHT = 1e-37
@@ -62,7 +62,7 @@ class StepBuffers(NamedTuple):
 
 
 class VocabBuffers(NamedTuple):
-    """What has a place for every word, or sums these."""
+    """Buffers with an element for every word, and their sums."""
 
     z: np.ndarray  # (n, C): logits
     weights: np.ndarray  # (n, C)
@@ -97,7 +97,7 @@ class SamplingParams(NamedTuple):
 
 
 def allocate(model, VT, n_threads, n):
-    """A group of n fresh streams and the memory of their steps; VT is `packed_transpose` of V where n >= FEW."""
+    """n new streams and the memory of their steps; VT is `packed_transpose` of V where n >= GEMM_MIN_ROWS."""
     C, M, dtype = len(model.V), n_threads, model.V.dtype
     L, H, S = len(model.cell.W), model.V.shape[1], model.cell.STATES
 
@@ -224,9 +224,9 @@ def step_rows(model, U, buffers, first, tokens, source, sources, target, targets
                 embed(U, b, token, gates[row])
         if layer > 0 or E > 0:
             below, stride, depth = (ravel(state), width, H) if layer > 0 else (ravel(buffers.embeddings), E, E)
-            packed, end = packed_range(model.inputs, layer, E, H, columns)
+            start, end = packed_range(model.inputs, layer, E, H, columns)
             packed_product(
-                below, first * stride, stride, model.inputs[packed:end], depth, 0, depth, 0,
+                below, first * stride, stride, model.inputs[start:end], depth, 0, depth, 0,
                 columns, ravel(gates), first * columns, columns, n, len(b) > 0,
             )  # fmt: skip
         own = layer_of(model.cell, layer)

@@ -1,9 +1,9 @@
-"""The best words of many rows of logits, and the sums of their exponentials, from pieces that lie in cache.
+"""The best words of many rows of logits, and the sums of their exponentials, tile by tile, in cache.
 
-A piece, PANEL_WIDTH words, is visited once, right after its product. A bound tells, a vector at a time, whether it
-holds anything new for a row: a word better than the least that is kept, or one so much larger than the row's reference
-that the exponentials would leave their range. Seldom it does. The exponentials, less the reference, are then added lane
-by lane.
+A tile, PANEL_WIDTH words of a row, is visited once, right after its product. A bound tells, a vector at a time, whether
+it holds anything new for a row: a word better than the least that is kept, or one so much larger than the row's
+reference that the exponentials would leave their range. Seldom it does. The exponentials, less the reference, are then
+added lane by lane.
 """
 
 import math
@@ -75,7 +75,7 @@ def update_top_k(tile, bias, word, allowed, k, thread, row, candidates):
 
 @jit
 def _update_candidates(tile, word, allowed, k, thread, row, candidates):
-    """Candidates of a piece that holds something new, and a reference and a bound after it."""
+    """Update candidates, reference and bound from a tile that exceeds the bound."""
     value, best, sums = candidates.value[thread, row], candidates.word[thread, row], candidates.sums[thread, row]
     count, bound, reference = candidates.count[thread, row], candidates.bound[thread, row], candidates.reference
     nothing, above = tile.dtype.type(-np.inf), tile.dtype.type(EXP_HEADROOM)
@@ -126,13 +126,13 @@ def log_sum_exp(row, candidates):
 
 
 def add_bias(tile, bias, word, bound):
-    """Add the bias of words word... to a piece (PANEL_WIDTH,), in place; returns whether any sum exceeds the bound."""
+    """Add the bias of words word... to a tile (PANEL_WIDTH,), in place; returns whether any sum exceeds the bound."""
     tile += bias[word : word + PANEL_WIDTH]
     return bool((tile > bound).any())
 
 
 def add_exponentials(tile, reference, sums):
-    """Add exp(piece - reference), of at most e**88, to the sums (LANES,), in place; which to which does not matter."""
+    """Add exp(tile - reference), of at most e**88, to the sums (LANES,), in place; which to which does not matter."""
     with np.errstate(invalid="ignore"):  # nothing but NaN so far
         sums[0] += np.exp(np.maximum(tile - reference, -745.0)).sum()
 
@@ -171,7 +171,7 @@ def _add_exponentials32(typingctx, tile, reference, sums):
 
 
 def _vectors(context, builder, dtype):
-    """What emits operations on vectors, and how many of them a piece has."""
+    """What emits operations on vectors, and how many of them a tile has."""
     lanes = lanes_of(dtype.bitwidth)
     return Vectors(builder, context.get_data_type(dtype), dtype.bitwidth // 8, lanes), PANEL_WIDTH // lanes
 

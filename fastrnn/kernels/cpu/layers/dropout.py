@@ -1,6 +1,6 @@
 """Dropout's masks: a hash of what is dropped. No mask is kept, and any number of threads drops the same.
 
-Whether unit j of a token is dropped depends on (seed, update, connection, place of the token in the corpus, j)
+Whether unit j of a token is dropped depends on (seed, update, connection, position of the token in the corpus, j)
 alone; the backward pass asks again.
 """
 

@@ -1,9 +1,9 @@
 """Time loops of one layer: a group of sequences through all of its steps, forward and back.
 
-Sequences are independent, so a group of the team takes a group of them, sorted by length, through all steps by
-itself: no barrier in the loop. There are as many groups as threads, `n_groups`; `group` is the number of a group. Its
-tokens stand in packed rows, step after step, and within a step the longest sequence first: as sequences end, fewer
-rows stay active, and nothing is ever padded.
+Sequences are independent, so a thread takes a group of them, sorted by length, through all steps by itself: no barrier
+in the loop. There are as many groups as threads, `n_groups`; `group` is the index of one. Its tokens stand in packed
+rows, step after step, and within a step the longest sequence first: as sequences end, fewer rows stay active, and
+nothing is ever padded.
 
     rows of step t:  starts[t] ... starts[t+1] - 1;   sequence b of the group at step t:  row starts[t] + b
 """

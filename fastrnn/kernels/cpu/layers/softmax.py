@@ -152,8 +152,8 @@ def probabilities(thread, n_threads, barrier, V, c, count, state, origin, work, 
                 if not hT_is_there:
                     transpose(rows, V.shape[1], work.hT[thread])
                     hT_is_there = True
-                nobody = work.best[part, :n]  # in the place of targets: to a workspace.Softmax only their number counts
-                pass_logits(thread, part, V, c, first, last, nobody, work, False, False)
+                unused = work.best[part, :n]  # for targets: with a workspace.Softmax only their number matters
+                pass_logits(thread, part, V, c, first, last, unused, work, False, False)
             part = next_part(thread, n_threads, barrier, parts, part)
         end_phase(thread, n_threads, barrier)
         part = next_part(thread, n_threads, barrier, parts, -1)
@@ -162,7 +162,7 @@ def probabilities(thread, n_threads, barrier, V, c, count, state, origin, work, 
                 _best_words(n, positions, work, best)
             else:
                 first, last = words_of(part, parts, len(V))
-                largest = work.total[part]  # in the place of the sums, which have served
+                largest = work.total[part]  # reuses the memory of the sums
                 _block_probabilities(first, last, positions, work.e, work.factor[part], largest, work.best[part], proba)
             part = next_part(thread, n_threads, barrier, parts, part)
         end_phase(thread, n_threads, barrier)

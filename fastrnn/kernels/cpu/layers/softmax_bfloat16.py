@@ -8,8 +8,8 @@ Of a sub-block of words the logits are formed in float32, and rounded when they 
 are kept for dV, and in word pairs, which V^T e takes at once. Sums, and all else, are in float32.
 
 Where the rounding would count, nothing is rounded: the target's logit is the exact one, in its exponential too, so that
-no cross-entropy is negative; and its e in the products is 0. What they lack then, -(1 - o[y]) times h or V[y], is
-small for a target that is well predicted, and would be lost in the rounding of o[y].
+no cross-entropy is negative; and its e in the products is 0. The omitted term, -(1 - o[y]) times h or V[y], is added
+in float32: in bfloat16 it would round to zero once o[y] is near 1.
 """
 
 from typing import NamedTuple
@@ -200,7 +200,7 @@ def _transpose(rows, H, hT, length):
 
 @jit
 def _set_targets(c, word0, words, targets, target_logit, z, length):
-    """Put the exact logits of the targets, less their bias, in the place of those of rounded factors."""
+    """Replace the targets' logits of rounded factors by the exact ones, less their bias."""
     for i in range(len(targets)):
         word = targets[i]
         if word0 <= word < word0 + words:

@@ -3,7 +3,7 @@
 from ...compiler.jit import jit
 from ...threads import partition
 
-TOKENS = 120  # no power of two, or the rows of e would fall into the same places of the cache
+TOKENS = 120  # no power of two, or the rows of e would map to the same cache sets
 WORDS = 96
 GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
 LIMIT = 1e20  # of a sum of exponentials: far from overflow

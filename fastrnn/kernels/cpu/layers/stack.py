@@ -25,7 +25,7 @@ from ...threads import partition
 from .dropout import drop, row_key
 from .recurrence import add, backward, backward_at_lag, copy, forward
 
-# Elements that are divided among threads in whole cache lines.
+# Work on arrays is divided in whole cache lines: multiples of so many elements.
 GRAIN = 16
 
 
@@ -55,7 +55,7 @@ def packed_transposed_range(inputsT, layer, E, H, columns):
 
 @jit
 def pack_forward(part, n_parts, model, cell, inputs):
-    """This part's share of all weights packed in panels: into the arrays W of `cell`, and `inputs`."""
+    """Pack part `part` of `n_parts` of all weights: into the arrays W of `cell`, and `inputs`."""
     L, H, columns = model.cell.W.shape
     E = len(model.inputs) - (L - 1) * H
     for layer in range(L):
@@ -81,7 +81,7 @@ def pack_backward(part, n_parts, model, deltas):
 
 @jit
 def run_forward(group, n_groups, cell, inputs, U, steps, rows, states, rate, key):
-    """Run this group's group forward through all layers; fills its rows of `states`.
+    """Run one group of sequences forward through all layers; fills its rows of `states`.
 
     `cell` and `inputs` are packed in panels; `rate` is that of dropout, 0 for none, `key` its batch's.
     """
@@ -98,8 +98,8 @@ def run_forward(group, n_groups, cell, inputs, U, steps, rows, states, rate, key
                 _dropout_rows(
                     below if layer == 0 else states.state[layer - 1], below, first, last, rate, key, layer, rows.origin
                 )
-            packed, end = packed_range(inputs, layer, E, H, states.gates.shape[2])
-            _project_input(below, cell.b[layer], inputs[packed:end], states.gates[layer], first, last)
+            start, end = packed_range(inputs, layer, E, H, states.gates.shape[2])
+            _project_input(below, cell.b[layer], inputs[start:end], states.gates[layer], first, last)
         forward(group, n_groups, cell, layer, U[: 0 if fed else len(U)], steps, starts, rows.tokens, states)
     if rate > 0:
         _dropout_rows(states.state[L - 1], states.x[L - 1], first, last, rate, key, L, rows.origin)
@@ -107,7 +107,7 @@ def run_forward(group, n_groups, cell, inputs, U, steps, rows, states, rate, key
 
 @jit
 def _dropout_rows(source, target, first, last, rate, key, connection, origin):
-    """Rows first..last of what a layer, or the embedding, hands to the one above: dropped at the given rate."""
+    """Rows first..last of what a layer, or the embedding, passes to the one above: dropout at the given rate."""
     for row in range(first, last):
         drop(source[row], target[row], rate, row_key(key, connection, origin[row]))
 
@@ -129,9 +129,9 @@ def _project_input(below, b, packed, gates, first, last):
 
 @jit(indirect=types.none)
 def run_backward(group, n_groups, cell, truncate, steps, rows, states, deltas, rate, key):
-    """Run this group's group back through all layers: from its rows of deltas.dh, overwritten, to those of deltas.da.
+    """Run one group of sequences back through all layers: from its rows of deltas.dh, overwritten, to deltas.da.
 
-    And to those of deltas.d_embeddings, if there is an embedding. `truncate` is k of truncated back-propagation through
+    And to deltas.d_embeddings, if there is an embedding. `truncate` is k of truncated back-propagation through
     time, negative for none: the error of output t then reaches steps t ... t-k and no further.
     """
     L, E, H, starts = len(states.prev), states.embeddings.shape[1], states.x.shape[2], rows.starts[group]
@@ -156,9 +156,9 @@ def _project_input_backward(da, da_row, inputsT, layer, E, H, below, row, count)
     """`count` rows of below, from `row` on: those of da, from da_row on, times the layer's own matrix, transposed."""
     width, columns = below.shape[1], da.shape[1]
     if count > 0:
-        packed, end = packed_transposed_range(inputsT, layer, E, H, columns)
+        start, end = packed_transposed_range(inputsT, layer, E, H, columns)
         packed_product(
-            ravel(da), da_row * columns, columns, inputsT[packed:end], columns, 0, columns, 0, width, ravel(below),
+            ravel(da), da_row * columns, columns, inputsT[start:end], columns, 0, columns, 0, width, ravel(below),
             row * width, width, count, False,
         )  # fmt: skip
 
@@ -209,7 +209,7 @@ def _run_truncated(group, n_groups, cell, truncate, steps, rows, states, deltas,
 
 @jit
 def _dropout_rows_backward(dx, n, first, rate, key, connection, origin):
-    """Drop of n rows of errors what was dropped of the rows first... of what they are errors of."""
+    """Apply the dropout masks of rows first... to the n rows of their gradient."""
     if rate > 0:
         for b in range(n):
             drop(dx[b], dx[b], rate, row_key(key, connection, origin[first + b]))
@@ -217,7 +217,7 @@ def _dropout_rows_backward(dx, n, first, rate, key, connection, origin):
 
 @jit
 def weights_gradients(part, n_parts, cell, gradient, count, states, deltas):
-    """This part's columns of the gradients of all weights of the layers, summed over the batch's `count` tokens.
+    """Columns of part `part` of the gradients of all layers' weights, summed over the batch's `count` tokens.
 
     `gradient` is a workspace.Model; overwritten. The backward pass of all groups must be done.
     """

@@ -31,7 +31,7 @@ da           (L or K, N, G*H) out: dL/d(pre-activations of the gates), in the ro
 ===========  ===============  =========================================================================================
 
 layer, slot and which are such indices already; row and first are signed. A thread finds the errors of its own units in
-`carry`, whether or not the block has met. After a step forward or back the block must meet before others' are read.
+`carry`, without synchronisation. After a step forward or back the block must synchronise before others' are read.
 """
 
 from . import gru, lstm, rnn

@@ -13,7 +13,7 @@ from ..layers.reductions import best_of, largest, next_best, sums_of
 
 # Steps between two looks at what was drawn, which wait for the device.
 POLL_STEPS = 4 if SIMULATED else 16
-# Neighbouring threads that add up a piece of the words together, and the number of pieces.
+# Neighbouring threads that add up a chunk of the words together, and the number of chunks.
 LANES = 2 if SIMULATED else 8
 CHUNKS = THREADS // LANES
 # Weights beside one of 1 that no uniform number can tell from 0, as in `cpu.decoding.sampling`.
@@ -138,7 +138,7 @@ def _tail_sum(z, s, allowed, may, reference, inverse, bound, sums, counts, threa
 def _search(z, s, allowed, may, reference, inverse, bound, uniform, parts, sums, found, thread):
     """The word in whose share of the weights' total the uniform number lies; -1 if no weight is positive.
 
-    The words are cut into PIECES, then the piece in which it lies, and so on; `parts`, `sums` and `found` are memory.
+    The words are cut into CHUNKS, then the chunk in which it lies, and so on; `parts`, `sums` and `found` are memory.
     """
     first, last, left, before, lane = 0, z.shape[1], uniform, 1.0, thread % LANES
     while last - first > 1:

@@ -153,7 +153,7 @@ def backward_kernel(cell, rows, resident):
 
 
 def _kernels(name, build):
-    """Kernels of all cells, numbers of sequences and places of W, under names like "gru_8_shared"."""
+    """Kernels of all cells, numbers of sequences and memory spaces of W, under names like "gru_8_shared"."""
     found = {}
     for cell in CELLS.values():
         for rows in ROWS:
@@ -239,8 +239,8 @@ def backward(cell, layer, truncate, batch, states, deltas, dropout):
 
     `truncate` is k of truncated back-propagation, negative for none. Untruncated, the errors of the last states,
     deltas.final, join where sequences end, if there are any; those of the initial states are left in deltas.initial, if
-    it has rows. Truncated, errors are kept by the age that they have reached (output t's has age a at step t - a):
-    deltas.dh[a] is added at age a, and deltas.by_lag[a] holds the part of da. A row is without meaning at ages that
+    it has rows. Truncated, errors are kept by their lag (the error of output t has lag a at step t - a):
+    deltas.dh[a] is added at lag a, and deltas.by_lag[a] holds the part of da. A row is undefined at lags that
     no sequence of its block reaches there, and nothing reads it.
     """
     rows, resident, size = _plan(backward_tiles, cell.W, batch.sequences)

@@ -57,7 +57,7 @@ def output_layer(model, count, top, targets, row0, softmax, gradient, dh, scale,
 def probabilities(model, count, top, origin, row0, softmax, best, proba=None):
     """Most probable word of every packed token, the first of equals, and, if asked for, all probabilities.
 
-    Arguments as of `output_layer`; `best` (int32) and `proba` (.., C) are overwritten at the places that `origin`
+    Arguments as of `output_layer`; `best` (int32) and `proba` (.., C) are overwritten at the positions that `origin`
     (int32) names from `row0` on: those of a batch's tokens in the corpus.
     """
     C, H = model.V.shape

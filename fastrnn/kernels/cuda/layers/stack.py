@@ -76,7 +76,7 @@ def run_backward(cell, inputs, truncate, batch, states, deltas, rate, key):
     for layer in range(len(cell.W) - 1, -1, -1):
         backward(cell, layer, truncate, batch, states, deltas, dropped)
         if layer > 0:
-            # All ages at once; rows beyond the batch's, between two ages, become nothing that is read.
+            # All lags at once; rows beyond the batch's, between two lags, are never read.
             da, da0 = (deltas.by_lag, 0) if truncate >= 0 else (deltas.da, layer * tokens * columns)
             product(
                 da, da0, columns, 1, inputs, matrix_offset(layer, E, H) * columns, 1, columns, deltas.dh, 0, H,
@@ -139,7 +139,7 @@ def _read_embeddings(count, row0, tokens, origin, U, words, bound, factor, key):
 
 @kernel
 def _drop_embeddings(count, row0, origin, d_embeddings, bound, factor, key):
-    """Drop of the embeddings' errors, in place, what was dropped of them."""
+    """Apply the embeddings' dropout masks to their gradient, in place."""
     lane = cuda.threadIdx.x % NEIGHBOURS
     row = cuda.blockIdx.x * GROUPS + cuda.threadIdx.x // NEIGHBOURS
     if row < count:
