@@ -338,14 +338,14 @@ def test_fewer_words_than_the_team_would_share(C, threads):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("threads, members", [(1, 1), (2, 2), (3, 3), (9, 4)])
-def test_n_threads_is_respected(threads, members, monkeypatch):
+@pytest.mark.parametrize("threads, expected", [(1, 1), (2, 2), (3, 3), (9, 4)])
+def test_n_threads_is_respected(threads, expected, monkeypatch):
     """And no thread is started for too little work: 4 shares of it here."""
     sizes = []
     monkeypatch.setattr(sampling, "ThreadTeam", lambda size: sizes.append(size) or ThreadTeam(size))
     monkeypatch.setattr(sampling, "MIN_FLOPS_PER_THREAD", 300 * 4)
     make_model("gru", 300, 4, n_threads=threads).generate(4, max_length=3)
-    assert sizes == [members]
+    assert sizes == [expected]
 
 
 @pytest.mark.parametrize("excluded_logit", [15.0, 30.0, 500.0])

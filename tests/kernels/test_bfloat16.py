@@ -353,7 +353,7 @@ class Phases:
 class TestOutputLayer:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     @pytest.mark.parametrize("late", [0, 1])
-    def test_a_member_that_is_late(self, precision, late, monkeypatch):
+    def test_a_thread_that_is_late(self, precision, late, monkeypatch):
         """It changes nothing of what the others did without it, and gives what would come of one thread only."""
         tokens, results = 2 * softmax.TOKENS + 7, []
         for running in (1, 2):

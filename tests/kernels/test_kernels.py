@@ -185,7 +185,7 @@ def fail(thread, n_threads, barrier, who):
 @pytest.mark.compiled
 class TestTeam:
     @pytest.mark.parametrize("size", [1, 2, 5])
-    def test_every_member_runs_once(self, size):
+    def test_every_thread_runs_once(self, size):
         with ThreadTeam(size) as team:
             out = np.zeros(size + 1, np.int64)
             for n in range(1, 20):
@@ -193,7 +193,7 @@ class TestTeam:
                 assert out.tolist() == [n * size] * size + [0]
 
     @pytest.mark.parametrize("size", [2, 3])
-    def test_members_meet(self, size):
+    def test_threads_wait_at_the_barrier(self, size):
         with ThreadTeam(size) as team:
             values, sums = np.zeros(size, np.int64), np.zeros((300, size), np.int64)
             team.run(rounds, values, sums)
@@ -221,7 +221,7 @@ class TestTeam:
                 user.join()
             assert out.tolist() == [300, 300]
 
-    def test_ctrl_c_waits_for_the_members(self, monkeypatch):
+    def test_ctrl_c_waits_for_the_threads(self, monkeypatch):
         wait, calls = threads.wait, []
 
         def interrupted(futures):
@@ -288,7 +288,7 @@ class TestPhases:
                 team.run(phases, self.PARTS, who, seen)
                 assert (who == (np.arange(12) < self.PARTS[:, None])).all() and (seen == self.PARTS).all()
 
-    def test_nobody_waits_for_a_member(self):
+    def test_nobody_waits_for_a_thread(self):
         barrier = np.zeros_like(ThreadTeam(1).barrier).repeat(3)
         who, seen = np.zeros((len(self.PARTS), 12), np.int64), np.zeros(len(self.PARTS), np.int64)
         for thread in (1, 0, 2):  # two of them when all is done
@@ -623,7 +623,7 @@ def test_no_second_process(monkeypatch, tmp_path):
 
 
 @pytest.mark.compiled
-def test_python_cannot_call_a_separate_kernel():
+def test_python_cannot_call_an_indirect_kernel():
     with pytest.raises(TypeError, match="output_layer is called by other kernels only"):
         output_layer(0)
 

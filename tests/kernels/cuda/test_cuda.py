@@ -259,27 +259,27 @@ class TestDevices:
 class TestMirror:
     def test_whose_numbers_count(self):
         array = np.arange(3.0)
-        mirror = DeviceCopy([array, np.empty((0, 2))])
-        device = mirror.device()
+        copies = DeviceCopy([array, np.empty((0, 2))])
+        device = copies.device()
         array[0] = 5  # seen, though nobody says so
-        assert to_host(mirror.device()[0])[0] == 5 and mirror.device()[0] is device[0]
-        mirror.device(write=True)[0].copy_to_device(np.full(3, 7.0))
+        assert to_host(copies.device()[0])[0] == 5 and copies.device()[0] is device[0]
+        copies.device(write=True)[0].copy_to_device(np.full(3, 7.0))
         assert array[0] == 5
-        assert mirror.host()[0] is array and (array == 7).all()
-        copied = copy.deepcopy(mirror)
+        assert copies.host()[0] is array and (array == 7).all()
+        copied = copy.deepcopy(copies)
         assert (to_host(copied.device()[0]) == 7).all()
 
     def test_interrupted(self, monkeypatch):
         arrays = np.zeros(2), np.zeros(2)
-        mirror = DeviceCopy(arrays)
-        first, second = mirror.device(write=True)
+        copies = DeviceCopy(arrays)
+        first, second = copies.device(write=True)
         for array in (first, second):
             array.copy_to_device(np.full(2, 7.0))
         with monkeypatch.context() as patch:
             patch.setattr(second, "copy_to_host", interrupt, raising=False)
             with pytest.raises(KeyboardInterrupt):
-                mirror.host()
-        assert all((array == 7).all() for array in mirror.host())
+                copies.host()
+        assert all((array == 7).all() for array in copies.host())
 
 
 def interrupt():
@@ -338,7 +338,7 @@ def _count(found):
         found[0] += 1
 
 
-def test_the_layout_is_that_of_one_member():
+def test_the_layout_is_that_of_one_thread():
     x, y = (Ragged.from_sequences(s, "x") for s in random_batch(4, [3, 1, 4, 4, 2, 1]))
     order, bounds = minibatches(x.lengths, 4)
     batches = Batches.whole(x, y, order, bounds)
