@@ -43,7 +43,7 @@ def begin(memory, key, targets, tokens, count):
 
 
 def learn(thread, n_threads, barrier, V, c, count, state, targets, memory, dV, dc, dh, dscale, dh_scale, add):
-    """Losses of the tokens and their gradients, by the whole team; the arguments are those of `softmax.output_layer`.
+    """Losses of the tokens and their gradients, by all threads; the arguments are those of `softmax.output_layer`.
 
     Leaves memory.nll (count,), nats, and dh. Returns False if a loss is not finite. A layer with a gradient of its own
     leaves dV and dc alone, and is only called with a dh_scale of 1 and without `add`.

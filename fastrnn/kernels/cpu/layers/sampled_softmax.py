@@ -154,7 +154,7 @@ def choose_rows(work, key, targets, tokens, count):
 
 @jit(indirect=types.boolean)
 def sampled_layer(thread, n_threads, barrier, V, c, count, state, targets, work, dh, dscale):
-    """Loss of the `count` packed tokens and its gradients, after `choose_rows`; called by the whole team.
+    """Loss of the `count` packed tokens and its gradients, after `choose_rows`; called by all threads.
 
     Reads state (count, S*H), with h in its first columns, and targets; writes work.nll (count,), in nats, and the
     gradients of dscale * sum(nll): work.dV, work.dc and dh (count, H). Returns False, before any gradient of a block

@@ -1,6 +1,6 @@
 """The output layer: logits, softmax, cross-entropy and their gradients, without ever holding them for all tokens.
 
-Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words go to the team in parts,
+Tokens are taken in blocks of TOKENS, words in sub-blocks of WORDS that stay in cache; words go to the threads in parts,
 so every row of V has one reader and one writer. Of a block only e = exp(z - m) is kept, as
 [words, tokens], with tokens along the vector: the softmax's sums then need no sum across a vector.
 
@@ -40,7 +40,7 @@ from .softmax_blocks import (
     words_of,
 )
 
-# N tokens of a batch, M threads of the team, P parts of the words.
+# N tokens of a batch, M threads, P parts of the words.
 
 
 class Softmax(NamedTuple):
@@ -57,7 +57,7 @@ class Softmax(NamedTuple):
     target_error: np.ndarray  # (TOKENS,): what the products lack of 1 - o[y], times the gradient's scale
     factor: np.ndarray  # (P, TOKENS): probability over exponential, times the gradient's scale
     scaled: np.ndarray  # (M, TOKENS, H): states times that
-    part: np.ndarray  # (P, TOKENS or 0, H): each part of V^T e
+    dh_part: np.ndarray  # (P, TOKENS or 0, H): each part of V^T e
     best: np.ndarray  # int32[P, TOKENS]: most probable of a part's words
 
 
@@ -76,14 +76,14 @@ def allocate_softmax(C, H, N, M, learn, dtype, bfloat16=False):
     return Softmax(
         nll=real(N), e=real(C * TOKENS), hT=real(M, H * TOKENS), reference=real(P, TOKENS), total=real(P, TOKENS),
         log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS), target_error=real(TOKENS),
-        factor=real(P, TOKENS), scaled=real(learn * M, TOKENS, H), part=real(P, learn * TOKENS, H),
+        factor=real(P, TOKENS), scaled=real(learn * M, TOKENS, H), dh_part=real(P, learn * TOKENS, H),
         best=np.empty((P, TOKENS), np.int32),
     )  # fmt: skip
 
 
 @jit(indirect=types.boolean)
 def output_layer(thread, n_threads, barrier, V, c, count, state, targets, work, dV, dc, dh, dscale, dh_scale, add):
-    """Cross-entropy of the `count` packed tokens and, if dV is not empty, its gradients; called by the whole team.
+    """Cross-entropy of the `count` packed tokens and, if dV is not empty, its gradients; called by all threads.
 
     Reads state (count, S*H), with h in its first columns, and targets; writes work.nll (count,), in nats, and
 
@@ -134,7 +134,7 @@ def output_layer(thread, n_threads, barrier, V, c, count, state, targets, work, 
 
 @jit
 def probabilities(thread, n_threads, barrier, V, c, count, state, origin, work, best, proba):
-    """Most probable word of every packed token and, if `proba` has rows, all probabilities; called by the whole team.
+    """Most probable word of every packed token and, if `proba` has rows, all probabilities; called by all threads.
 
     Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`. `work` is a
     workspace.Softmax.
@@ -316,9 +316,9 @@ def sum_parts(share, shares, n, work, dh, dh_scale):
         for j in range(len(out)):
             out[j] *= -scale
         for part in range(len(work.dh_part)):
-            piece, f = work.dh_part[part, i], work.factor[part, i]
+            row, f = work.dh_part[part, i], work.factor[part, i]
             for j in range(len(out)):
-                out[j] += f * piece[j]
+                out[j] += f * row[j]
         for j in range(len(out)):
             out[j] *= dh_scale
 

@@ -62,7 +62,7 @@ class BFloat16Softmax(NamedTuple):
     target_error: np.ndarray
     factor: np.ndarray
     scaled: np.ndarray  # uint32[M, TOKENS // 2, H]: of two tokens
-    part: np.ndarray
+    dh_part: np.ndarray
     V: np.ndarray  # uint32[C, (H + 1) // 2]: of two units
     V_words: np.ndarray  # uint32[(C + 1) // 2, H]: of two words
     z: np.ndarray  # (M, WORDS * TOKENS): logits of a sub-block
@@ -85,7 +85,7 @@ def allocate_bfloat16(C, H, N, M, learn):
         nll=real(N), e=pairs((C + 1) * tokens), hT=pairs(M, units * TOKENS), reference=real(P, TOKENS),
         total=real(P, TOKENS), log_sum=real(TOKENS), finite=np.ones(1, np.int64), target_logit=real(TOKENS),
         target_error=real(TOKENS), factor=real(P, TOKENS), scaled=pairs(learn * M, tokens, H),
-        part=real(P, learn * TOKENS, H), V=pairs(C, units), V_words=pairs(words, H), z=real(M, WORDS * TOKENS),
+        dh_part=real(P, learn * TOKENS, H), V=pairs(C, units), V_words=pairs(words, H), z=real(M, WORDS * TOKENS),
         e_words=pairs(M, WORDS // 2 * TOKENS), before=real(M, TOKENS), factors=pairs(M, tokens),
     )  # fmt: skip
 

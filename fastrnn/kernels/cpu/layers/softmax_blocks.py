@@ -8,7 +8,7 @@ WORDS = 96
 GRAIN = 8  # rows of e are as long as the block's tokens, rounded up to a multiple of this
 LIMIT = 1e20  # of a sum of exponentials: far from overflow
 MASKED, LOWEST = -1e30, -1e20  # the logit of a masked target, and the lowest reference beside which its e is 0
-# Words go to the team in parts: several for each thread if every part has so many sub-blocks, but not more than that.
+# Words go to the threads in parts: several for each if every part has so many sub-blocks, but not more than that.
 PART_BLOCKS, PARTS_EACH = 5, 16
 
 
