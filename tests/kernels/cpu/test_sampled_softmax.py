@@ -215,7 +215,7 @@ def test_after_a_gradient_that_is_not_finite_the_next_batch_is_right(n_sampled):
     again = Step("rnn", 30, 3, [3, 2], 6, "float32")
     again.strata = step.strata
     losses, work, _ = again.run(optimizer_of(again), scale=1e38)
-    assert len(losses) == 0 and (work.sparse.slot == -1).all()
+    assert len(losses) == 0 and (work.sparse.dU_row == -1).all()
     _, work, repeated = again.run(optimizer_of(again), work=work)
     assert np.array_equal(repeated.cell.W, gradient.cell.W)
     for one, other in zip(step.network.arrays().values(), again.network.arrays().values(), strict=True):
