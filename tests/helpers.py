@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,8 +31,10 @@ if not HAS_GPU:  # kernels for a GPU run in Numba's simulator then
 
 import numba  # noqa: E402
 
+import fastrnn  # noqa: E402
 from fastrnn import FastRNN  # noqa: E402
 
+PACKAGE = Path(fastrnn.__file__).parent
 CELLS = ["rnn", "lstm", "gru"]
 KINDS = [*((cell, True) for cell in CELLS), ("lstm", False)]  # cells, and whether they have their peepholes
 DTYPES = ["float32", "float64"]
