@@ -83,3 +83,10 @@ def test_no_second_process(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", "/usr/bin/Python3")
     monkeypatch.setattr(precompile.subprocess, "Popen", refuse)
     assert precompile.compile_meanwhile("rnn", "float32") is None and not started
+
+
+@pytest.mark.compiled
+def test_the_second_process_compiles_no_product_in_float32():
+    plain, rounded = (precompile.versions("rnn", "float32", precision) for precision in ("float32", "bfloat16"))
+    names = ["uint32" in str(version.kinds) for version in rounded]
+    assert len(rounded) == len(plain) + 1 and all(names), names
