@@ -27,6 +27,7 @@ def test_options_reach_the_parameters(tiny):
     more += " --output-layer sampled --n-sampled 3"
     more += " --language german --weight-noise 0.25 --checkpoint run.ckpt --checkpoint-minutes 1.5"
     more += " --layers 2 --embedding-dim 4 --tie-weights --dropout 0.25 --chunk-len 9 --init-scale 0.1 --no-peepholes"
+    more += " --min-count 2 --special-token <s> --unknown-word <unk>"
     command = ["train", "tiny.txt", "tiny.txt", "-o", "o.npz", *TINY, "--epochs", "0"]
     command += [*arguments.split(), *more.split()]
     assert main.main([*command, "--evaluate-every", "1", "--sentence-split", "text", "--quiet"]) == 0
@@ -41,6 +42,7 @@ def test_options_reach_the_parameters(tiny):
     expected |= {"output": "sampled", "n_sampled": 3}
     expected |= {"peepholes": False, "init": "default", "language": "german", "tokenizer": None, "detokenizer": None}
     expected |= {"chunk_len": 9, "init_scale": 0.1, "device": "cpu", "matmul_precision": "float32"}
+    expected |= {"min_count": 2, "tokens": None, "special_tokens": ("<s>",), "unknown_word": "<unk>"}
     assert parameters == expected
 
 
