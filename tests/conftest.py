@@ -33,3 +33,11 @@ def simulator(monkeypatch):
 
     with simulating(monkeypatch) if driver.SIMULATED else nullcontext():
         yield
+
+
+@pytest.fixture
+def bfloat16_on_any_cpu(monkeypatch):
+    """Where the CPU has no such instruction, the kernels do what it does."""
+    from fastrnn.networks import devices
+
+    monkeypatch.setattr(devices, "bfloat16_problem", lambda: None)

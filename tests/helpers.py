@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,8 +31,10 @@ if not HAS_GPU:  # kernels for a GPU run in Numba's simulator then
 
 import numba  # noqa: E402
 
+import fastrnn  # noqa: E402
 from fastrnn import FastRNN  # noqa: E402
 
+PACKAGE = Path(fastrnn.__file__).parent
 CELLS = ["rnn", "lstm", "gru"]
 KINDS = [*((cell, True) for cell in CELLS), ("lstm", False)]  # cells, and whether they have their peepholes
 DTYPES = ["float32", "float64"]
@@ -153,3 +156,29 @@ def raised(error, function, *args, **keywords):
 
 def same_weights(one, other):
     return all(np.array_equal(array, other.params_[name]) for name, array in one.params_.items())
+
+
+def same_weights_as(model, before):
+    return all(np.array_equal(array, before[name]) for name, array in weights(model).items())
+
+
+def successor_sentences(count, vocab_size, seed=0):
+    """Sentences with something to learn: words nearly as frequent as Zipf says, each with a favourite successor."""
+    rng = np.random.default_rng(seed)
+    share = 1 / (10 + np.arange(vocab_size - 2))
+    favourite = rng.choice(np.arange(2, vocab_size), vocab_size, p=share / share.sum())
+    x, y = [], []
+    for length in rng.integers(5, 25, count):
+        drawn = rng.choice(np.arange(2, vocab_size), length, p=share / share.sum())
+        sentence = [0]
+        for word in drawn:
+            sentence.append(int(favourite[sentence[-1]] if rng.random() < 0.5 else word))
+        x.append(sentence)
+        y.append([*sentence[1:], 1])
+    return x, y
+
+
+def fit_small(**parameters):
+    x, y = random_batch(12, [6, 5, 4, 3, 3, 1] * (3 if COMPILED else 1))
+    small = dict(hidden_dim=6, vocab_size=12, max_epochs=2, batch_size=4, random_state=1, n_threads=1, dtype="float32")
+    return FastRNN(**small | parameters).fit(x, y), x, y

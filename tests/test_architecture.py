@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -207,3 +208,7 @@ def test_public_names():
     assert sorted(dir(fastrnn)) == sorted(fastrnn.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = fastrnn.nothing
+
+
+def test_the_package_under_test_is_this_one():
+    assert importlib.util.find_spec("fastrnn").origin == str(PACKAGE / "__init__.py")
