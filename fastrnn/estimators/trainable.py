@@ -229,6 +229,7 @@ class Trainable(Estimator):
             _check_stored(header)
             model = cls(**storage.NOT_IN_OLDER_FILES | header["parameters"]).set_params(device=device)
             model.check_parameters()
+            model.set_params(**model._plain_parameters())  # as they are saved: a float is none that was an int
             size = cls._stored_size(header["vocab_size"])
             if model.num_layers > len(arrays):
                 raise ValueError(f"found {len(arrays)} arrays for {model.num_layers} layers")
