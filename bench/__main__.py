@@ -20,24 +20,11 @@ import argparse
 import time
 from pathlib import Path
 
-from . import (
-    busy,
-    decoding,
-    deep,
-    growth,
-    machine,
-    memory,
-    outputs,
-    quality,
-    report,
-    start,
-    text,
-    training,
-    translation,
-)
+from . import machine, report
 from .gpu import report as gpu
 from .measure import Skipped
-from .peers import OPTIMIZERS, torch
+from .peers.torch_model import OPTIMIZERS, torch
+from .tables import busy, decoding, deep, growth, memory, outputs, quality, start, text, training, translation
 from .workloads import CELLS
 
 TABLES = {

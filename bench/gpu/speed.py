@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..measure import rounds
-from ..peers import TOLERANCE, check_same, peer_of, torch
-from ..peers_gpu import DeviceModel, device_batches, set_tf32
+from ..peers.gpu import DeviceModel, device_batches, set_tf32
+from ..peers.torch_model import TOLERANCE, check_same, peer_of, torch
 from ..workloads import SEED
 from .workloads import CHARACTERS, TRAINING, WIKITEXT, WORDS, cells, either, fitting
 

@@ -20,11 +20,11 @@ import zipfile
 
 import numpy as np
 
-from .machine import has_bfloat16
-from .measure import BFLOAT16, Skipped, rounds, spread
-from .peers import torch
-from .peers_bfloat16 import WHAT, BFloat16Seq2Seq
-from .peers_translation import TorchSeq2Seq
+from ..machine import has_bfloat16
+from ..measure import BFLOAT16, Skipped, rounds, spread
+from ..peers.bfloat16 import WHAT, BFloat16Seq2Seq
+from ..peers.torch_model import torch
+from ..peers.translation import TorchSeq2Seq
 
 TITLE = "Translation"
 OURS, USUAL = "fastrnn", "PyTorch"
@@ -260,8 +260,8 @@ def searching(runner, source, width):
 ABOUT = """
 English to French, sentences of at most {longest} tokens: {pairs:,} pairs for training, {validation:,} and {test:,}
 English sentences with all their translations for validation and test, split by a hash of the English sentence (see
-the head of `bench/translation.py`). Vocabularies of {words[0]:,} and {words[1]:,} words of the training part cover
-{coverage[0]:.1%} and {coverage[1]:.1%} of it. LSTM encoder and decoder without attention, {epochs} epochs of
+the head of `bench/tables/translation.py`). Vocabularies of {words[0]:,} and {words[1]:,} words of the training part
+cover {coverage[0]:.1%} and {coverage[1]:.1%} of it. LSTM encoder and decoder without attention, {epochs} epochs of
 {tokens:,} target tokens, both with one recipe:
 {recipe}; everything starts uniform in ±init_scale.
 Seconds are those of training on {threads} threads; outside the clock are validation, compilation (see the first second)

@@ -1,7 +1,7 @@
 """PyTorch's stacked nn.LSTM over parallel streams, as in its example word_language_model."""
 
-from .peers import GATE_ORDER, torch
-from .peers_translation import FUSED
+from .torch_model import GATE_ORDER, torch
+from .translation import FUSED
 
 
 class TorchStreams:

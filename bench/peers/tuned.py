@@ -10,8 +10,8 @@ fused SGD, a sparse gradient of the embedding.
 
 import numpy as np
 
-from .peers import TorchModel, torch
-from .workloads import GATES
+from ..workloads import GATES
+from .torch_model import TorchModel, torch
 
 CHUNK = 128
 

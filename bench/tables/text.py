@@ -1,6 +1,6 @@
 """Table `text`: speed and peak memory of tokenising: ours, NLTK's, a plain split's and Hugging Face's on the same text.
 
-Run as a program, `python -m bench.text TASK`, it is one process whose memory is measured.
+Run as a program, `python -m bench.tables.text TASK`, it is one process whose memory is measured.
 """
 
 import importlib.metadata
@@ -11,8 +11,8 @@ import sys
 import time
 from collections import Counter
 
-from .machine import resident_memory, run_child
-from .measure import median, rounds, spread
+from ..machine import resident_memory, run_child
+from ..measure import median, rounds, spread
 
 TITLE = "Text"
 MB = 1e6
@@ -34,7 +34,8 @@ def measure(options):
         texts = corpus(kind, size)
         timed = rounds({name: timed_work(name, texts) for name in present}, min(options.repeats, 3))
         for name in present:
-            memory = json.loads(run_child(["-m", "bench.text", json.dumps({"who": name, "kind": kind, "size": size})]))
+            task = json.dumps({"who": name, "kind": kind, "size": size})
+            memory = json.loads(run_child(["-m", "bench.tables.text", task]))
             rows.append({"text": kind, "size": size, "who": name, "rates": timed[name]["rates"], **memory})
             print(f"{kind}, {name}: {median(timed[name]):.2f} MB/s, {memory['peak']:.0f} MB", file=sys.stderr)
     return {"rows": rows, "versions": {name: version(name) for name in ("nltk", "tokenizers")}}

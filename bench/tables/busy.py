@@ -6,8 +6,8 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 
-from .measure import rounds
-from .workloads import SENTENCES
+from ..measure import rounds
+from ..workloads import SENTENCES
 
 TITLE = "Beside other programs"
 CELL = "gru"

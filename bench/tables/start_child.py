@@ -1,4 +1,4 @@
-"""The process that table `start` measures: `python -m bench.start_child TASK` trains one step and prints its times."""
+"""The process that table `start` measures: `python -m bench.tables.start_child TASK` trains a step and prints times."""
 
 import json
 import sys

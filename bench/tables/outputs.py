@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 
-from .machine import has_bfloat16
-from .measure import BFLOAT16, Skipped, ratios, rounds, spread
-from .peers import TorchModel, peer_of, torch, torch_batches
+from ..machine import has_bfloat16
+from ..measure import BFLOAT16, Skipped, ratios, rounds, spread
+from ..peers.torch_model import TorchModel, peer_of, torch, torch_batches
+from ..workloads import SEED, Workload
 from .quality import FILES, peer_like, read_reviews, split
-from .workloads import SEED, Workload
 
 TITLE = "Output layers"
 # C, H, and the tokens of an epoch that is timed.

@@ -6,9 +6,9 @@ import sys
 import tempfile
 import time
 
-from .machine import run_child
-from .measure import spread
-from .workloads import CELLS
+from ..machine import run_child
+from ..measure import spread
+from ..workloads import CELLS
 
 TITLE = "The first second"
 IMPORTS = ("import numba", "import fastrnn", "from fastrnn import FastRNN")
@@ -43,7 +43,7 @@ def fit(cell, cache, options, kernels=False):
     """A process that trains one step, see start_child.py; "process": seconds until it had ended."""
     start = time.time()
     task = {"cell": cell, "threads": options.threads, "kernels": kernels, "start": start}
-    done = json.loads(run_child(["-m", "bench.start_child", json.dumps(task)], {"NUMBA_CACHE_DIR": cache}))
+    done = json.loads(run_child(["-m", "bench.tables.start_child", json.dumps(task)], {"NUMBA_CACHE_DIR": cache}))
     return done | {"process": time.time() - start}
 
 

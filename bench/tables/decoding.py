@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 
+from ..machine import has_bfloat16
+from ..measure import BFLOAT16, median, ratios, rounds, spread
+from ..peers.bfloat16 import BFloat16Model
+from ..peers.torch_model import TorchModel, check_same, peer_of, torch, torch_batches
+from ..workloads import CELLS, SEED, SENTENCES
 from .ceiling import product_rate, read_rate
-from .machine import has_bfloat16
-from .measure import BFLOAT16, median, ratios, rounds, spread
-from .peers import TorchModel, check_same, peer_of, torch, torch_batches
-from .peers_bfloat16 import BFloat16Model
-from .workloads import CELLS, SEED, SENTENCES
 
 TITLE = "Sampling and scoring"
 OURS, USUAL = "fastrnn", "PyTorch"

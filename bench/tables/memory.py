@@ -1,13 +1,13 @@
 """Table `memory`: peak memory of a process that trains or scores, ours and PyTorch's, each in a fresh one.
 
-Run as a program, `python -m bench.memory TASK`, it is that process.
+Run as a program, `python -m bench.tables.memory TASK`, it is that process.
 """
 
 import json
 import sys
 
-from .machine import resident_memory, run_child
-from .workloads import CELLS, SENTENCES, WORKLOADS
+from ..machine import resident_memory, run_child
+from ..workloads import CELLS, SENTENCES, WORKLOADS
 
 TITLE = "Memory"
 BATCHES = 4
@@ -17,7 +17,7 @@ MB = 2**20
 
 def measure(options):
     """All figures of the table."""
-    from .peers import torch
+    from ..peers.torch_model import torch
 
     cells = CELLS[:1] if options.quick else CELLS
     tasks = [(w, cell, True) for w in WORKLOADS for cell in w.targets if cell in cells or len(w.targets) == 1]
@@ -45,7 +45,7 @@ def ours(task, tokens, options):
 
 
 def child(task):
-    return json.loads(run_child(["-m", "bench.memory", json.dumps(task)]))
+    return json.loads(run_child(["-m", "bench.tables.memory", json.dumps(task)]))
 
 
 # ---- The process that is measured
@@ -78,7 +78,7 @@ def run_fastrnn(workload, task):
 
 def run_torch(workload, task):
     """The same with PyTorch; batches are formed one by one, so that its corpus is int32 too."""
-    from .peers import peer_of, torch, torch_batches
+    from ..peers.torch_model import peer_of, torch, torch_batches
 
     torch.set_num_threads(task["threads"])
     imported = resident_memory()[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastrnn.data.ragged import minibatches
 
-from .peers import torch
+from .torch_model import torch
 
 START, END = 0, 1  # as Vocabulary numbers them
 SEARCHED = 128  # sentences that are searched at once

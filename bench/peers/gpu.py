@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .peers import TorchModel, torch, torch_batches
-from .peers_translation import FUSED
+from .torch_model import TorchModel, torch, torch_batches
+from .translation import FUSED
 
 NAMES = {"weight_ih": "U", "weight_hh": "W", "bias_ih": "b"}
 

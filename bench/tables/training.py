@@ -3,13 +3,13 @@
 import copy
 import sys
 
+from ..machine import has_bfloat16
+from ..measure import BFLOAT16, median, ratios, rounds, spread
+from ..peers.bfloat16 import WHAT, BFloat16Model
+from ..peers.torch_model import TorchModel, check_same, peer_of, torch, torch_batches
+from ..peers.tutorial_numpy import TutorialRNN
+from ..workloads import SENTENCES, SINGLE, WORKLOADS
 from .ceiling import ceilings, fma_ceiling, higher, update_rate
-from .machine import has_bfloat16
-from .measure import BFLOAT16, median, ratios, rounds, spread
-from .peers import TorchModel, check_same, peer_of, torch, torch_batches
-from .peers_bfloat16 import WHAT, BFloat16Model
-from .tutorial_numpy import TutorialRNN
-from .workloads import SENTENCES, SINGLE, WORKLOADS
 
 TITLE = "Training"
 SCALING_TARGET = 1.8
@@ -38,7 +38,7 @@ def measure_cell(workload, cell, options):
     """Figures of one row: a workload and a cell."""
     forms = {USUAL: TorchModel} if torch is not None else {}
     if forms and workload is SENTENCES:
-        from .peers_tuned import FORMS
+        from ..peers.tuned import FORMS
 
         forms |= FORMS
     same = check_same(workload, cell, options.threads, forms.values()) if forms else None
@@ -173,7 +173,7 @@ def numpy_lines(row):
     timings = row["timings"]
     found = spread(ratios(timings[OURS], timings[NUMPY]), "{:.0f}")
     return [
-        "The tutorial's network in NumPy (`bench/tutorial_numpy.py`: truncated at 4 steps, without biases, float64):",
+        "The tutorial's network in NumPy (`bench/peers/tutorial_numpy.py`: truncated at 4 steps, no biases, float64):",
         f"{spread(timings[NUMPY]['rates'])} tokens/s; fastrnn's ratio to it is {found}.",
     ]
 

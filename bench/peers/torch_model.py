@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from .workloads import GATES, batches
+from ..workloads import GATES, batches
 
 try:
     import torch

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from .measure import Skipped, spread
-from .peers import TOLERANCE, torch
-from .peers_deep import TorchStreams
+from ..measure import Skipped, spread
+from ..peers.deep import TorchStreams
+from ..peers.torch_model import TOLERANCE, torch
 from .quality import split
 
 TITLE = "Deep networks over long streams"

@@ -7,8 +7,8 @@ import zipfile
 
 import numpy as np
 
-from .measure import Skipped
-from .peers import GATE_ORDER, TorchModel, torch, torch_batches
+from ..measure import Skipped
+from ..peers.torch_model import GATE_ORDER, TorchModel, torch, torch_batches
 
 TITLE = "Quality for time"
 SPLIT_SEED = 0

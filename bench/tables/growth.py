@@ -4,9 +4,9 @@ import dataclasses
 import statistics
 import sys
 
-from .measure import rounds
-from .report import exponent
-from .workloads import SENTENCES
+from ..measure import rounds
+from ..report import exponent
+from ..workloads import SENTENCES
 
 TITLE = "Growth"
 REPEATS = 3  # at most; the largest sizes take seconds

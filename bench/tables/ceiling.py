@@ -9,7 +9,7 @@ import numpy as np
 from fastrnn.kernels.linalg.gemm import product
 from fastrnn.kernels.threads import ThreadTeam
 
-from .peers import torch
+from ..peers.torch_model import torch
 
 BIG = 1 << 26  # elements of the arrays of the large copy: 256 MB
 

@@ -21,13 +21,13 @@ output layer by 128 tokens, as in `peers_tuned`
 
 import functools
 
-from .peers import TorchModel, torch
-from .peers_translation import TorchSeq2Seq
+from .torch_model import TorchModel, torch
+from .translation import TorchSeq2Seq
 
 WHAT = """
 **In bfloat16**, where the CPU has an instruction for it: the products round what they multiply to 8 bits, but not the
 parameters and what the optimiser keeps. Ours is `matmul_precision="bfloat16"`; PyTorch's is its fastest mode that
-learns nearly as float32 does, autocast around the forward pass (`bench/peers_bfloat16.py` says what else was tried).
+learns nearly as float32 does, autocast around the forward pass (`bench/peers/bfloat16.py` says what else was tried).
 """.strip()
 
 

@@ -3,7 +3,7 @@
     s_t = tanh(U x_t + W s_{t-1})        o_t = softmax(V s_t)        L = -sum_t ln o_t[y_t]
 
 x_t is one-hot, so U x_t is a column of U. The error of output t goes back through steps t ... t-k. Run alone,
-``python bench/tutorial_numpy.py`` times one step of its stochastic gradient descent.
+``python bench/peers/tutorial_numpy.py`` times one step of its stochastic gradient descent.
 """
 
 import time
