@@ -28,9 +28,19 @@ from .tables import busy, decoding, deep, growth, memory, outputs, quality, star
 from .workloads import CELLS
 
 TABLES = {
-    "training": training, "outputs": outputs, "decoding": decoding, "growth": growth, "busy": busy, "memory": memory,
-    "start": start, "text": text, "quality": quality, "deep": deep, "translation": translation, "gpu": gpu,
-}  # fmt: skip
+    "training": training,
+    "outputs": outputs,
+    "decoding": decoding,
+    "growth": growth,
+    "busy": busy,
+    "memory": memory,
+    "start": start,
+    "text": text,
+    "quality": quality,
+    "deep": deep,
+    "translation": translation,
+    "gpu": gpu,
+}
 
 
 def parse():

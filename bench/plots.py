@@ -15,12 +15,23 @@ class Plots:
         import matplotlib
 
         matplotlib.use("svg")
-        matplotlib.rcParams.update({
-            "svg.hashsalt": "fastrnn", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
-            "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": "#888888",
-            "text.color": INK, "figure.facecolor": "white", "axes.grid": True, "grid.color": "#ececec",
-            "axes.axisbelow": True,
-        })  # fmt: skip
+        matplotlib.rcParams.update(
+            {
+                "svg.hashsalt": "fastrnn",
+                "font.size": 10,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.titlesize": 11,
+                "axes.titleweight": "bold",
+                "axes.titlelocation": "left",
+                "axes.edgecolor": "#888888",
+                "text.color": INK,
+                "figure.facecolor": "white",
+                "axes.grid": True,
+                "grid.color": "#ececec",
+                "axes.axisbelow": True,
+            }
+        )
         self.folder = folder
 
     def figure(self, columns=1, height=3.6):

@@ -74,35 +74,64 @@ class Workload:
         from fastrnn import FastRNN
 
         recipe = {
-            "optimizer": "sgd", "learning_rate": self.learning_rate, "clip_norm": self.clip,
-            "batch_size": self.batch_size, "n_threads": threads, "random_state": SEED,
-        }  # fmt: skip
+            "optimizer": "sgd",
+            "learning_rate": self.learning_rate,
+            "clip_norm": self.clip,
+            "batch_size": self.batch_size,
+            "n_threads": threads,
+            "random_state": SEED,
+        }
         model = FastRNN(cell, self.hidden_dim, self.vocab_size, **recipe | parameters)
         return model.set_params(max_epochs=0).fit([[0]], [[0]])
 
 
 SENTENCES = Workload(
-    "sentences", "C = 8,000, H = 100, batch 32", 8000, 100, 32, None, 0.1, 5.0, 20_000,
-    {"rnn": 4, "lstm": 4, "gru": 4},
-)  # fmt: skip
+    "sentences",
+    "C = 8,000, H = 100, batch 32",
+    vocab_size=8000,
+    hidden_dim=100,
+    batch_size=32,
+    length=None,
+    learning_rate=0.1,
+    clip=5.0,
+    tokens=20_000,
+    targets={"rnn": 4, "lstm": 4, "gru": 4},
+)
 SINGLE = Workload(
     "single",
     "C = 8,000, H = 100, one sentence a step",
-    8000,
-    100,
-    1,
-    None,
-    0.005,
-    None,
-    10_000,
-    {"rnn": 8, "lstm": 8, "gru": 8},
+    vocab_size=8000,
+    hidden_dim=100,
+    batch_size=1,
+    length=None,
+    learning_rate=0.005,
+    clip=None,
+    tokens=10_000,
+    targets={"rnn": 8, "lstm": 8, "gru": 8},
 )
 CHARACTERS = Workload(
-    "characters", "C = 65, H = 512, batch 32, T = 50", 65, 512, 32, 50, 0.1, 5.0, 16_000,
-    {"rnn": 2, "lstm": 4, "gru": 4},
-)  # fmt: skip
+    "characters",
+    "C = 65, H = 512, batch 32, T = 50",
+    vocab_size=65,
+    hidden_dim=512,
+    batch_size=32,
+    length=50,
+    learning_rate=0.1,
+    clip=5.0,
+    tokens=16_000,
+    targets={"rnn": 2, "lstm": 4, "gru": 4},
+)
 WIKITEXT = Workload(
-    "wikitext", "C = 33,000, H = 200, batch 20, T = 35", 33_000, 200, 20, 35, 0.1, 5.0, 7_000, {"lstm": 4}
+    "wikitext",
+    "C = 33,000, H = 200, batch 20, T = 35",
+    vocab_size=33_000,
+    hidden_dim=200,
+    batch_size=20,
+    length=35,
+    learning_rate=0.1,
+    clip=5.0,
+    tokens=7_000,
+    targets={"lstm": 4},
 )
 WORKLOADS = (SENTENCES, SINGLE, CHARACTERS, WIKITEXT)
 

@@ -129,7 +129,7 @@ def one_batch(network, case):
         work = network.workspace(team.size, **batches.sizes(), learn=True, truncate=-1)
         losses, _ = network.train(
             team, batches, work, total.gradient, NoOptimizer(network.dtype), -1, 1 / len(x.values)
-        )  # fmt: skip
+        )
         total.add(work, x.values)
         network.train(team, batches, work, network.gradient_like(), optimizer, -1)
     steps = {name: array - before[name] for name, array in network.params.items()}
@@ -148,10 +148,16 @@ def _row(expected, precision, plan):
         for name in found
     )
     row = {
-        "workload": expected.workload.key, "cell": expected.cell, "precision": precision, "plan": plan,
-        "loss": abs(loss / expected.loss - 1), "gradient": max(errors.values()), "worst": max(errors, key=errors.get),
-        "adam": max(step_errors.values()), "same_bits": bool(same),
-    }  # fmt: skip
+        "workload": expected.workload.key,
+        "cell": expected.cell,
+        "precision": precision,
+        "plan": plan,
+        "loss": abs(loss / expected.loss - 1),
+        "gradient": max(errors.values()),
+        "worst": max(errors, key=errors.get),
+        "adam": max(step_errors.values()),
+        "same_bits": bool(same),
+    }
     fine = max(row["loss"], row["gradient"]) < TOLERANCE[precision] and row["adam"] < STEP_TOLERANCE[precision]
     return row | {"ok": bool(fine and same)}
 
@@ -177,9 +183,7 @@ def sanitizer():
         for cell in cells():
             code = f"from bench.gpu.checks import one_tiny_batch; one_tiny_batch({cell!r})"
             command = [program, "--tool", tool, "--error-exitcode", str(FOUND), sys.executable, "-c", code]
-            running[tool, cell] = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )  # fmt: skip
+            running[tool, cell] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for (tool, cell), process in running.items():
         out = process.communicate()[0]
         print(out, file=sys.stderr)

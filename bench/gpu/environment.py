@@ -26,10 +26,13 @@ class Unusable(Exception):
 def machine():
     """Rows: packages, the toolkit's parts, the GPU. Raises if the kernels cannot run."""
     yield {
-        "python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "CUDA_HOME": os.environ.get("CUDA_HOME"), "commit": _commit(),
-    }  # fmt: skip
+        "CUDA_HOME": os.environ.get("CUDA_HOME"),
+        "commit": _commit(),
+    }
     yield {"driver": _driver_version()}
     from fastrnn.kernels.cuda import driver
 
@@ -47,10 +50,14 @@ def machine():
     device = driver.cuda.get_current_device()
     free, total = driver.cuda.current_context().get_memory_info()
     yield {
-        "gpu": device.name.decode() if isinstance(device.name, bytes) else device.name, "simulated": False,
-        "capability": list(device.compute_capability), "multiprocessors": driver.multiprocessors(),
-        "shared": driver.largest_shared(), "memory": total, "free": free,
-    }  # fmt: skip
+        "gpu": device.name.decode() if isinstance(device.name, bytes) else device.name,
+        "simulated": False,
+        "capability": list(device.compute_capability),
+        "multiprocessors": driver.multiprocessors(),
+        "shared": driver.largest_shared(),
+        "memory": total,
+        "free": free,
+    }
 
 
 def _version(package):
@@ -107,9 +114,11 @@ def compile_kernels():
         words = process.communicate()[0].split()
         seconds = round(time.perf_counter() - start, 1)
         yield {
-            "process": name, "compiled": int(words[-1]) if words else 0, "seconds": seconds,
+            "process": name,
+            "compiled": int(words[-1]) if words else 0,
+            "seconds": seconds,
             "ok": process.returncode == 0,
-        }  # fmt: skip
+        }
 
 
 def work(index, count):

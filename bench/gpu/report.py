@@ -18,9 +18,13 @@ Embedding (C, H), cuDNN's layer, Linear, cross_entropy, fused Adam, which update
 round the factors of products. Ratios are taken within a round: fastrnn, which lays out meanwhile, over PyTorch.
 """.strip()
 COLUMNS = (
-    ("fastrnn", "fastrnn"), ("fastrnn, laid out", "laid out"), ("fastrnn, tf32", "tf32"),
-    ("fastrnn, tf32, laid out", "tf32, laid out"), ("PyTorch", "PyTorch"), ("PyTorch, TF32", "PyTorch, TF32"),
-)  # fmt: skip
+    ("fastrnn", "fastrnn"),
+    ("fastrnn, laid out", "laid out"),
+    ("fastrnn, tf32", "tf32"),
+    ("fastrnn, tf32, laid out", "tf32, laid out"),
+    ("PyTorch", "PyTorch"),
+    ("PyTorch, TF32", "PyTorch, TF32"),
+)
 
 
 # ---- Plain text

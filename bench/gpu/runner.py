@@ -20,9 +20,15 @@ from .step import SKIPPED
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds, together less than eight minutes; what a step leaves of its own is there for those after it.
 LIMITS = {
-    "machine": 20, "compile": 70, "correct": 80, "sanitizer": 50, "launches": 30, "training": 115, "pytest": 65,
+    "machine": 20,
+    "compile": 70,
+    "correct": 80,
+    "sanitizer": 50,
+    "launches": 30,
+    "training": 115,
+    "pytest": 65,
     "decoding": 40,
-}  # fmt: skip
+}
 NEEDED = ("machine",)  # where one of them fails the others are not worth trying
 LOG, SUMMARY, SECTION = "log.txt", "summary.txt", "section.md"
 CUDA_FOLDERS = ("/usr/local/cuda", "/opt/cuda")

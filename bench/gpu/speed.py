@@ -14,8 +14,15 @@ from ..workloads import SEED
 from .workloads import CHARACTERS, TRAINING, WIKITEXT, WORDS, cells, either, fitting
 
 ROUNDS = 3
-PROFILED = ((WORDS[0], "lstm"), (WORDS[2], "lstm"), (CHARACTERS, "lstm"), (WORDS[1], "lstm"), (WIKITEXT, "lstm"),
-            (WORDS[0], "gru"), (WORDS[0], "rnn"))  # fmt: skip
+PROFILED = (
+    (WORDS[0], "lstm"),
+    (WORDS[2], "lstm"),
+    (CHARACTERS, "lstm"),
+    (WORDS[1], "lstm"),
+    (WIKITEXT, "lstm"),
+    (WORDS[0], "gru"),
+    (WORDS[0], "rnn"),
+)
 HOLD = 200_000  # dependent multiplications, 0.4 ms or more: longer than the host takes for a launch and two events
 STREAMS, STEPS, SOURCES, BEAM = (1, 1024), 50, 64, 5
 CROSSOVER = [(batch_size, hidden_dim) for batch_size in (32, 1) for hidden_dim in (32, 128, 512)]
@@ -77,11 +84,17 @@ def launches():
         trainer.epoch()
         batch, host, kernels = time.perf_counter() - start, host_times(trainer.epoch), kernel_times(trainer.epoch)
         yield {
-            "workload": workload.key, "title": workload.title, "cell": cell, "batches": count,
-            "batch_us": 1e6 * batch / count, "launches": len(host) / count, "launch_us": 1e6 * statistics.median(host),
-            "host_us": 1e6 * sum(host) / count, "device_us": 1e6 * sum(map(sum, kernels.values())) / count,
+            "workload": workload.key,
+            "title": workload.title,
+            "cell": cell,
+            "batches": count,
+            "batch_us": 1e6 * batch / count,
+            "launches": len(host) / count,
+            "launch_us": 1e6 * statistics.median(host),
+            "host_us": 1e6 * sum(host) / count,
+            "device_us": 1e6 * sum(map(sum, kernels.values())) / count,
             "kernels": {name: [len(t) / count, 1e6 * sum(t) / len(t)] for name, t in kernels.items()},
-        }  # fmt: skip
+        }
 
 
 def _profiled():
@@ -213,10 +226,13 @@ def _training_row(workload, cell, device):
             contestants[name] = _theirs(peer, data, trainer.tokens, tf32)
     found = rounds(contestants, either(ROUNDS, 1))
     return {
-        "workload": workload.key, "title": workload.title, "cell": cell, "torch": device,
+        "workload": workload.key,
+        "title": workload.title,
+        "cell": cell,
+        "torch": device,
         "rates": {name: result["rates"] for name, result in found.items()},
         "losses": {name: float(result["value"]) for name, result in found.items()},
-    }  # fmt: skip
+    }
 
 
 def _theirs(peer, data, tokens, tf32):

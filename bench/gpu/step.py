@@ -17,10 +17,15 @@ def functions():
     from . import checks, environment, speed
 
     return {
-        "machine": environment.machine, "compile": environment.compile_kernels, "correct": checks.correct,
-        "sanitizer": checks.sanitizer, "launches": speed.launches, "training": speed.training, "pytest": checks.pytest,
+        "machine": environment.machine,
+        "compile": environment.compile_kernels,
+        "correct": checks.correct,
+        "sanitizer": checks.sanitizer,
+        "launches": speed.launches,
+        "training": speed.training,
+        "pytest": checks.pytest,
         "decoding": speed.decoding,
-    }  # fmt: skip
+    }
 
 
 def main(name, path, rows=None):

@@ -49,12 +49,8 @@ def words(batch_size, tokens):
 
 
 WORDS = words(32, 100_000), words(256, 400_000), words(1024, 800_000)
-CHARACTERS = GpuWorkload(
-    "characters", "C = 65, H = 512, batch 128, T = 50", 65, 512, 128, 50, 0.001, 5.0, 128_000, {}
-)  # fmt: skip
-WIKITEXT = GpuWorkload(
-    "wikitext", "C = 33,000, H = 512, batch 32, T = 35", 33_000, 512, 32, 35, 0.001, 5.0, 56_000, {}
-)  # fmt: skip
+CHARACTERS = GpuWorkload("characters", "C = 65, H = 512, batch 128, T = 50", 65, 512, 128, 50, 0.001, 5.0, 128_000, {})
+WIKITEXT = GpuWorkload("wikitext", "C = 33,000, H = 512, batch 32, T = 35", 33_000, 512, 32, 35, 0.001, 5.0, 56_000, {})
 TRAINING = (*WORDS, CHARACTERS, WIKITEXT)
 CORRECT = (*WORDS, CHARACTERS)
 

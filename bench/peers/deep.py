@@ -24,8 +24,21 @@ class TorchStreams:
     seed : int
     """
 
-    def __init__(self, size, *, hidden_dim, num_layers, embedding_dim, tie_weights, dropout, chunk_len, optimizer,
-                 learning_rate, clip_norm, seed):  # fmt: skip
+    def __init__(
+        self,
+        size,
+        *,
+        hidden_dim,
+        num_layers,
+        embedding_dim,
+        tie_weights,
+        dropout,
+        chunk_len,
+        optimizer,
+        learning_rate,
+        clip_norm,
+        seed,
+    ):
         nn = torch.nn
         torch.manual_seed(seed)
         self.H, self.chunk_len, self.clip, self.tied = hidden_dim, chunk_len, clip_norm, tie_weights

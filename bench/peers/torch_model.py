@@ -116,9 +116,13 @@ def torch_batches(x, y, batch_size, rng=None):
 def peer_of(workload, cell, kind=TorchModel, **sizes):
     """PyTorch's model of a workload."""
     return kind(
-        cell, workload.vocab_size, workload.hidden_dim,
-        learning_rate=workload.learning_rate, clip=workload.clip, **sizes,
-    )  # fmt: skip
+        cell,
+        workload.vocab_size,
+        workload.hidden_dim,
+        learning_rate=workload.learning_rate,
+        clip=workload.clip,
+        **sizes,
+    )
 
 
 def check_same(workload, cell, threads, kinds=(TorchModel,), **sizes):

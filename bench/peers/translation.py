@@ -37,8 +37,23 @@ class TorchSeq2Seq:
     seed : int
     """
 
-    def __init__(self, source_size, target_size, *, embedding_dim, hidden_dim, num_layers, reverse_source, init_scale,
-                 dropout, optimizer, learning_rate, clip_norm, batch_size, seed):  # fmt: skip
+    def __init__(
+        self,
+        source_size,
+        target_size,
+        *,
+        embedding_dim,
+        hidden_dim,
+        num_layers,
+        reverse_source,
+        init_scale,
+        dropout,
+        optimizer,
+        learning_rate,
+        clip_norm,
+        batch_size,
+        seed,
+    ):
         nn = torch.nn
         torch.manual_seed(seed)
         self.reverse, self.clip, self.batch_size = reverse_source, clip_norm, batch_size

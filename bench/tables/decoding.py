@@ -76,10 +76,14 @@ def figures_of(cell, title, target, tokens_a_visit, timings, threads):
     timings = {OURS: timings[OURS]} | ({USUAL: forms[best]} if forms else {})
     weights = SENTENCES.vocab_size * SENTENCES.hidden_dim + SENTENCES.recurrent(cell)
     return {
-        "cell": cell, "title": title, "target": target, "form": best, "timings": timings,
+        "cell": cell,
+        "title": title,
+        "target": target,
+        "form": best,
+        "timings": timings,
         "flops": SENTENCES.flops(cell, forward_only=True),
         "floor_bytes": tokens_a_visit * read_rate(threads, weights) * 1e9 / (4 * weights),
-    }  # fmt: skip
+    }
 
 
 class TorchCells:

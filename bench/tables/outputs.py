@@ -117,8 +117,10 @@ def race(C, H, parts, options):
                 run(x[quarter], y[quarter])
                 seconds = time.perf_counter() - start + (curves[name][-1]["seconds"] if curves[name] else 0)
                 curves[name].append({"seconds": seconds, "perplexity": float(np.exp(loss()))})
-        print({name: (round(c[-1]["seconds"], 1), round(c[-1]["perplexity"], 2)) for name, c in curves.items()},
-              file=sys.stderr)  # fmt: skip
+        print(
+            {name: (round(c[-1]["seconds"], 1), round(c[-1]["perplexity"], 2)) for name, c in curves.items()},
+            file=sys.stderr,
+        )
     return {"tokens": len(x.values), "held_out": len(validation[0].values), "curves": curves}
 
 
@@ -171,7 +173,9 @@ def draw(figures, plots):
     if not figures["quality"]:
         return []
     plots.curves(
-        "outputs.svg", "Perplexity of held-out text, after every quarter of an epoch",
-        {f"{row['corpus']}, {row['C']:,} words": [row["curves"]] for row in figures["quality"]}, PARTS,
-    )  # fmt: skip
+        "outputs.svg",
+        "Perplexity of held-out text, after every quarter of an epoch",
+        {f"{row['corpus']}, {row['C']:,} words": [row["curves"]] for row in figures["quality"]},
+        PARTS,
+    )
     return [("outputs.svg", "Held-out perplexity over seconds of training, full and sampled softmax, and PyTorch")]

@@ -33,9 +33,12 @@ def measure(options):
         for seed in options.seeds:
             rows.append({"corpus": name, "seed": seed} | race(size, parts, epochs, seed, options))
     return {
-        "threads": options.threads, "epochs": epochs, "split_seed": SPLIT_SEED, "equal_start": options.equal_start,
+        "threads": options.threads,
+        "epochs": epochs,
+        "split_seed": SPLIT_SEED,
+        "equal_start": options.equal_start,
         "rows": rows,
-    }  # fmt: skip
+    }
 
 
 def read_reviews(path, share):
@@ -97,9 +100,12 @@ def race(size, parts, epochs, seed, options):
             curves[name].append({"seconds": seconds, "perplexity": float(np.exp(losses[name](validation)))})
             print(f"{name}: {seconds:.1f} s, perplexity {curves[name][-1]['perplexity']:.2f}", file=sys.stderr)
     return {
-        "size": size, "tokens": [len(part[0].values) for part in parts], "recipe": recipe(model), "curves": curves,
+        "size": size,
+        "tokens": [len(part[0].values) for part in parts],
+        "recipe": recipe(model),
+        "curves": curves,
         "test": {name: float(np.exp(loss(test))) for name, loss in losses.items()},
-    }  # fmt: skip
+    }
 
 
 def our_model(size, seed, options):

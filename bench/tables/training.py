@@ -50,10 +50,16 @@ def measure_cell(workload, cell, options):
     dense = workload.vocab_size * workload.hidden_dim + workload.recurrent(cell)  # of U only the words that occur
     steps = len(x.values) / -(-len(x) // workload.batch_size)
     return {
-        "workload": workload.key, "title": workload.title, "cell": cell, "target": workload.targets[cell],
-        "tokens": len(x.values), "flops": workload.flops(cell), "same": same, "timings": timings,
+        "workload": workload.key,
+        "title": workload.title,
+        "cell": cell,
+        "target": workload.targets[cell],
+        "tokens": len(x.values),
+        "flops": workload.flops(cell),
+        "same": same,
+        "timings": timings,
         "floor_bytes": steps * update_rate(options.threads, dense) * 1e9 / (8 * dense),
-    }  # fmt: skip
+    }
 
 
 def contest(workload, cell, x, y, forms, threads):

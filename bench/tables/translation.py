@@ -36,9 +36,16 @@ SHARES = (0.015, 0.03)  # ends of the test part and of the validation part
 ENGLISH, FRENCH = 5000, 7000  # words
 EPOCHS, BEAM, SEED = 3, 5, 0
 RECIPE = {
-    "hidden_dim": 128, "num_layers": 1, "embedding_dim": 128, "dropout": 0.0, "init_scale": 0.08,
-    "optimizer": "adam", "learning_rate": 0.003, "clip_norm": 5.0, "batch_size": 32,
-}  # fmt: skip
+    "hidden_dim": 128,
+    "num_layers": 1,
+    "embedding_dim": 128,
+    "dropout": 0.0,
+    "init_scale": 0.08,
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+    "clip_norm": 5.0,
+    "batch_size": 32,
+}
 # What our users have by default, and PyTorch has no twin of: a word's own row of U, started in ±1, no embedding.
 DEFAULTS = {"embedding_dim": None, "init_scale": None, "learning_rate": None}
 SEARCHES = {"greedy": 1, f"beam of {BEAM}": BEAM}
@@ -218,13 +225,18 @@ def measure(options):
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     rows = [race(corpus, contest(reverse), reverse, epochs, options) for reverse in READ]
     return {
-        "threads": options.threads, "repeats": options.repeats, "epochs": epochs, "recipe": RECIPE, "rows": rows,
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "epochs": epochs,
+        "recipe": RECIPE,
+        "rows": rows,
         "words": [len(vocabulary) for vocabulary in corpus.vocabularies],
         "coverage": [vocabulary.coverage_ for vocabulary in corpus.vocabularies],
-        "pairs": len(corpus.training[0]), "tokens": len(corpus.training[1].values) + len(corpus.training[1]),
+        "pairs": len(corpus.training[0]),
+        "tokens": len(corpus.training[1].values) + len(corpus.training[1]),
         "bleu": "as sacrebleu computes it",
         "sentences": {name: len(references) for name, (_, references) in corpus.questions.items()},
-    }  # fmt: skip
+    }
 
 
 def race(corpus, kinds, reverse, epochs, options):

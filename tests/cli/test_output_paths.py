@@ -30,21 +30,30 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("arguments, said", [
-    ("notes.txt -o notes.txt", "--output: found notes.txt, which is an input as well (notes.txt), expected another"),
-    ("other.txt notes.txt -o corpus/../notes.txt", "--output: found corpus/../notes.txt, which is an input as well"),
-    ("notes.txt -o soft", "--output: found soft, which is an input as well (notes.txt)"),
-    ("soft -o notes.txt", "--output: found notes.txt, which is an input as well (soft)"),
-    ("hard -o notes.txt", "--output: found notes.txt, which is an input as well (hard)"),
-    ("corpus -o corpus/deep/part.txt", "which is an input as well (corpus/deep/part.txt)"),
-    ("folder -o corpus/deep/part.txt", "which is an input as well (folder/deep/part.txt)"),
-    ("other.txt -o m.npz --checkpoint other.txt", "--checkpoint: found other.txt, which is an input as well"),
-    ("- -o notes.txt", "--output: found notes.txt, which is an input as well (standard input)"),
-    ("notes.txt -o m.npz --checkpoint m.npz", "--output: found m.npz, which is the file of --checkpoint as well"),
-    ("notes.txt -o corpus/m.npz --checkpoint folder/m.npz", "which is the file of --checkpoint as well"),
-    ("notes.txt -o dangling --checkpoint corpus/new.npz", "which is the file of --checkpoint as well"),
-    ("notes.txt -o run.ckpt --resume run.ckpt", "--output: found run.ckpt, which is the file of --resume as well"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (
+            "notes.txt -o notes.txt",
+            "--output: found notes.txt, which is an input as well (notes.txt), expected another",
+        ),
+        (
+            "other.txt notes.txt -o corpus/../notes.txt",
+            "--output: found corpus/../notes.txt, which is an input as well",
+        ),
+        ("notes.txt -o soft", "--output: found soft, which is an input as well (notes.txt)"),
+        ("soft -o notes.txt", "--output: found notes.txt, which is an input as well (soft)"),
+        ("hard -o notes.txt", "--output: found notes.txt, which is an input as well (hard)"),
+        ("corpus -o corpus/deep/part.txt", "which is an input as well (corpus/deep/part.txt)"),
+        ("folder -o corpus/deep/part.txt", "which is an input as well (folder/deep/part.txt)"),
+        ("other.txt -o m.npz --checkpoint other.txt", "--checkpoint: found other.txt, which is an input as well"),
+        ("- -o notes.txt", "--output: found notes.txt, which is an input as well (standard input)"),
+        ("notes.txt -o m.npz --checkpoint m.npz", "--output: found m.npz, which is the file of --checkpoint as well"),
+        ("notes.txt -o corpus/m.npz --checkpoint folder/m.npz", "which is the file of --checkpoint as well"),
+        ("notes.txt -o dangling --checkpoint corpus/new.npz", "which is the file of --checkpoint as well"),
+        ("notes.txt -o run.ckpt --resume run.ckpt", "--output: found run.ckpt, which is the file of --resume as well"),
+    ],
+)
 def test_it_is_refused_before_anything_is_read(here, capsys, monkeypatch, arguments, said):
     if sys.platform == "win32" and any(word in arguments for word in ("soft", "hard", "folder", "dangling")):
         pytest.skip("links need rights there")

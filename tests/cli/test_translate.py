@@ -312,9 +312,14 @@ def test_an_error_is_one_line(here, wrong_files, capsys, monkeypatch, arguments,
 @pytest.fixture(scope="module")
 def wrong_files(folder):
     for name, text in {
-        "notab.tsv": "a\tb\n\nalone\n", "half.tsv": "a\t \n", "empty.tsv": "\n \n", "a.txt": "a\nb\nc\n",
-        "b.txt": "a\nb\n", "c.txt": "a\n\nc", "d.txt": "\n\n",
-    }.items():  # fmt: skip
+        "notab.tsv": "a\tb\n\nalone\n",
+        "half.tsv": "a\t \n",
+        "empty.tsv": "\n \n",
+        "a.txt": "a\nb\nc\n",
+        "b.txt": "a\nb\n",
+        "c.txt": "a\n\nc",
+        "d.txt": "\n\n",
+    }.items():
         (folder / name).write_text(text)
 
 

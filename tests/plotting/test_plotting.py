@@ -98,8 +98,9 @@ def test_surprisals_are_those_of_the_model(model):
     text = "The dog sees the zebra. It is a cat!"
     sentences = surprisal.measure(model, text)
     assert [[token.word for token in tokens] for tokens in sentences] == [
-        ["the", "dog", "sees", "the", "zebra*", ".", "</s>"], ["it", "is", "a", "cat", "!", "</s>"],
-    ]  # fmt: skip
+        ["the", "dog", "sees", "the", "zebra*", ".", "</s>"],
+        ["it", "is", "a", "cat", "!", "</s>"],
+    ]
     assert [token.word for tokens in sentences for token in tokens if token.unknown] == ["zebra*"]
     totals = [-sum(token.nats for token in tokens) for tokens in sentences]
     assert totals == pytest.approx(model.score_samples([text], per_sentence=True)[0], rel=1e-5)
@@ -121,8 +122,10 @@ def test_without_colours_the_numbers_stand_behind_the_words(model, monkeypatch):
     assert told.startswith("7 tokens, ")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     for name, value, colors in (
-        ("TERM", "xterm", "256"), ("COLORTERM", "truecolor", "24bit"), ("NO_COLOR", "1", "none"),
-    ):  # fmt: skip
+        ("TERM", "xterm", "256"),
+        ("COLORTERM", "truecolor", "24bit"),
+        ("NO_COLOR", "1", "none"),
+    ):
         monkeypatch.setenv(name, value)
         if name == "TERM":
             monkeypatch.delenv("COLORTERM", raising=False)

@@ -92,8 +92,9 @@ def test_a_tokenizer_takes_the_place_of_the_level():
     vocabulary = Vocabulary(tokenizer=halves, detokenizer=whole)
     x, _ = vocabulary.fit_transform(["Hello big world. Bye world."])
     assert [vocabulary.decode(row[1:]) for row in x.to_list()] == [
-        ["_he", "llo", "_b", "ig", "_wor", "ld."], ["_b", "ye", "_wor", "ld."]
-    ]  # fmt: skip
+        ["_he", "llo", "_b", "ig", "_wor", "ld."],
+        ["_b", "ye", "_wor", "ld."],
+    ]
     assert vocabulary.detokenize(x.to_list()[0]) == "hello big world."
     assert vocabulary.tokenize("Hello.") == ["_hel", "lo."]
     assert vocabulary.encode("hello").tolist() == [vocabulary.index_["_he"], vocabulary.index_["llo"]]

@@ -152,9 +152,10 @@ def test_tables_from_standard_input(monkeypatch):
 # Compressed files, and files that are no text
 
 
-@pytest.mark.parametrize("compress, suffix, kind", [
-    (gzip.compress, ".gz", "gzip"), (bz2.compress, ".bz2", "bzip2"), (lzma.compress, ".xz", "xz"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "compress, suffix, kind",
+    [(gzip.compress, ".gz", "gzip"), (bz2.compress, ".bz2", "bzip2"), (lzma.compress, ".xz", "xz")],
+)
 def test_compressed_files(tmp_path, compress, suffix, kind):
     check_compressed(tmp_path, compress, suffix, kind)
     assert read(tmp_path, "no-suffix", compress(b"One.")) == ["One."]
@@ -193,9 +194,11 @@ def test_what_is_no_text_is_called_by_its_name(tmp_path):
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a.txt", "text")
     for data, kind in (
-        (archive.getvalue(), "a zip archive"), (b"%PDF-1.7 text", "a PDF document"), (b"{\\rtf1 text}", "an RTF"),
+        (archive.getvalue(), "a zip archive"),
+        (b"%PDF-1.7 text", "a PDF document"),
+        (b"{\\rtf1 text}", "an RTF"),
         (gzip.compress(b"a.txt".ljust(257, b"\0") + b"ustar\x0000"), "a tar archive"),
-    ):  # fmt: skip
+    ):
         for encoding in ("utf-8", "latin-1"):
             with pytest.raises(ValueError, match=f"a: found {kind}.*, expected a text"):
                 read(tmp_path, "a", data, encoding=encoding)
@@ -217,8 +220,8 @@ def test_a_byte_order_mark_names_its_encoding(tmp_path, encoding):
 def corpus(tmp_path, monkeypatch):
     """The working folder, with the folder dd: texts of several kinds, hidden ones, and what is no text."""
     monkeypatch.chdir(tmp_path)
-    for name in ("a.txt", "b/c.md", "b/d.LOG", ".hidden.txt", "__MACOSX/._a.txt", ".ipynb_checkpoints/a.txt",
-                 "e.png", "f.PNG", "g.json", "Makefile", "h.txt.gz", "i.rst.xz"):  # fmt: skip
+    files = "a.txt b/c.md b/d.LOG .hidden.txt __MACOSX/._a.txt .ipynb_checkpoints/a.txt"
+    for name in (files + " e.png f.PNG g.json Makefile h.txt.gz i.rst.xz").split():
         path = tmp_path / "dd" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         compress = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)

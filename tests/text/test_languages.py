@@ -74,8 +74,9 @@ def test_an_installed_model_knows_our_abbreviations_too(monkeypatch, tmp_path):
     list(splitter.prepare([]))
     assert splitter.learned is None
     assert list(splitter.split("Vive en EE. UU. con xyz. Pérez. Es así.")) == [
-        "Vive en EE. UU. con xyz. Pérez.", "Es así."
-    ]  # fmt: skip
+        "Vive en EE. UU. con xyz. Pérez.",
+        "Es así.",
+    ]
     assert text_module._installed_punkt("german") is None
 
 

@@ -24,17 +24,21 @@ def made(line, n=60):
     return "".join(line(i, rng) + "\n" for i in range(n))
 
 
-@pytest.mark.parametrize("text", [
-    made(lambda i, rng: " ".join(rng.choice(["bab", "cet", "dul"]) for _ in range(4))),  # lines of one length
-    made(lambda i, rng: rng.choice(LINES)),
-    made(lambda i, rng: f"{rng.choice(['ann', 'bob'])}: {rng.choice(LINES)}"),
-    made(lambda i, rng: f"2024-01-01 10:00:{i:02d} INFO worker {i} started after {i * i} ms"),
-    made(lambda i, rng: f"{i}\n00:00:{i:02d},000 --> 00:00:{i:02d},900\nWell, what is\nit now?\n"),
-    SONNET,
-    SONNET.replace("\n", "\r\n"),
-    "red fox jumps\nblue dog\nold cat sleeps here\na mouse\nthe end",
-    "第一章の題\n猫の話\n犬と鳥の物語\n終わりの章\n付録",
-], ids=["titles", "chat", "names", "log", "subtitles", "verse", "CRLF", "few", "Japanese"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        made(lambda i, rng: " ".join(rng.choice(["bab", "cet", "dul"]) for _ in range(4))),  # lines of one length
+        made(lambda i, rng: rng.choice(LINES)),
+        made(lambda i, rng: f"{rng.choice(['ann', 'bob'])}: {rng.choice(LINES)}"),
+        made(lambda i, rng: f"2024-01-01 10:00:{i:02d} INFO worker {i} started after {i * i} ms"),
+        made(lambda i, rng: f"{i}\n00:00:{i:02d},000 --> 00:00:{i:02d},900\nWell, what is\nit now?\n"),
+        SONNET,
+        SONNET.replace("\n", "\r\n"),
+        "red fox jumps\nblue dog\nold cat sleeps here\na mouse\nthe end",
+        "第一章の題\n猫の話\n犬と鳥の物語\n終わりの章\n付録",
+    ],
+    ids=["titles", "chat", "names", "log", "subtitles", "verse", "CRLF", "few", "Japanese"],
+)
 def test_lines_that_are_sentences(text):
     assert end_sentences(text)
 
@@ -43,13 +47,26 @@ def wrapped(width, **options):
     return "\n\n".join(textwrap.fill(paragraph, width, **options) for paragraph in python_manual()[:150])
 
 
-@pytest.mark.parametrize("text", [
-    wrapped(40), wrapped(72), wrapped(72).lower(), wrapped(72).upper(), wrapped(72).replace("\n\n", "\n"),
-    wrapped(60) + wrapped(75), wrapped(70, initial_indent="> ", subsequent_indent="> "),
-    "\n".join(python_manual()[:150]),  # a paragraph a line
-    "It rains\nand pours", "", "\n\n", "One.", "***\n" * 9 + "a. " * 20,
-    "\n".join("これは長い文章で、折り返されている。次の文もある。" * 9 for _ in range(3)),
-], ids=range(14))  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        wrapped(40),
+        wrapped(72),
+        wrapped(72).lower(),
+        wrapped(72).upper(),
+        wrapped(72).replace("\n\n", "\n"),
+        wrapped(60) + wrapped(75),
+        wrapped(70, initial_indent="> ", subsequent_indent="> "),
+        "\n".join(python_manual()[:150]),  # a paragraph a line
+        "It rains\nand pours",
+        "",
+        "\n\n",
+        "One.",
+        "***\n" * 9 + "a. " * 20,
+        "\n".join("これは長い文章で、折り返されている。次の文もある。" * 9 for _ in range(3)),
+    ],
+    ids=range(14),
+)
 def test_lines_that_go_on(text):
     assert not end_sentences(text)
 

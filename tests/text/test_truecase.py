@@ -26,9 +26,14 @@ def quiet():
 def test_forms_are_the_most_frequent_ones_within_sentences():
     vocabulary = Vocabulary().fit([TEXT])
     assert vocabulary.forms_ == {
-        "english": "English", "mr.": "Mr.", "smith": "Smith", "u.s.": "U.S.", "nasa": "NASA", "i": "I",
+        "english": "English",
+        "mr.": "Mr.",
+        "smith": "Smith",
+        "u.s.": "U.S.",
+        "nasa": "NASA",
+        "i": "I",
         "iphones": "iPhones",
-    }  # fmt: skip
+    }
 
 
 def test_sentences_are_as_they_were():
