@@ -1,4 +1,7 @@
-"""Fit, score, generate and plot; print the losses, and the versions of the packages named on the command line."""
+"""Fit, score, generate and plot; print the losses, the versions of the packages named on the command line, and more.
+
+"extended" is whether our extensions of Numba's compiler work with this Numba.
+"""
 
 import importlib.metadata as metadata
 import io
@@ -9,6 +12,7 @@ import warnings
 from sklearn.base import clone
 
 from fastrnn import FastRNN, LanguageModel, Seq2Seq
+from fastrnn.kernels.compiler.jit import EXTENSIONS
 from fastrnn.plotting import plot_losses
 
 warnings.filterwarnings("error", module="fastrnn")  # what dependencies warn each other of is theirs
@@ -30,4 +34,5 @@ lm = LanguageModel(hidden_dim=8, max_epochs=2, random_state=0, n_threads=1).fit(
 losses["text"] = lm.perplexity(["A cat slept."])
 assert len(lm.generate(2, random_state=0)) == 2
 
-print(json.dumps({"versions": {name: metadata.version(name) for name in sys.argv[1:]}, "losses": losses}))
+versions = {name: metadata.version(name) for name in sys.argv[1:]}
+print(json.dumps({"versions": versions, "losses": losses, "extended": EXTENSIONS is not None}))

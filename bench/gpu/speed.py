@@ -14,15 +14,8 @@ from ..workloads import SEED
 from .workloads import CHARACTERS, TRAINING, WIKITEXT, WORDS, cells, either, fitting
 
 ROUNDS = 3
-PROFILED = (
-    (WORDS[0], "lstm"),
-    (WORDS[2], "lstm"),
-    (CHARACTERS, "lstm"),
-    (WORDS[1], "lstm"),
-    (WIKITEXT, "lstm"),
-    (WORDS[0], "gru"),
-    (WORDS[0], "rnn"),
-)
+PROFILED = [(shape, "lstm") for shape in (WORDS[0], WORDS[2], CHARACTERS, WORDS[1], WIKITEXT)]
+PROFILED += [(WORDS[0], "gru"), (WORDS[0], "rnn")]
 HOLD = 200_000  # dependent multiplications, 0.4 ms or more: longer than the host takes for a launch and two events
 STREAMS, STEPS, SOURCES, BEAM = (1, 1024), 50, 64, 5
 CROSSOVER = [(batch_size, hidden_dim) for batch_size in (32, 1) for hidden_dim in (32, 128, 512)]
