@@ -14,7 +14,7 @@ from .quality import FILES, peer_like, read_reviews, split
 
 TITLE = "Output layers"
 # C, H, and the tokens of an epoch that is timed.
-SIZES = ((1500, 100, 40_000), (8000, 100, 40_000), (33_000, 200, 10_000), (80_000, 200, 6_000))
+SIZES = ((1500, 100, 40_000), (8000, 100, 40_000), (33_000, 200, 40_000), (80_000, 200, 20_000))
 WANTED = {8000: 150_000, 33_000: 40_000}  # tokens/s of the sampled layer
 LAYERS = {"full": {}, "sampled": {"output": "sampled"}}
 PARTS, QUICK_PART = 4, 20  # evaluations an epoch; share of the work of a smoke run
