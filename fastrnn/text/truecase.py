@@ -5,22 +5,28 @@ often within sentences, where no capital is due to a start; and the first word o
 """
 
 from collections import Counter, defaultdict
-from itertools import chain
+from itertools import filterfalse
 
 _ENDS = frozenset([".", "?", "!"])
+_MOST_CHUNKS = 1 << 17  # counted at a time before those without capitals, most of them numbers, are forgotten
 _CLOSING_QUOTES = frozenset(["''", "”", "’", "»"])
 
 
 class CaseCounts:
-    """How often chunks between white space occur, at the start of sentences and anywhere, before lower-casing."""
+    """How often chunks between white space with capitals occur, at the start of sentences and anywhere."""
 
     def __init__(self):
         self.first, self.all = Counter(), Counter()
+        self._most = _MOST_CHUNKS
 
     def add(self, sentences: list):
-        """Count the chunks of sentences."""
-        self.first.update(chain.from_iterable(sentence.split(None, 1)[:1] for sentence in sentences))
-        self.all.update("\n".join(sentences).split())
+        """Count the chunks of sentences; those in lower case, nearly all, are left out before they cost time."""
+        first = (sentence.split(None, 1)[:1] for sentence in sentences)
+        self.first.update(chunk for chunks in first for chunk in chunks if not chunk.islower())
+        self.all.update(filterfalse(str.islower, "\n".join(sentences).split()))
+        if len(self.all) > self._most:
+            self.drop_lower()
+            self._most = 2 * max(len(self.all), _MOST_CHUNKS)
 
     def update(self, other: "CaseCounts"):
         """Count what another one has counted, too."""

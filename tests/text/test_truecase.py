@@ -98,3 +98,20 @@ def test_chunks_without_capitals_are_dropped():
     counts.add(["The cat saw Bob's cat", ""])
     counts.drop_lower()
     assert (dict(counts.first), dict(counts.all)) == ({"The": 1}, {"The": 1, "Bob's": 1})
+
+
+def test_chunks_without_capitals_are_not_kept(monkeypatch):
+    monkeypatch.setattr("fastrnn.text.truecase._MOST_CHUNKS", 2)
+    counts = CaseCounts()
+    counts.add(["The cat 1 saw Bob", "a cat 2 saw 3 , Bob , NASA"])
+    assert counts.all == {"The": 1, "Bob": 2, "NASA": 1}
+    assert counts.first == {"The": 1}
+    counts.add(["4 5 Ann"])
+    assert counts.all["Ann"] == 1 and counts.all["5"] == 1  # as many again, before they are looked through
+    assert counts.drop_lower().all.keys() == {"The", "Bob", "NASA", "Ann"}
+
+
+def test_forms_do_not_depend_on_how_often_lower_case_is_forgotten(monkeypatch):
+    expected = Vocabulary().fit([TEXT] * 3).forms_
+    monkeypatch.setattr("fastrnn.text.truecase._MOST_CHUNKS", 1)
+    assert Vocabulary().fit([TEXT] * 3).forms_ == expected != {}
