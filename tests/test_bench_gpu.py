@@ -279,3 +279,8 @@ def test_a_forced_plan_is_followed(monkeypatch):
             assert recurrence._plan(recurrence.forward_tiles, W, 1)[:2] == (rows, resident)
     assert recurrence._plan is plan
     assert len(checks.plans()) == 2 * len(ROWS)
+
+
+def test_the_tests_of_the_kernels_are_found():
+    names = [path.name for path in checks.gpu_tests()]
+    assert {"test_recurrence.py", "test_softmax.py"} <= {*names} and "test_compiles.py" not in names

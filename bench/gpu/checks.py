@@ -21,7 +21,7 @@ STEP_TOLERANCE = {"float32": 1e-2, "tf32": 1e-1}
 TOOLS = ("memcheck", "racecheck")
 SANITIZER_FOLDERS = ("bin", "compute-sanitizer", "extras/compute-sanitizer")
 FOUND = 9  # exit code of compute-sanitizer where it finds something
-WITHOUT_GPU = ("test_cuda_compiles.py",)
+WITHOUT_GPU = ("test_compiles.py",)
 MOST_PROCESSES = 8
 TESTS_A_ROW = 25
 OUTCOMES = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
@@ -209,28 +209,25 @@ def one_tiny_batch(cell):
 # ---- The project's tests
 
 
+def gpu_tests():
+    """The files with tests of kernels for a GPU that run on one."""
+    return sorted(path for path in TESTS.glob("kernels/cuda/test_*.py") if path.name not in WITHOUT_GPU)
+
+
 def pytest():
     """Rows: every test that failed, as soon as it has; how many passed, file by file; and the end."""
     missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
     if missing:
         raise Skipped(f"not installed: {', '.join(missing)}")
-    files = sorted(str(path) for path in TESTS.glob("test_cuda*.py") if path.name not in WITHOUT_GPU)
     # Warnings are errors in the project's own runs; here those of a machine's other packages are of no interest.
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-o",
-        "addopts=-v",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "filterwarnings=default",
-    ]
+    settings = ["-o", "addopts=-v --import-mode=importlib", "-o", "filterwarnings=default"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *settings]
     if importlib.util.find_spec("xdist"):
         command += ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1))]
     command += either([], ["-k", "test_sequences_of_a_block"])  # in the simulator the others run anyway
-    process = subprocess.Popen([*command, *files], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [*command, *map(str, gpu_tests())], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     counts = {}
     for line in process.stdout:
         print(line, end="", file=sys.stderr, flush=True)
