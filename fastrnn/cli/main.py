@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain, islice
 
 from ..errors import DeviceError
+from ..text.special_tokens import END, START
 from ..training.interruption import Terminated
 from ..validation import shown
 from .arguments import ERROR, given, in_options, parse
@@ -101,7 +102,7 @@ class _Remarks(logging.Handler):
 def _generate(args):
     from ..estimators.language_model import LanguageModel
     from ..estimators.load import load
-    from ..text.vocabulary import UNKNOWN_TOKEN
+    from ..text.special_tokens import UNKNOWN_TOKEN
 
     language_model = load(args.model, "LanguageModel", device=args.device)
     options = given(args, inspect.signature(LanguageModel.generate).parameters)
@@ -219,11 +220,11 @@ def _sentences(vocabulary, texts, args):
 def _scored(language_model, sentences, total):
     """Yield (-ln p, tokens, sentence) of every sentence; adds up the total on the way."""
     vocabulary = language_model.vocabulary_
-    start, end, unknown = 0, 1, len(vocabulary) - 1
+    unknown = len(vocabulary) - 1
     sentences = iter(sentences)
     while block := list(islice(sentences, _SENTENCES_AT_ONCE)):
         indices = [vocabulary.encode(sentence) for sentence in block]
-        x, y = [[start, *words] for words in indices], [[*words, end] for words in indices]
+        x, y = [[START, *words] for words in indices], [[*words, END] for words in indices]
         nats = -language_model.model_.score_samples(x, y)
         total["sentences"] += len(block)
         total["tokens"] += sum(map(len, y))

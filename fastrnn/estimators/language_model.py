@@ -7,7 +7,8 @@ import numpy as np
 from .. import storage
 from ..base import Estimator
 from ..text.custom_tokenizer import checked_tokens, is_tokens
-from ..text.vocabulary import UNKNOWN_TOKEN, Vocabulary
+from ..text.special_tokens import END, START, UNKNOWN_TOKEN
+from ..text.vocabulary import Vocabulary
 from ..validation import (
     check_bool,
     check_callable,
@@ -172,7 +173,7 @@ class LanguageModel(Estimator):
         words = [vocabulary.encode_prompt(sentence)[0].tolist() for text in sentences for sentence in text]
         log_p = np.empty(0)
         if words:
-            log_p = self.model_.score_samples(words, [[*row[1:], 1] for row in words])
+            log_p = self.model_.score_samples(words, [[*row[1:], END] for row in words])
         if per_sentence:
             return np.split(log_p, np.cumsum(counts)[:-1])
         empty = np.flatnonzero(counts == 0)
@@ -245,7 +246,7 @@ class LanguageModel(Estimator):
         return_log_probs = check_bool("return_log_probs", return_log_probs)
         sequences, log_probs = self.model_.generate(
             n, prompt=tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_length=min_length,
-            max_length=max_length, exclude=[0, *(vocabulary.index_[token] for token in exclude)],
+            max_length=max_length, exclude=[START, *(vocabulary.index_[token] for token in exclude)],
             random_state=random_state, return_log_probs=True,
         )  # fmt: skip
         sentences = [vocabulary.detokenize(sequence, truecase=truecase) for sequence in sequences]

@@ -5,6 +5,7 @@ import numpy as np
 from ..data.ragged import Ragged, check_pair
 from ..decoding.sampling import sample
 from ..networks.devices import network_class, resolve
+from ..text.special_tokens import END, START
 from ..training.tasks import LanguageTask
 from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real, integer
 from .trainable import Trainable, check_same
@@ -427,13 +428,13 @@ class FastRNN(Trainable):
         self,
         n=1,
         *,
-        prompt=(0,),
+        prompt=(START,),
         temperature=1.0,
         top_k=None,
         top_p=None,
         min_length=0,
         max_length=100,
-        end=1,
+        end=END,
         exclude=None,
         initial_state=None,
         random_state=None,
@@ -501,7 +502,7 @@ class FastRNN(Trainable):
         """The indices that `generate` must not draw, checked."""
         C = self.vocab_size_
         if exclude is None:
-            return sorted({0, C - 1})
+            return sorted({START, C - 1})
         exclude = check_list("exclude", exclude, "int")
         if exclude:
             Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")

@@ -8,13 +8,13 @@ from ..data.ragged import Ragged, between, reversed_sequences
 from ..decoding.beam_search import beam_search
 from ..networks.devices import pair_network_class, resolve
 from ..networks.encoder_decoder import Pairs
+from ..text.special_tokens import END, START
 from ..training.tasks import PairTask
 from ..validation import check_bool, check_integer, check_list, check_real, integer
 from .bleu import bleu
 from .rnn import FastRNN
 from .trainable import Trainable, check_results, check_same
 
-START, END = 0, 1  # as Vocabulary numbers SENTENCE_START and SENTENCE_END
 _NOT_OURS = ("vocab_size", "bptt_truncate", "chunk_len")
 _NAMES = ("source", "target", "validation_data: source", "validation_data: target")
 

@@ -4,6 +4,7 @@ from .. import storage
 from ..base import Estimator
 from ..data.ragged import Ragged, without_first
 from ..text.custom_tokenizer import checked_tokens, is_tokens
+from ..text.special_tokens import START
 from ..text.unknown_words import UnknownWords
 from ..text.vocabulary import Vocabulary
 from ..validation import (
@@ -157,7 +158,7 @@ class Translator(Estimator):
 
     def translate_encoded(self, source, *, ensemble=(), **options):
         """What `translate` returns with `n_best`, of what `encode_sources` returned; `options` as `search` has them."""
-        options["exclude"] = (0, len(self.target_vocabulary_) - 1)
+        options["exclude"] = (START, len(self.target_vocabulary_) - 1)
         found = self._together(ensemble).search(source, **options)
         return [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
 
@@ -184,7 +185,7 @@ class Translator(Estimator):
         ]
         for i, row in enumerate(references):
             _check_texts(row, f"references[{i}]")
-        options = {"exclude": (0, len(vocabulary) - 1)} | options
+        options = {"exclude": (START, len(vocabulary) - 1)} | options
         _check_one_each("references", references, source)
         oov.log()
         found = self._together(ensemble).predict(source, beam_width=beam_width, **options)

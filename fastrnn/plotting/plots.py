@@ -19,7 +19,7 @@ from .figures import (
     page,
     pyplot,
 )
-from .surprisal import START, columns_of, highest, measure, read, summary, surprisal_line, wrap
+from .surprisal import START_MARK, columns_of, highest, measure, read, summary, surprisal_line, wrap
 
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
 
@@ -284,9 +284,9 @@ class _Columns:
             name: np.concatenate([sentence[layer][name] for sentence in found])[: self.count]
             for name in found[0][layer]
         }
-        words = [word for sentence in reading.words for word in (START, *sentence)][: self.count]
+        words = [word for sentence in reading.words for word in (START_MARK, *sentence)][: self.count]
         self._families, drawable = fonts(words, "DejaVu Sans")
-        self.breaks = [position for position in range(1, self.count) if words[position] == START]
+        self.breaks = [position for position in range(1, self.count) if words[position] == START_MARK]
         self._words = [cut(drawable(word), LONGEST_LABEL) for word in words]
 
     def label(self, ax, with_words=True):

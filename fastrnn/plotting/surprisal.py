@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..text.special_tokens import END, START
 from ..validation import check_choice, check_integer
 
 COLORS = ("none", "256", "24bit")
 # From expected to unexpected; told apart by the colour-blind, and darker and darker in grey (ColorBrewer's YlOrBr).
 RAMP = ("#ffffe5", "#fee391", "#fe9929", "#cc4c02", "#662506")
-START, END = "<s>", "</s>"  # how the ends of a sentence are shown
+START_MARK, END_MARK = "<s>", "</s>"  # how the ends of a sentence are shown
 UNKNOWN_MARK = "*"
 
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
@@ -50,8 +51,8 @@ def read(language_model, text):
         unknown = [index == len(vocabulary) - 1 for index in indices]
         tokens = zip(vocabulary.tokenize(sentence), unknown, strict=True)
         words.append([_visible(word) + UNKNOWN_MARK * stranger for word, stranger in tokens])
-        x.append([0, *indices])
-        y.append([*indices, 1])
+        x.append([START, *indices])
+        y.append([*indices, END])
     if not words:
         raise ValueError(f"text: found {text[:20]!r}, expected at least one word")
     return Reading(words, x, y)
@@ -80,7 +81,7 @@ def measure(language_model, text):
     losses, _ = language_model.model_.token_losses(reading.x, reading.y)
     nats, unknown = iter(losses.tolist()), len(language_model.vocabulary_) - 1
     return [
-        [Token(word, next(nats), index == unknown) for word, index in zip([*words, END], y, strict=True)]
+        [Token(word, next(nats), index == unknown) for word, index in zip([*words, END_MARK], y, strict=True)]
         for words, y in zip(reading.words, reading.y, strict=True)
     ]
 

@@ -3,11 +3,8 @@
 from collections.abc import Iterator, KeysView, Mapping, Set
 
 from ..validation import check_integer, check_list, check_str, shown
+from .special_tokens import SENTENCE_END, SENTENCE_START, SPECIAL, UNKNOWN_TOKEN
 
-SENTENCE_START = "SENTENCE_START"
-SENTENCE_END = "SENTENCE_END"
-UNKNOWN_TOKEN = "UNKNOWN_TOKEN"
-SPECIAL = (SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN)
 _ORDER = "SENTENCE_START 0, SENTENCE_END 1, UNKNOWN_TOKEN the last, and the others 2, 3, ..."
 _LONGEST = 1000  # characters
 

@@ -36,17 +36,17 @@ from .custom_tokenizer import (
     log_other_functions,
     name_of,
 )
-from .given_tokens import SENTENCE_END, SENTENCE_START, UNKNOWN_TOKEN, check_special_tokens, check_tokens, check_word
+from .given_tokens import check_special_tokens, check_tokens, check_word
 from .languages import LANGUAGES
 from .scripts import unspaced
 from .sizes import reading_bar
+from .special_tokens import END, SENTENCE_END, SENTENCE_START, START, UNKNOWN_TOKEN
 from .token_ids import TokenIds
 from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words
 from .truecase import check_forms
 from .truecase import truecase as cased
 from .whole_words import SentenceTokenizer
 
-_START, _END = 0, 1
 _SPECIAL = frozenset([SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN])
 _PARAMETERS = ("max_size", "level", "lowercase", "sentence_split")
 # Parameters that older files lack, and the values that were the only ones.
@@ -338,7 +338,7 @@ class Vocabulary(Estimator):
         indices = [self._index(word) for word in words]
         meant, last = self._checked.unknown_word, len(self) - 1
         unknown = [w for w, i in zip(words, indices, strict=True) if i == last and w != meant]
-        return np.array([_START, *indices], np.int32), list(dict.fromkeys(unknown))
+        return np.array([START, *indices], np.int32), list(dict.fromkeys(unknown))
 
     def decode(self, indices):
         """Return the tokens of indices.
@@ -595,7 +595,7 @@ class Vocabulary(Estimator):
         index_of_id = np.fromiter((index.get(word, last) for word in types), np.int32, len(types))
         indices = np.take(index_of_id, ids, out=ids)
         counts = np.bincount(indices, minlength=len(tokens))
-        counts[[_START, _END]] = len(lengths)
+        counts[[START, END]] = len(lengths)
         self._set_learned(tokens, counts, len(types), splitter)
         if case:
             tokenize = SentenceTokenizer(self._checked.level, False, self._whole_words)
@@ -637,7 +637,7 @@ class Vocabulary(Estimator):
         self.tokens_ = tokens
         self.index_ = {token: i for i, token in enumerate(tokens)}
         self.counts_ = counts.astype(np.int64, copy=False)
-        self.n_sentences_ = int(counts[_START])
+        self.n_sentences_ = int(counts[START])
         self.n_tokens_ = int(counts[2:].sum())
         self.n_distinct_ = n_distinct
         self.coverage_ = float(counts[2:-1].sum() / self.n_tokens_) if self.n_tokens_ else math.nan
@@ -739,8 +739,8 @@ def _strings(texts):
 def _pair(indices, lengths):
     """x and y of sentences that lie end to end: indices int32 (N,), lengths (B,)."""
     offsets = np.concatenate([[0], np.cumsum(lengths + 1, dtype=np.int64)])
-    x = np.full(offsets[-1], _START, np.int32)
-    y = np.full(offsets[-1], _END, np.int32)
+    x = np.full(offsets[-1], START, np.int32)
+    y = np.full(offsets[-1], END, np.int32)
     is_word = np.ones(offsets[-1], bool)
     is_word[offsets[:-1]] = False
     x[is_word] = indices
