@@ -9,7 +9,7 @@ _EXPORTS = {
     "FastRNN": "estimators.rnn",
     "LanguageModel": "estimators.language_model",
     "Seq2Seq": "estimators.seq2seq",
-    "Ensemble": "estimators.seq2seq",
+    "Ensemble": "estimators.ensemble",
     "Translator": "estimators.translator",
     "Vocabulary": "text.vocabulary",
     "Ragged": "data.ragged",

@@ -150,11 +150,13 @@ def learn(whole, data, held_out, output, say, resume=None):
         Ctrl-C or SIGTERM came before anything was learned, or, after which the model is saved, SIGTERM in training,
         or either of them while it was saved.
     """
+    from ..estimators.fitting import held_out_fraction
+
     model = whole.model_
     untrained = type(model)(**model.get_params() | _UNTRAINED).fit(*data)
     say(f"{count_weights(untrained):,} weights to learn")
     validation = _validation(model, held_out)
-    if model.early_stopping and (validation is not None or model._held_out_fraction(len(data[0]))):
+    if model.early_stopping and (validation is not None or held_out_fraction(model, len(data[0]))):
         say("Early stopping: the weights kept are those of the best epoch on held-out text")
     if resume is None:
         _tell_loss(say, "before training", untrained, held_out)

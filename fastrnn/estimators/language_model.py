@@ -19,8 +19,10 @@ from ..validation import (
     errors_named,
     shown,
 )
+from .fitting import restored_if_refused
+from .model_file import arrays_of, header_of, read_model, read_vocabulary
 from .rnn import FastRNN
-from .trainable import check_same, read_vocabulary, restored_if_refused
+from .weight_checks import check_same
 
 _OWN = {  # of the vocabulary
     "level": "word", "lowercase": True, "sentence_split": None, "language": "english", "tokenizer": None,
@@ -257,8 +259,8 @@ class LanguageModel(Estimator):
         self._check_fitted("model_")
         path = check_path("path", path)
         vocabulary = {f"vocabulary/{name}": array for name, array in self.vocabulary_.to_arrays().items()}
-        header = {"kind": "LanguageModel"} | self.model_._header()
-        storage.write(path, header, vocabulary | self.model_._arrays())
+        header = {"kind": "LanguageModel"} | header_of(self.model_)
+        storage.write(path, header, vocabulary | arrays_of(self.model_))
 
     @classmethod
     def load(cls, path, *, device="cpu", tokenizer=None, detokenizer=None):
@@ -269,7 +271,7 @@ class LanguageModel(Estimator):
         path = check_path("path", path)
         with storage.opened(path, "LanguageModel") as (header, arrays):
             vocabulary = read_vocabulary(path, arrays, "vocabulary/", tokenizer, detokenizer)
-            model = FastRNN._from_file(path, header, arrays, device)
+            model = read_model(FastRNN, path, header, arrays, device)
         if model.vocab_size_ != len(vocabulary):
             raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
         parameters = model.get_params() | {"vocab_size": vocabulary.max_size}

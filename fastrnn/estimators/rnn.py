@@ -8,7 +8,9 @@ from ..networks.devices import network_class, resolve
 from ..text.special_tokens import END, START
 from ..training.tasks import LanguageTask
 from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real, integer
-from .trainable import Trainable, check_same
+from .fitting import fit, partial_fit
+from .trainable import Trainable
+from .weight_checks import check_same
 
 _NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 
@@ -272,14 +274,14 @@ class FastRNN(Trainable):
         OSError
             The checkpoint cannot be written at the start. Later that is a warning, and tried again.
         """
-        return self._fit(x, y, validation_data, callback, resume)
+        return fit(self, x, y, validation_data, callback, resume)
 
     def partial_fit(self, x, y):
         """Train one epoch more on x and y, from where the model is; like `fit` the first time.
 
         Nothing is held out of the data, nothing stops early, and no checkpoint is written.
         """
-        return self._partial_fit(x, y)
+        return partial_fit(self, x, y)
 
     def predict(self, x, *, initial_state=None, return_state=False):
         """Most probable next index at every step.
@@ -298,7 +300,7 @@ class FastRNN(Trainable):
         state : array (num_layers, len(x), S*H)
             Only with `return_state`.
         """
-        x = self._inputs(x)
+        x = self._check_inputs(x)
         states = self._states(x, initial_state, return_state)
         self._check_weights(x.values)
         found = list(Ragged(self.network_.predictions(x, self._threads(), states), x.offsets))
@@ -309,7 +311,7 @@ class FastRNN(Trainable):
 
         The states are as in `predict`.
         """
-        x = self._inputs(x)
+        x = self._check_inputs(x)
         states = self._states(x, initial_state, return_state)
         probabilities = self.network_.probabilities(x, self._threads(), states)
         self._check_result(probabilities[:, 0])  # a row that is not all finite has no finite number
@@ -325,7 +327,7 @@ class FastRNN(Trainable):
             Hidden units "h", cells "c" (LSTM), and the gates after their nonlinearities: "i", "f", "o", "g" (LSTM),
             "z", "r", "g" (GRU).
         """
-        x = self._inputs(x)
+        x = self._check_inputs(x)
         found = self.network_.activations(x)
         self._check_result(*(array for sequence in found for layer in sequence for array in layer.values()))
         return found
@@ -344,7 +346,7 @@ class FastRNN(Trainable):
 
     def score_samples(self, x, y, *, initial_state=None, return_state=False):
         """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
-        x, y = self._both(x, y)
+        x, y = self._check_pair(x, y)
         states = self._states(x, initial_state, return_state)
         losses = self.network_.token_losses(x, y, self._threads(), states)
         self._check_result(losses)
@@ -353,7 +355,7 @@ class FastRNN(Trainable):
 
     def token_losses(self, x, y):
         """Cross-entropy of every token, nats: an array over all tokens of x in order, and x as a `Ragged`."""
-        x, y = self._both(x, y)
+        x, y = self._check_pair(x, y)
         losses = self.network_.token_losses(x, y, self._threads())
         self._check_result(losses)
         return losses, x
@@ -369,7 +371,7 @@ class FastRNN(Trainable):
             In the names and shapes of `params_`; truncated if `bptt_truncate` says so. With an `initial_state`, as
             in `predict`, its gradient too: "initial_state".
         """
-        x, y = self._both(x, y)
+        x, y = self._check_pair(x, y)
         states = self._states(x, initial_state)
         return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
 
@@ -395,7 +397,7 @@ class FastRNN(Trainable):
             The largest relative error of each array: ``|a - n| / (|a| + |n|)``, a the gradient, n the difference
             quotient; 0 where both are below a millionth of the array's largest entry.
         """
-        x, y = self._both(x, y)
+        x, y = self._check_pair(x, y)
         n_entries, step = check_integer("n_entries", n_entries, 1), check_real("step", step, 0, 1)
         rng = as_generator(random_state)
         own = self.network_
@@ -474,7 +476,7 @@ class FastRNN(Trainable):
         log_probs : list of float64 arrays
             ln p under the model of each index drawn, nats; only with `return_log_probs`.
         """
-        self._check_fitted("network_")
+        self._ready_network()
         C = self.vocab_size_
         n = check_integer("n", n, 1)
         temperature = check_real("temperature", temperature, 0, low_open=False)
@@ -518,16 +520,16 @@ class FastRNN(Trainable):
         steps = self._checked.bptt_truncate
         return -1 if steps is None else steps
 
-    def _inputs(self, x):
+    def _check_inputs(self, x):
         """x, checked against a fitted model."""
-        self._check_fitted("network_")
+        self._ready_network()
         x = Ragged.from_sequences(x, "x")
         x.check_below(self.vocab_size_, "x")
         return x
 
-    def _both(self, x, y):
+    def _check_pair(self, x, y):
         """x and y, checked against a fitted model."""
-        self._check_fitted("network_")
+        self._ready_network()
         x, y = check_pair(x, y)
         x.check_below(self.vocab_size_, "x")
         y.check_below(self.vocab_size_, "y")

@@ -18,8 +18,11 @@ from ..validation import (
     shown,
 )
 from .bleu import bleu
-from .seq2seq import Ensemble, Seq2Seq
-from .trainable import check_same, read_vocabulary, restored_if_refused
+from .ensemble import Ensemble
+from .fitting import restored_if_refused
+from .model_file import arrays_of, header_of, read_model, read_vocabulary
+from .seq2seq import Seq2Seq
+from .weight_checks import check_same
 
 _OWN = {
     "source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True, "language": "english",
@@ -224,7 +227,7 @@ class Translator(Estimator):
             for side, vocabulary in (("source", self.source_vocabulary_), ("target", self.target_vocabulary_))
             for name, array in vocabulary.to_arrays().items()
         }
-        storage.write(path, {"kind": "Translator"} | self.model_._header(), arrays | self.model_._arrays())
+        storage.write(path, {"kind": "Translator"} | header_of(self.model_), arrays | arrays_of(self.model_))
 
     @classmethod
     def load(cls, path, *, device="cpu", tokenizer=None, detokenizer=None):
@@ -240,7 +243,7 @@ class Translator(Estimator):
                 read_vocabulary(path, arrays, f"{side}/", **given)
                 for side, given in zip(("source", "target"), functions, strict=True)
             ]
-            model = Seq2Seq._from_file(path, header, arrays, device)
+            model = read_model(Seq2Seq, path, header, arrays, device)
         sizes = tuple(map(len, vocabularies))
         if model.network_.vocab_size != sizes:
             raise ValueError(f"{path}: damaged: {sizes} tokens for {model.network_.vocab_size} indices")

@@ -9,8 +9,9 @@ from ..kernels.cells import CELLS
 from ..networks.devices import MATMUL_PRECISIONS, compilation_listener, product_precision, resolve
 from ..training.optimizer import OPTIMIZERS
 from ..validation import check_choice, check_dtype, check_list, check_verbose
+from .ensemble import Ensemble
 from .rnn import FastRNN
-from .seq2seq import Ensemble, Seq2Seq
+from .seq2seq import Seq2Seq
 from .trainable import DTYPES
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fastrnn import FastRNN, LanguageModel, Seq2Seq, Translator, Vocabulary, validation
 from fastrnn.base import Estimator
+from fastrnn.estimators.model_file import header_of
 
 X, Y = [[1, 2, 3] * 4] * 150, [[2, 3, 1] * 4] * 150
 SMALL = {"hidden_dim": 3, "max_epochs": 1, "n_threads": 1, "random_state": 0}
@@ -50,7 +51,7 @@ def test_numbers_of_any_type_are_the_same_numbers(integer):
     model, expected = (FastRNN(**parameters).fit(X[:7], Y[:7]) for parameters in (given, plain))
     assert same_weights(model, expected) and model.network_.hidden_dim == 50
     assert type(model.network_.hidden_dim) is int
-    json.dumps(model._header())
+    json.dumps(header_of(model))
 
 
 def test_small_ints_of_a_batch():

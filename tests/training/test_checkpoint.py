@@ -15,7 +15,7 @@ from helpers import raised, random_batch
 import fastrnn
 from fastrnn import FastRNN, LanguageModel, storage
 from fastrnn.data.ragged import Ragged
-from fastrnn.estimators import trainable
+from fastrnn.estimators import fitting
 from fastrnn.networks.network import Network
 from fastrnn.training import loop
 from fastrnn.training.checkpoint import Checkpoint, fingerprint, generator_from, generator_state
@@ -88,7 +88,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bits(case, tmp_path, 
             start.setdefault("bytes", path.read_bytes())
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastrnn.estimators.trainable.Checkpoint", Remembered)
+        patch.setattr("fastrnn.estimators.fitting.Checkpoint", Remembered)
         whole.fit(*DATA)
     expected = everything(whole)  # now: a generator that was given is drawn from by all of them
     for step in (1, 5):  # batches between two deaths
@@ -157,7 +157,7 @@ def test_given_validation_data(tmp_path, monkeypatch):
 def test_of_a_version_that_had_fewer_parameters_and_held_out_more(tmp_path, monkeypatch):
     path, data = tmp_path / "run.ckpt", random_batch(9, [3] * 40)
     with monkeypatch.context() as patch:
-        patch.setattr(trainable, "VALIDATION_FRACTION", 0.1)
+        patch.setattr(fitting, "VALIDATION_FRACTION", 0.1)
         whole = FastRNN(**SMALL, early_stopping=True).fit(*data)
         FastRNN(**SMALL | {"max_epochs": 1}, early_stopping=True, checkpoint=path).fit(*data)
     header, arrays = storage.read(path, "FastRNN checkpoint")
