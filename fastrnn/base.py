@@ -13,6 +13,7 @@ class Estimator:
     """
 
     _checks = {}  # for every parameter a function of its name and value, which returns it normalised or raises
+    _further = None  # the estimator some of whose parameters the constructor takes as ``**parameters``
 
     @property
     def _checked(self):
@@ -26,8 +27,19 @@ class Estimator:
     @classmethod
     def _parameter_defaults(cls):
         """{name: default} of the constructor's parameters."""
-        signature = inspect.signature(cls.__init__)
-        return {p.name: p.default for p in list(signature.parameters.values())[1:]}
+        signature = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        own = {p.name: p.default for p in signature if p.kind is not p.VAR_KEYWORD}
+        further = {} if cls._further is None else cls._further._parameter_defaults()
+        return own | {n: default for n, default in further.items() if n in cls._checks and n not in own}
+
+    def _store(self, further, **own):
+        """Store a constructor's arguments, its own ones and what it got as ``**parameters``; TypeError if unknown."""
+        defaults = self._parameter_defaults()
+        for name in further:
+            if name not in defaults:
+                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(defaults)}")
+        for name, value in (defaults | own | further).items():
+            setattr(self, name, value)
 
     def get_params(self, deep=True):
         """Return the constructor's parameters: {name: value}."""

@@ -70,9 +70,10 @@ def check_real(name, value, low, high=math.inf, *, low_open=True, high_open=True
 
 
 def check_choice(name, value, choices, *, none=False):
-    """Return one of the strings `choices` (or None, if allowed)."""
+    """Return one of the strings `choices`, or of those that it returns (or None, if allowed)."""
     if none and value is None:
         return None
+    choices = choices() if callable(choices) else choices
     if not isinstance(value, str) or value not in choices:
         expected = f"{', '.join(map(repr, choices))}{' or None' if none else ''}"
         raise ValueError(f"{name}: found {shown(value)}, expected one of {expected}")
@@ -221,16 +222,26 @@ def real(low, high=math.inf, **interval):
 
 
 def choice(choices, none=False):
-    """A check of one of some strings."""
+    """A check of one of some strings; `choices` may be a function that returns them, called when they are needed."""
     return partial(check_choice, choices=choices, none=none)
+
+
+def choices_of(check):
+    """The strings of which a check takes one, () if it is another check."""
+    arguments = getattr(check, "keywords", {})
+    if "check" in arguments:  # of one or a pair
+        return choices_of(arguments["check"])
+    choices = arguments.get("choices", ())
+    return choices() if callable(choices) else choices
 
 
 def one_or_pair(check):
     """A check of what another one takes, or of a pair, a tuple or list, of such."""
-    return partial(_check_one_or_pair, check=check)
+    return partial(check_one_or_pair, check=check)
 
 
-def _check_one_or_pair(name, value, check):
+def check_one_or_pair(name, value, check):
+    """Return what the check returns of the value, or a tuple of two of them for a pair, a tuple or list."""
     if isinstance(value, (tuple, list)) and len(value) == 2:
         return tuple(check(name, side) for side in value)
     return check(name, value)

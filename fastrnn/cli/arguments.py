@@ -5,37 +5,21 @@ from the classes when help is asked for.
 """
 
 import argparse
-import inspect
-import re
 
 from .. import __version__
-
-ERROR = 2  # exit status after a usage error
-
-_QUOTES = "'\""
+from ..estimators.parameters import LANGUAGE_MODEL, TRANSLATOR
+from .parameter_options import (
+    add_parameters,
+    generation_defaults,
+    language_model_defaults,
+    translation_defaults,
+    translator_defaults,
+)
+from .parser import Parser
 
 # Parameters of the demo, chosen by the perplexity of held-out paragraphs, which further epochs raise: the network
 # learns the manual by heart. Words that occur only once are left out of the vocabulary.
 DEMO = {"vocab_size": 1500, "hidden_dim": 200, "learning_rate": 0.004, "max_epochs": 4}
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line; `--help` tells the defaults and choices that the classes have."""
-
-    defaults = staticmethod(dict)  # returns {name of a parameter: (default, choices)}
-
-    def error(self, message):
-        self.exit(ERROR, f"fastrnn: error: {message}; see {self.prog} --help\n")
-
-    def format_help(self):
-        told = self.defaults()
-        for action in self._actions:
-            default, choices = told.pop(action.dest, (None, ()))
-            if choices:
-                action.help += f": {', '.join(choices)}"
-            if default is not None and action.nargs != 0:
-                action.help += f" (default: {default})"
-        return super().format_help()
 
 
 def parse(argv, commands):
@@ -52,36 +36,8 @@ def parse(argv, commands):
     return args
 
 
-def in_options(message, parser):
-    """An error or remark of the library in the words of the command line: parameters become their options.
-
-    Parameters
-    ----------
-    message : str
-    parser : _Parser
-        That of the command.
-    """
-    actions = {action.dest: action for action in parser._actions}
-    names = {dest: (action.option_strings or [action.metavar])[-1] for dest, action in actions.items()}
-    if "input" in names:
-        names["path"] = names["input"]
-
-    def with_value(match):
-        name, value = match[1], match[2]
-        if name not in actions:
-            return match[0]
-        return names[name] if actions[name].nargs == 0 else f"{names[name]} {value.strip(_QUOTES)}"
-
-    message = re.sub(r"""(?<![\w./-])(\w+)=("[^"]*"|'[^']*'|[\w.+-]*\w)""", with_value, message)
-    message = re.sub(r"^(\w+)(?=: )", lambda match: names.get(match[1], match[1]), message)
-    # Elsewhere a word may be only a word, but for those that none uses in prose; nor is a part of a path replaced.
-    return re.sub(
-        r"""(?<![\w./\\'"-])(\w+_\w+)(?![\w/\\'"-]|\.\w)""", lambda match: names.get(match[1], match[1]), message
-    )
-
-
 def _parser(runs):
-    parser = _Parser(
+    parser = Parser(
         prog="fastrnn", description="Recurrent networks: train one on your text, let it write, score and translate.",
         epilog="Begin with: fastrnn demo", allow_abbrev=False,
     )  # fmt: skip
@@ -110,11 +66,11 @@ def _add_demo(commands):
         commands, "demo", "learn Python's own manual in about a minute and make up sentences like it",
         "fastrnn demo",
     )  # fmt: skip
-    parser.defaults = lambda: _language_model_told() | {"max_epochs": (DEMO["max_epochs"], ())}
+    parser.defaults = lambda: language_model_defaults() | {"max_epochs": (DEMO["max_epochs"], ())}
     parser.add_argument(
         "-o", "--output", dest="output_file", default="demo.npz", metavar="FILE", help="model file (default: demo.npz)"
     )
-    _add_parameters(parser, ("cell", "max_epochs", "device", "n_threads"))
+    add_parameters(parser, LANGUAGE_MODEL, ("cell", "max_epochs", "device", "n_threads"))
     parser.add_argument("--seed", dest="random_state", type=int, default=0, metavar="N", help="(default: 0)")
     return parser
 
@@ -124,10 +80,10 @@ def _add_train(commands):
         commands, "train", "train a language model on text and save it",
         "fastrnn train comments.csv --column body --output comments.npz --epochs 20",
     )  # fmt: skip
-    parser.defaults = _language_model_told
+    parser.defaults = language_model_defaults
     _add_input(parser, "+")
     _add_training(parser, "share of the text kept for measuring: every 20th paragraph for 0.05, the default")
-    _add_parameters(parser, (name for name in PARAMETERS if name not in _OF_TRANSLATOR))
+    add_parameters(parser, LANGUAGE_MODEL)
     return parser
 
 
@@ -148,7 +104,7 @@ def _add_generate(commands):
         commands, "generate", "write sentences, one a line",
         'fastrnn generate demo.npz -n 10 --prompt "the statement" --temperature 0.7',
     )  # fmt: skip
-    parser.defaults = _generation_told
+    parser.defaults = generation_defaults
     parser.add_argument("model", metavar="MODEL", help="file that was saved by train or demo")
     add = parser.add_argument
     add("-n", type=int, default=5, metavar="N", help="number of sentences (default: 5)")
@@ -188,7 +144,7 @@ def _add_translate_train(commands):
         commands, "translate-train", "train a translator on pairs of texts and save it",
         "fastrnn translate-train pairs.tsv --output fr.npz --epochs 12",
     )  # fmt: skip
-    parser.defaults = _translator_told
+    parser.defaults = translator_defaults
     add = parser.add_argument
     add(
         "input", nargs="*", default=[], metavar="PAIRS",
@@ -198,7 +154,7 @@ def _add_translate_train(commands):
     add("--target", default=None, metavar="FILE", help="and the targets, line i that of source i")
     add("--encoding", default="utf-8", metavar="NAME", help="of the files (default: utf-8)")
     _add_training(parser, "share kept for measuring: every 20th source, with all its targets, for 0.05, the default")
-    _add_parameters(parser, (name for name in PARAMETERS if name not in _OF_LANGUAGE_MODEL))
+    add_parameters(parser, TRANSLATOR)
     return parser
 
 
@@ -206,7 +162,7 @@ def _add_translate(commands):
     parser = _add_command(
         commands, "translate", "translate texts, one a line", 'fastrnn translate fr.npz --text "I am hungry."'
     )
-    parser.defaults = _translation_told
+    parser.defaults = translation_defaults
     add = parser.add_argument
     add("model", metavar="MODEL", help="file that was saved by translate-train")
     add(
@@ -310,167 +266,3 @@ def _add_device(parser):
     parser.add_argument(
         "--device", default="cpu", metavar="NAME", help="cpu (default), cuda, or auto: that if it is there"
     )
-
-
-def number_or_none(text):
-    """A number; None, which is no clipping, for 0 and none."""
-    return None if text.lower() == "none" else float(text) or None
-
-
-def one_or_pair(text):
-    """A name, or a pair of them with a comma between."""
-    return tuple(text.split(",")) if "," in text else text
-
-
-# Parameter of LanguageModel or Translator: option, type ("on", "off" and, with --no- too, "either" are switches), help.
-PARAMETERS = {
-    "cell": ("--cell", str, "recurrent cell"),
-    "hidden_dim": ("--hidden-dim", int, "units of the recurrent layer"),
-    "num_layers": ("--layers", int, "recurrent layers"),
-    "embedding_dim": ("--embedding-dim", int, "width of an embedding below the first layer (default: none)"),
-    "tie_weights": ("--tie-weights", "on", "the embedding serves as output weights too"),
-    "output": ("--output-layer", str, "how it learns; on some words at each update, sampled, is faster"),
-    "n_sampled": ("--n-sampled", int, "words of a sample (default: 9 times the root of their number)"),
-    "dropout": ("--dropout", float, "share dropped between layers and before the output, in training"),
-    "chunk_len": ("--chunk-len", int, "train long sequences in chunks of so many steps (default: whole)"),
-    "peepholes": ("--no-peepholes", "off", "an LSTM whose gates do not see its cells, as other libraries have it"),
-    "init": ("--init", str, "how weights start"),
-    "init_scale": ("--init-scale", float, "initial weights are uniform in ± this (default: as --init says)"),
-    "max_epochs": ("--epochs", int, "passes over the text"),
-    "batch_size": ("--batch-size", int, "sentences between two updates"),
-    "optimizer": ("--optimizer", str, "rule of the updates"),
-    "learning_rate": ("--learning-rate", float, "step of the updates (default: the optimizer's)"),
-    "momentum": ("--momentum", float, "of sgd"),
-    "clip_norm": ("--clip-norm", number_or_none, "longest gradient; 0 or none switches it off"),
-    "bptt_truncate": ("--bptt-truncate", int, "steps that an error goes back (default: all)"),
-    "lr_schedule": ("--lr-schedule", str, "how the learning rate goes on"),
-    "evaluate_every": ("--evaluate-every", int, "epochs between the looks at the loss of the schedule halve"),
-    "patience": ("--patience", int, "epochs without improvement that the schedule plateau waits"),
-    "lr_decay_start": ("--lr-decay-start", int, "epochs before the schedule half-epochs begins to halve"),
-    "early_stopping": (
-        "--early-stopping",
-        "either",
-        "stop when the loss of what is held out no longer falls; the best weights count (default: if anything is)",
-    ),
-    "n_iter_no_change": ("--n-iter-no-change", int, "epochs without improvement before that"),
-    "tol": ("--tol", float, "nats by which a loss must fall to be an improvement"),
-    "validation_fraction": (
-        "--validation-fraction",
-        float,
-        "share of sentences to hold out for that, instead of --held-out's",
-    ),
-    "weight_noise": ("--weight-noise", float, "deviation of the noise on the weights"),
-    "checkpoint": ("--checkpoint", str, "file to keep up to date, for --resume"),
-    "checkpoint_minutes": ("--checkpoint-minutes", float, "write it that often, too (default: after every epoch)"),
-    "bias": ("--no-bias", "off", "without biases, as the tutorial has it"),
-    "dtype": ("--dtype", str, "of the weights"),
-    "device": ("--device", str, "what does the work"),
-    "matmul_precision": (
-        "--matmul-precision",
-        str,
-        "least that large products may have; tf32 is faster on a GPU, bfloat16 on some CPUs",
-    ),
-    "n_threads": ("--threads", int, "(default: all cores)"),
-    "random_state": ("--seed", int, "same seed, machine and threads: same model"),
-    "level": ("--level", str, "what a token is"),
-    "sentence_split": (
-        "--sentence-split",
-        str,
-        "where sentences end (default: punkt for words, and line ends if they seem to mean it; or else line)",
-    ),
-    "language": (
-        "--language",
-        one_or_pair,
-        "whose abbreviations end no sentence; SOURCE,TARGET of a translator's pairs",
-    ),
-    "lowercase": ("--no-lowercase", "off", "keep capital letters"),
-    "vocab_size": ("--vocab-size", int, "most tokens to know; all others are one UNKNOWN_TOKEN"),
-    "min_count": ("--min-count", int, "how often a word must occur to be known"),
-    "tokens": ("--vocabulary", "file", "tokens to know, one a line, instead of the text's most frequent ones"),
-    "special_tokens": ("--special-token", "list", "a word such as <sep> that stays one token; may be repeated"),
-    "unknown_word": ("--unknown-word", "word", "what stands for unknown words in the text, such as <unk>"),
-    "source_vocab_size": (
-        "--source-vocab-size",
-        int,
-        "most tokens to know of sources; all others are one UNKNOWN_TOKEN",
-    ),
-    "target_vocab_size": ("--target-vocab-size", int, "most tokens of targets"),
-    "reverse_source": ("--no-reverse", "off", "read sources from their first word on, not from their last"),
-}
-_OF_LANGUAGE_MODEL = {
-    "chunk_len", "bptt_truncate", "sentence_split", "vocab_size", "min_count", "tokens", "special_tokens",
-    "unknown_word",
-}  # fmt: skip
-_OF_TRANSLATOR = {"source_vocab_size", "target_vocab_size", "reverse_source"}
-
-
-def _add_parameters(parser, names):
-    for name in names:
-        option, kind, text = PARAMETERS[name]
-        if kind == "either":
-            parser.add_argument(option, dest=name, action=argparse.BooleanOptionalAction).help = text
-        elif kind in ("on", "off"):
-            parser.add_argument(option, dest=name, action=f"store_{kind == 'on'}".lower(), help=text)
-        elif kind in ("list", "word", "file"):
-            action, metavar = ("append" if kind == "list" else "store"), ("FILE" if kind == "file" else "WORD")
-            parser.add_argument(option, dest=name, action=action, metavar=metavar, help=text)
-        else:
-            metavar = {int: "N", str: "NAME", one_or_pair: "NAME"}.get(kind, "X")
-            parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)
-
-
-def _language_model_told():
-    from ..estimators.language_model import LanguageModel
-
-    return _parameters_told(LanguageModel)
-
-
-def _translator_told():
-    from ..estimators.translator import Translator
-
-    return _parameters_told(Translator)
-
-
-def _parameters_told(kind):
-    from ..estimators.trainable import DTYPES
-    from ..kernels.cells import CELLS
-    from ..networks.devices import DEVICES, MATMUL_PRECISIONS
-    from ..networks.network import INITS
-    from ..text.languages import LANGUAGES
-    from ..text.tokenize import LEVELS, SENTENCE_SPLITS
-    from ..training.optimizer import OPTIMIZERS
-    from ..training.schedules import SCHEDULES
-    from ..training.tasks import OUTPUTS
-
-    choices = {
-        "cell": CELLS, "optimizer": OPTIMIZERS, "lr_schedule": SCHEDULES, "dtype": DTYPES, "level": LEVELS,
-        "sentence_split": SENTENCE_SPLITS, "language": LANGUAGES, "device": DEVICES, "init": INITS,
-        "matmul_precision": MATMUL_PRECISIONS, "output": OUTPUTS,
-    }  # fmt: skip
-    return {name: (value, choices.get(name, ())) for name, value in kind().get_params().items()}
-
-
-def _generation_told():
-    from ..estimators.language_model import LanguageModel
-
-    return _options_told(LanguageModel.generate, ("n", "exclude"))
-
-
-def _translation_told():
-    from ..estimators.translator import Translator
-
-    return _options_told(Translator.translate, ("unknown", "ensemble"))
-
-
-def _options_told(method, own):
-    """Defaults of a method's arguments, but for those that have others here."""
-    parameters = inspect.signature(method).parameters.values()
-    return {p.name: (None if p.default in (None, "") else p.default, ()) for p in parameters if p.name not in own}
-
-
-def given(args, names):
-    return {name: value for name, value in vars(args).items() if name in names}
-
-
-def given_parameters(args):
-    return given(args, PARAMETERS)

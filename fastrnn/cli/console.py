@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..output_files import WINDOWS, destination
 
-# Exit statuses besides arguments.ERROR; the last three as shells have them, 128 and the signal.
+# Exit statuses besides parser.ERROR; the last three as shells have them, 128 and the signal.
 OK, DIVERGED, INTERRUPTED, CUT_OFF, TERMINATED = 0, 1, 130, 141, 143
 
 

@@ -16,7 +16,7 @@ from ..errors import DeviceError
 from ..text.special_tokens import END, START
 from ..training.interruption import Terminated
 from ..validation import shown
-from .arguments import ERROR, given, in_options, parse
+from .arguments import parse
 from .console import (
     CUT_OFF,
     INTERRUPTED,
@@ -34,6 +34,8 @@ from .console import (
     writable,
 )
 from .output_paths import refuse_overwriting
+from .parameter_options import given
+from .parser import ERROR, in_options
 from .streams import encoded_output
 from .train import demo, train
 from .translate import translate, translate_train

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..output_files import replace_file
-from .arguments import given
+from .parameter_options import given
 
 FORMATS = (".png", ".svg", ".pdf")
 _DOTS_PER_INCH = 150

@@ -4,7 +4,7 @@ import signal
 from typing import Any, NamedTuple
 
 from ..training.interruption import HeldInterrupts, sigterm_interrupts
-from .arguments import DEMO, given_parameters
+from .arguments import DEMO
 from .console import (
     DIVERGED,
     OK,
@@ -21,6 +21,7 @@ from .console import (
     writable,
 )  # fmt: skip
 from .output_paths import refuse_overwriting, tell_replaced
+from .parameter_options import given_parameters
 
 _DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length": 40}
 _DEMO_HELD_OUT = 0.05

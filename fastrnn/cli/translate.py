@@ -5,8 +5,8 @@ import re
 from itertools import islice
 
 from ..training.interruption import sigterm_interrupts
-from .arguments import given
 from .console import OK, called_as, count, remark, say, silence
+from .parameter_options import given
 from .train import HeldOut, checked_output, learn, training_parameters
 
 _MOST_TRANSLATED = 500  # sources of what is held out, for BLEU

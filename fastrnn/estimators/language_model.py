@@ -21,13 +21,14 @@ from ..validation import (
 )
 from .fitting import restored_if_refused
 from .model_file import arrays_of, header_of, read_model, read_vocabulary
+from .parameters import LANGUAGE_MODEL, checks
 from .rnn import FastRNN
 from .weight_checks import check_same
 
-_OWN = {  # of the vocabulary
-    "level": "word", "lowercase": True, "sentence_split": None, "language": "english", "tokenizer": None,
-    "detokenizer": None, "min_count": 1, "tokens": None, "special_tokens": (), "unknown_word": None,
-}  # fmt: skip
+_VOCABULARY_PARAMS = (
+    "level", "lowercase", "sentence_split", "language", "tokenizer", "detokenizer", "min_count", "tokens",
+    "special_tokens", "unknown_word",
+)  # fmt: skip
 _logger = logging.getLogger("fastrnn")
 
 
@@ -36,8 +37,8 @@ class LanguageModel(Estimator):
 
     Parameters
     ----------
-    vocab_size : int
-        Largest number of different tokens, special ones included; rarer words become UNKNOWN_TOKEN.
+    vocab_size : int or None
+        Largest number of different tokens, special ones included; rarer words become UNKNOWN_TOKEN. None keeps all.
     level : {"word", "char", "whitespace"}
         What a token is, see `Vocabulary`.
     lowercase : bool
@@ -63,36 +64,17 @@ class LanguageModel(Estimator):
     >>> lm.generate(3, prompt="the statement")  # doctest: +SKIP
     """
 
-    _checks = FastRNN._checks | {name: Vocabulary._checks[name] for name in _OWN}
-    _checks["vocab_size"] = Vocabulary._checks["max_size"]
+    _checks, _further = checks(LANGUAGE_MODEL), FastRNN
 
     def __init__(
         self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, language="english", tokenizer=None,
         detokenizer=None, min_count=1, tokens=None, special_tokens=(), unknown_word=None, **parameters,
     ):  # fmt: skip
-        self.vocab_size = vocab_size
-        self.level = level
-        self.lowercase = lowercase
-        self.sentence_split = sentence_split
-        self.language = language
-        self.tokenizer = tokenizer
-        self.detokenizer = detokenizer
-        self.min_count = min_count
-        self.tokens = tokens
-        self.special_tokens = special_tokens
-        self.unknown_word = unknown_word
-        network = FastRNN._parameter_defaults()
-        del network["vocab_size"]
-        for name in parameters:
-            if name not in network:
-                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(self._parameter_defaults())}")
-        for name, default in network.items():
-            setattr(self, name, parameters.get(name, default))
-
-    @classmethod
-    def _parameter_defaults(cls):
-        network = {n: d for n, d in FastRNN._parameter_defaults().items() if n != "vocab_size"}
-        return {"vocab_size": 8000} | _OWN | network
+        self._store(
+            parameters, vocab_size=vocab_size, level=level, lowercase=lowercase, sentence_split=sentence_split,
+            language=language, tokenizer=tokenizer, detokenizer=detokenizer, min_count=min_count, tokens=tokens,
+            special_tokens=special_tokens, unknown_word=unknown_word,
+        )  # fmt: skip
 
     def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
         """Learn the vocabulary and train from fresh weights; with `warm_start`, in the vocabulary first learned.
@@ -275,7 +257,7 @@ class LanguageModel(Estimator):
         if model.vocab_size_ != len(vocabulary):
             raise ValueError(f"{path}: damaged: {len(vocabulary)} tokens for {model.vocab_size_} indices")
         parameters = model.get_params() | {"vocab_size": vocabulary.max_size}
-        language_model = cls(**parameters, **{name: getattr(vocabulary, name) for name in _OWN})
+        language_model = cls(**parameters, **{name: getattr(vocabulary, name) for name in _VOCABULARY_PARAMS})
         language_model.vocabulary_, language_model.model_ = vocabulary, model
         return language_model
 
@@ -284,7 +266,7 @@ class LanguageModel(Estimator):
         super().check_parameters()  # under the names that they have here
         model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
         model.set_params(vocab_size=None).check_parameters()
-        own = {name: getattr(self, name) for name in _OWN}
+        own = {name: getattr(self, name) for name in _VOCABULARY_PARAMS}
         vocabulary = Vocabulary(self.vocab_size, **own, verbose=self.verbose, n_jobs=self.n_threads)
         vocabulary.check_parameters()
         return vocabulary, model
@@ -297,7 +279,7 @@ class LanguageModel(Estimator):
         """(x, y, vocabulary, model), the latter two those of before if `warm` and there are any."""
         vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
         if warm and hasattr(self, "model_"):
-            for name, own in (("vocab_size", "max_size"), *((n, n) for n in _OWN)):
+            for name, own in (("vocab_size", "max_size"), *((n, n) for n in _VOCABULARY_PARAMS)):
                 check_same(name, getattr(self._checked, name), getattr(self.vocabulary_._checked, own))
             parameters = model.get_params() | {"vocab_size": self.model_.vocab_size_}
             return *self.vocabulary_.transform(texts), self.vocabulary_, self.model_.set_params(**parameters)

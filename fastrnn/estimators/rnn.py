@@ -7,8 +7,9 @@ from ..decoding.sampling import sample
 from ..networks.devices import network_class, resolve
 from ..text.special_tokens import END, START
 from ..training.tasks import LanguageTask
-from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real, integer
+from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real
 from .fitting import fit, partial_fit
+from .parameters import FAST_RNN, checks
 from .trainable import Trainable
 from .weight_checks import check_same
 
@@ -151,11 +152,7 @@ class FastRNN(Trainable):
     (2, 4)
     """
 
-    _checks = Trainable._checks | {
-        "vocab_size": integer(1, none=True),
-        "bptt_truncate": integer(0, none=True),
-        "chunk_len": integer(1, none=True),
-    }
+    _checks = checks(FAST_RNN)
 
     def __init__(
         self,

@@ -5,14 +5,14 @@ from ..networks.devices import pair_network_class, resolve
 from ..networks.encoder_decoder import Pairs
 from ..text.special_tokens import END, START
 from ..training.tasks import PairTask
-from ..validation import check_bool, check_integer, integer
+from ..validation import check_integer
 from .fitting import fit, partial_fit
+from .parameters import SEQ2SEQ, checks
 from .rnn import FastRNN
 from .searcher import Searcher
 from .trainable import Trainable
 from .weight_checks import check_same
 
-_NOT_OURS = ("vocab_size", "bptt_truncate", "chunk_len")
 _NAMES = ("source", "target", "validation_data: source", "validation_data: target")
 
 
@@ -62,36 +62,16 @@ class Seq2Seq(Trainable):
     1
     """
 
-    _checks = Trainable._checks | {
-        "reverse_source": check_bool,
-        "source_vocab_size": integer(1, none=True),
-        "target_vocab_size": integer(2, none=True),
-    }
+    _checks, _further = checks(SEQ2SEQ), FastRNN
 
     def __init__(
         self, cell="lstm", hidden_dim=256, reverse_source=True, source_vocab_size=None, target_vocab_size=None,
         **parameters,
     ):  # fmt: skip
-        self.cell = cell
-        self.hidden_dim = hidden_dim
-        self.reverse_source = reverse_source
-        self.source_vocab_size = source_vocab_size
-        self.target_vocab_size = target_vocab_size
-        defaults = self._parameter_defaults()
-        for name in parameters:
-            if name not in defaults:
-                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(defaults)}")
-        for name in list(defaults)[5:]:
-            setattr(self, name, parameters.get(name, defaults[name]))
-
-    @classmethod
-    def _parameter_defaults(cls):
-        own = {
-            "cell": "lstm", "hidden_dim": 256, "reverse_source": True, "source_vocab_size": None,
-            "target_vocab_size": None,
-        }  # fmt: skip
-        shared = FastRNN._parameter_defaults().items()
-        return own | {name: default for name, default in shared if name not in (*own, *_NOT_OURS)}
+        self._store(
+            parameters, cell=cell, hidden_dim=hidden_dim, reverse_source=reverse_source,
+            source_vocab_size=source_vocab_size, target_vocab_size=target_vocab_size,
+        )  # fmt: skip
 
     def fit(self, source, target, *, validation_data=None, callback=None, resume=None):
         """Train from fresh weights, unless `warm_start` or `resume` say otherwise.

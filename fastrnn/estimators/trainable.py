@@ -1,89 +1,19 @@
 """What the estimators share that train a network: parameters of the training, and what it leaves behind."""
 
-from functools import partial
-
-import numpy as np
-
 from .. import storage
 from ..base import Estimator
-from ..kernels.cells import CELLS
 from ..kernels.cores import available_cores
-from ..networks.devices import DEVICES, MATMUL_PRECISIONS, network_to_device, product_precision, resolve
-from ..networks.network import INITS
+from ..networks.devices import network_to_device, product_precision, resolve
 from ..training.history import History
-from ..training.optimizer import OPTIMIZERS, Optimizer
-from ..training.schedules import SCHEDULES
-from ..training.tasks import OUTPUTS, sample_size
-from ..validation import (
-    LARGEST_FLOAT32,
-    as_generator,
-    check_bool,
-    check_dtype,
-    check_path,
-    check_random_state,
-    check_verbose,
-    choice,
-    integer,
-    real,
-    shown,
-)
+from ..training.optimizer import Optimizer
+from ..training.tasks import sample_size
+from ..validation import as_generator, check_path
 from .model_file import OF_MACHINE, arrays_of, header_of, read_model
 from .weight_checks import check_results, refuse_weights
-
-DTYPES = ("float32", "float64")
-
-
-def _check_early_stopping(name, value):
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, str) and value == "auto":
-        return value
-    raise TypeError(f"{name}: found {shown(value)}, expected True, False or 'auto'")
 
 
 class Trainable(Estimator):
     """An estimator with `network_`, `optimizer_`, `history_` and `rng_`, trained by `Training`."""
-
-    _checks = {
-        # of the network
-        "cell": choice(tuple(CELLS)),
-        "hidden_dim": integer(1),
-        "bias": check_bool,
-        "num_layers": integer(1),
-        "dropout": real(0, 1, low_open=False),
-        "embedding_dim": integer(1, none=True),
-        "tie_weights": check_bool,
-        "output": choice(OUTPUTS),
-        "n_sampled": integer(2, none=True),
-        "peepholes": check_bool,
-        "init": choice(INITS),
-        "init_scale": real(0, LARGEST_FLOAT32, none=True),
-        "dtype": partial(check_dtype, choices=DTYPES),
-        "device": choice(DEVICES),
-        "matmul_precision": choice(MATMUL_PRECISIONS),
-        "n_threads": integer(1, none=True),
-        "random_state": check_random_state,
-        "verbose": check_verbose,
-        # of the training
-        "optimizer": choice(OPTIMIZERS),
-        "learning_rate": real(0, none=True),
-        "momentum": real(0, 1, low_open=False),
-        "batch_size": integer(1),
-        "max_epochs": integer(0),
-        "clip_norm": real(0, none=True),
-        "lr_schedule": choice(SCHEDULES),
-        "evaluate_every": integer(1),
-        "patience": integer(1),
-        "lr_decay_start": integer(0),
-        "validation_fraction": real(0, 1, none=True),
-        "early_stopping": _check_early_stopping,
-        "n_iter_no_change": integer(1),
-        "tol": real(0, low_open=False),
-        "weight_noise": real(0, LARGEST_FLOAT32 / 100, low_open=False),
-        "checkpoint": partial(check_path, none=True),
-        "checkpoint_minutes": real(0, none=True),
-        "warm_start": check_bool,
-    }
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""

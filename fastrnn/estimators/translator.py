@@ -7,27 +7,15 @@ from ..text.custom_tokenizer import checked_tokens, is_tokens
 from ..text.special_tokens import START
 from ..text.unknown_words import UnknownWords
 from ..text.vocabulary import Vocabulary
-from ..validation import (
-    check_callable,
-    check_choice,
-    check_list,
-    check_path,
-    check_str,
-    errors_named,
-    one_or_pair,
-    shown,
-)
+from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named, shown
 from .bleu import bleu
 from .ensemble import Ensemble
 from .fitting import restored_if_refused
 from .model_file import arrays_of, header_of, read_model, read_vocabulary
+from .parameters import TRANSLATOR, checks
 from .seq2seq import Seq2Seq
 from .weight_checks import check_same
 
-_OWN = {
-    "source_vocab_size": 8000, "target_vocab_size": 8000, "level": "word", "lowercase": True, "language": "english",
-    "tokenizer": None, "detokenizer": None,
-}  # fmt: skip
 _OF_SIDES = ("language", "tokenizer", "detokenizer")  # one for both sides, or a pair
 
 
@@ -36,8 +24,9 @@ class Translator(Estimator):
 
     Parameters
     ----------
-    source_vocab_size, target_vocab_size : int
-        Largest numbers of different tokens of each side, special ones included; rarer words become UNKNOWN_TOKEN.
+    source_vocab_size, target_vocab_size : int or None
+        Largest numbers of different tokens of each side, special ones included; rarer words become UNKNOWN_TOKEN. None
+        keeps all.
     level : {"word", "char", "whitespace"}
         What a token is, on both sides, see `Vocabulary`.
     lowercase : bool
@@ -61,26 +50,16 @@ class Translator(Estimator):
     >>> translator.translate(["i am hungry ."], beam_width=5)  # doctest: +SKIP
     """
 
-    _checks = Seq2Seq._checks | {
-        "source_vocab_size": Vocabulary._checks["max_size"],
-        "target_vocab_size": Vocabulary._checks["max_size"],
-        "level": Vocabulary._checks["level"],
-        "lowercase": Vocabulary._checks["lowercase"],
-        **{name: one_or_pair(Vocabulary._checks[name]) for name in _OF_SIDES},
-    }
+    _checks, _further = checks(TRANSLATOR), Seq2Seq
 
-    def __init__(self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, **parameters):
-        own = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size, "level": level}
-        defaults = self._parameter_defaults()
-        for name in parameters:
-            if name not in defaults:
-                raise TypeError(f"no parameter {name!r}, expected one of {', '.join(defaults)}")
-        for name, value in (defaults | own | {"lowercase": lowercase} | parameters).items():
-            setattr(self, name, value)
-
-    @classmethod
-    def _parameter_defaults(cls):
-        return Seq2Seq._parameter_defaults() | _OWN
+    def __init__(
+        self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, *, language="english",
+        tokenizer=None, detokenizer=None, **parameters,
+    ):  # fmt: skip
+        self._store(
+            parameters, source_vocab_size=source_vocab_size, target_vocab_size=target_vocab_size, level=level,
+            lowercase=lowercase, language=language, tokenizer=tokenizer, detokenizer=detokenizer,
+        )  # fmt: skip
 
     def fit(self, source_texts, target_texts, *, validation_texts=None, callback=None, resume=None):
         """Learn both vocabularies and train from fresh weights; with `warm_start`, in the vocabularies first learned.

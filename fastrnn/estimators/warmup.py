@@ -10,9 +10,9 @@ from ..networks.devices import MATMUL_PRECISIONS, compilation_listener, product_
 from ..training.optimizer import OPTIMIZERS
 from ..validation import check_choice, check_dtype, check_list, check_verbose
 from .ensemble import Ensemble
+from .parameters import DTYPES
 from .rnn import FastRNN
 from .seq2seq import Seq2Seq
-from .trainable import DTYPES
 
 
 class Warmed(NamedTuple):

@@ -7,6 +7,9 @@ from cli_helpers import TINY
 
 from fastrnn import LanguageModel, Translator
 from fastrnn.cli import arguments, main
+from fastrnn.cli.parameter_options import option_of
+from fastrnn.cli.parser import in_options
+from fastrnn.estimators.parameters import LANGUAGE_MODEL, TRANSLATOR
 
 
 @pytest.mark.parametrize("command, kind", [("train", LanguageModel), ("translate-train", Translator)])
@@ -14,7 +17,7 @@ def test_every_parameter_has_its_option(command, kind, capsys):
     with pytest.raises(SystemExit):
         main.main([command, "--help"])
     told = {*re.findall(r"^  (?:-o FILE, )?(--[\w-]+)", capsys.readouterr().out, re.M)}
-    options = {name: option for name, (option, *_) in arguments.PARAMETERS.items()}
+    options = {name: option_of(name) for name in LANGUAGE_MODEL.keys() | TRANSLATOR.keys()}
     # --quiet stands for verbose; no process has a model to go on from; a command line has no functions
     pointless = {"verbose", "warm_start", "tokenizer", "detokenizer"}
     assert told & {*options.values()} == {options[name] for name in kind().get_params() if name not in pointless}
@@ -61,4 +64,4 @@ def test_options_reach_the_parameters(tiny):
 ])  # fmt: skip
 def test_messages_name_what_was_typed(command, message, expected):
     words = {"train": ["train", "a", "-o", "b"], "generate": ["generate", "m"]}[command]
-    assert arguments.in_options(message, arguments.parse(words, main._COMMANDS).parser) == expected
+    assert in_options(message, arguments.parse(words, main._COMMANDS).parser) == expected

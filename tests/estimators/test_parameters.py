@@ -23,8 +23,7 @@ def same_weights(model, other):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_parameter_has_one_check(estimator):
     defaults = estimator._parameter_defaults()
-    assert set(estimator._checks) >= set(defaults)
-    assert set(estimator._checks) - set(defaults) <= {"bptt_truncate", "chunk_len", "vocab_size"}
+    assert set(estimator._checks) == set(defaults)
     estimator().check_parameters()
     for name, default in defaults.items():  # defaults are normalised already
         assert getattr(estimator()._checked, name) == default, name
