@@ -126,7 +126,7 @@ def one_batch(network, case):
     total, before = GradientSum(network), {name: array.copy() for name, array in network.params.items()}
     optimizer = Optimizer("adam", workload.learning_rate, 0.0, workload.clip, [network])
     with ThreadTeam(available_cores()) as team:
-        work = network.workspace(team.size, **batches.sizes(), learn=True, truncate=-1)
+        work = network.workspace(team.n_threads, **batches.sizes(), learn=True, truncate=-1)
         losses, _ = network.train(
             team, batches, work, total.gradient, NoOptimizer(network.dtype), -1, 1 / len(x.values)
         )
