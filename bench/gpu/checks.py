@@ -133,7 +133,7 @@ def one_batch(network, case):
         total.add(work, x.values)
         network.train(team, batches, work, network.gradient_like(), optimizer, -1)
     steps = {name: array - before[name] for name, array in network.params.items()}
-    return float(losses[0]) / len(x.values), total.named(), steps
+    return float(losses[0]) / len(x.values), total.as_dict(), steps
 
 
 def _row(expected, precision, plan):
