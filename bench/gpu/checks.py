@@ -118,7 +118,7 @@ def one_batch(network, case):
     from fastrnn.data.ragged import minibatches
     from fastrnn.kernels.cores import available_cores
     from fastrnn.kernels.threads import ThreadTeam
-    from fastrnn.networks.network import GradientSum, NoOptimizer
+    from fastrnn.networks.gradients import GradientSum, NoOptimizer
     from fastrnn.training.optimizer import Optimizer
 
     x, y, workload = case.x, case.y, case.workload

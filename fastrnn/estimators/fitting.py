@@ -10,7 +10,8 @@ import numpy as np
 from .. import storage
 from ..training.checkpoint import Checkpoint, fingerprint, read
 from ..training.checkpoint_lock import reserved
-from ..training.loop import Settings, Training
+from ..training.loop import Training
+from ..training.state import Settings
 from ..validation import check_callable, check_integer, check_path, errors_named
 from .weight_checks import check_same
 

@@ -53,7 +53,7 @@ class CudaNetwork(Network):
         """The `Model` and U on the device; with `write` the kernels may change them."""
         dense, *own = self._device_copy.device(write)
         if self._device_model is None:
-            model = self._model_of(dense, self._parameter_offsets()[0])
+            model = self.layout.model_of(dense, _device_view)
             self._device_model = model, own[0] if own else model.V
         return self._device_model
 
@@ -98,8 +98,7 @@ class CudaNetwork(Network):
         return done
 
     def gradient_like(self):
-        offsets, size = self._parameter_offsets()
-        return self._model_of(to_device(np.zeros(size, self.dtype)), offsets)
+        return self.layout.model_of(to_device(np.zeros(self.layout.size, self.dtype)), _device_view)
 
     def read_gradient(self, gradient, work, words):
         words = np.unique(words)  # the layout has them in this order
@@ -142,12 +141,6 @@ class CudaNetwork(Network):
         """As on the CPU, which does it: `Network.activations`."""
         return self.clone_as(Network).activations(x)
 
-    @staticmethod
-    def _view(dense, start, shape):
-        if isinstance(dense, np.ndarray):
-            return Network._view(dense, start, shape)
-        return dense[start : start + math.prod(shape)].reshape(shape) if math.prod(shape) else empty(shape, dense.dtype)
-
 
 class CudaPairNetwork(PairNetwork):
     """A `PairNetwork` on the GPU."""
@@ -179,3 +172,8 @@ def moments_of(optimizer):
         return [((), ())] * 2
     arrays = iter(optimizer.on_device(DeviceCopy))
     return [((next(arrays), next(arrays)), (next(arrays), next(arrays))) for _ in range(optimizer.networks)]
+
+
+def _device_view(dense, start, shape):
+    """A part of a flat array on the device, in a shape."""
+    return dense[start : start + math.prod(shape)].reshape(shape) if math.prod(shape) else empty(shape, dense.dtype)

@@ -9,10 +9,9 @@ from ..data.batches import Batches
 from ..data.ragged import Ragged, minibatches
 from ..kernels.cpu import encoder_decoder
 from ..kernels.threads import ThreadTeam
-from .network import GradientSum, Network, NoOptimizer
+from .gradients import SEQUENCES, GradientSum, NoOptimizer
+from .network import Network
 from .parameters import Parameters
-
-SCORE_SEQUENCES = 64
 
 
 class Pairs(NamedTuple):
@@ -192,7 +191,7 @@ class PairNetwork:
 
     def gradients(self, data, n_threads):
         """Mean cross-entropy a target token, and its gradients: (float, {public name: array in its public shape})."""
-        batches = PairBatches.of(data, SCORE_SEQUENCES)
+        batches = PairBatches.of(data, SEQUENCES)
         totals, nothing, loss = [GradientSum(network) for network in self.networks], NoOptimizer(self.dtype), 0.0
         gradients = [total.gradient for total in totals]
         with ThreadTeam(n_threads) as team:

@@ -1,28 +1,19 @@
-"""Parameters of a network, and passes over data: losses, predictions, gradients, training batches.
+"""Parameters of a network, and passes over data: losses, predictions, gradients, training batches."""
 
-The one module that maps the kernels' arrays (cpu/) to the public names and shapes.
-"""
-
-import itertools
-import math
 from contextlib import contextmanager
 
 import numpy as np
 
-from ..data.batches import CARRIED, Batches
-from ..data.ragged import minibatches
+from ..data.batches import CARRIED
 from ..data.readonly import kernel_view
 from ..kernels.cells import CELLS
 from ..kernels.cpu import passes
 from ..kernels.cpu.layers.stack import pack_forward
-from ..kernels.cpu.optimizers import NONE, Hyperparameters
-from ..kernels.cpu.workspace import Model, Sizes, allocate, allocate_packed
-from ..kernels.threads import ThreadTeam
+from ..kernels.cpu.workspace import Sizes, allocate, allocate_packed
+from .gradients import mean_gradients
+from .layout import Layout
 from .parameters import Parameters
-
-# Scoring and predicting go in batches of sequences and, with the state carried, in chunks of steps.
-SCORE_SEQUENCES = 64
-SCORE_STEPS = 128
+from .scoring import activations, run_in_chunks
 
 # How weights start: see `Network.initialise`.
 INITS = ("default", "tutorial")
@@ -79,10 +70,14 @@ class Network:
         self.num_layers, self.embedding_dim, self.tie_weights, self.output, self.peepholes = (
             num_layers, embedding_dim, tie_weights, output, peepholes
         )  # fmt: skip
+        self.layout = Layout(
+            self.cell_class, vocab_size, hidden_dim, bias, dtype, num_layers, embedding_dim, tie_weights, output,
+            peepholes,
+        )  # fmt: skip
         if weights is None:
             width = embedding_dim or self.cell_class.GATES * hidden_dim
             U = None if tie_weights else zeros((vocab_size, width), self.dtype)
-            weights = zeros(self._parameter_offsets()[1], self.dtype), U
+            weights = zeros(self.layout.size, self.dtype), U
         self._set_weights(*weights)
         self.params = Parameters(lambda: self.writable().arrays())
 
@@ -112,7 +107,7 @@ class Network:
         """Have these arrays, which the kernels read through views, for weights."""
         dense, U = (a if a is None or a.flags.aligned else a.copy() for a in (dense, U))
         self._read_only = not (dense.flags.writeable and (U is None or U.flags.writeable))
-        self.model = self._model_of(kernel_view(dense), self._parameter_offsets()[0])
+        self.model = self.layout.model_of(kernel_view(dense))
         self.U = self.model.V if U is None else kernel_view(U)
 
     def writable(self):
@@ -123,7 +118,7 @@ class Network:
 
     def arrays(self):
         """{public name: array}, to be read only; `params` are those that may be written to."""
-        return self.layout(self.model, self.U)
+        return self.layout.by_name(self.model, self.U)
 
     def zeros_like(self, dtype):
         """A network of zeros like this one, of another dtype."""
@@ -143,32 +138,7 @@ class Network:
 
     def dense_like(self):
         """A zeroed `Model`: all parameters but U, or their gradients."""
-        offsets, size = self._parameter_offsets()
-        return self._model_of(np.zeros(size, self.dtype), offsets)
-
-    def _parameter_offsets(self):
-        """Where all parameters but U stand in one flat array: ({name: (start, shape)}, size of the array)."""
-        L, H, G = self.num_layers, self.hidden_dim, self.cell_class.GATES
-        C = self.vocab_size if self.output else 0
-        own = {name: (L, *shape) for name, shape in self.cell_class.own_shapes(H, self.peepholes).items()}
-        shapes = {"V": (C, H), "c": (C if self.bias else 0,)}
-        shapes |= {"W": (L, H, G * H), "b": (L, G * H if self.bias else 0)} | own
-        shapes["inputs"] = ((self.embedding_dim or 0) + (L - 1) * H, G * H)
-        line = 64 // self.dtype.itemsize  # arrays start on a cache line
-        offsets, end = {}, 0
-        for name, shape in shapes.items():
-            offsets[name] = end, shape
-            end += -(-math.prod(shape) // line) * line
-        return offsets, end
-
-    def _model_of(self, dense, offsets):
-        view = {name: self._view(dense, start, shape) for name, (start, shape) in offsets.items()}
-        cell = self.cell_class(**{field: view[field] for field in self.cell_class._fields})
-        return Model(cell, view["inputs"], view["V"], view["c"], dense, offsets["W"][0])
-
-    @staticmethod
-    def _view(dense, start, shape):
-        return dense[start : start + math.prod(shape)].reshape(shape)
+        return self.layout.model_of(np.zeros(self.layout.size, self.dtype))
 
     def initialise(self, rng, init="default", scale=None):
         """Draw the initial weights: every matrix uniform in ±1/sqrt(inputs), everything else zero.
@@ -189,26 +159,10 @@ class Network:
         for array in (self.model.cell.W, self.model.V):
             array[:] = rng.uniform(-narrow, narrow, array.shape)
         for layer in range(self.num_layers):
-            matrix = self._own_matrix(self.model, layer)
+            matrix = self.layout.own_matrix(self.model, layer)
             if matrix.size:
                 bound = len(matrix) ** -0.5
                 matrix[:] = rng.uniform(-bound, bound, matrix.shape)
-
-    def _own_matrix(self, model, layer):
-        """Layer layer's own matrix (E or H, G*H), which has no rows where a word's row of U enters the gates."""
-        E, H = self.embedding_dim or 0, self.hidden_dim
-        return model.inputs[:E] if layer == 0 else model.inputs[E + (layer - 1) * H : E + layer * H]
-
-    def layout(self, model, U):
-        """{public name: array in the tutorial's orientation}, as views of `model` and `U`."""
-        named = {"embedding": U} if self.embedding_dim else {"layer0.U": U.T}
-        for layer in range(self.num_layers):
-            matrix = self._own_matrix(model, layer)
-            named |= {f"layer{layer}.U": matrix.T} if matrix.size else {}
-            for field, array in zip(model.cell._fields, model.cell, strict=True):
-                named[f"layer{layer}.{field}"] = array[layer].T if field == "W" else array[layer]
-        named |= {"c": model.c} if self.tie_weights else {"V": model.V, "c": model.c}
-        return {name: array for name, array in named.items() if array.size}
 
     def is_finite(self):
         """Whether no parameter is NaN or infinite."""
@@ -283,77 +237,32 @@ class Network:
         last states; None for zeros.
         """
         nll = self.empty(len(x.values), self.dtype)
-        self._in_chunks(self._passes.score_pass, x, y, n_threads, states, nll)
+        run_in_chunks(self, self._passes.score_pass, x, y, n_threads, states, nll)
         return self.read(nll)
 
     def predictions(self, x, n_threads, states=None):
         """Most probable next index after every token: int32 (N,)."""
         best = self.empty(len(x.values), np.int32)
         nothing = self.empty((0, self.vocab_size), self.dtype)
-        self._in_chunks(self._passes.predict_pass, x, x, n_threads, states, best, nothing, reduced_precision=False)
+        run_in_chunks(self, self._passes.predict_pass, x, x, n_threads, states, best, nothing, reduced_precision=False)
         return self.read(best)
 
     def probabilities(self, x, n_threads, states=None):
         """Probabilities of every index after every token: (N, C)."""
         best = self.empty(len(x.values), np.int32)
         proba = self.empty((len(x.values), self.vocab_size), self.dtype)
-        self._in_chunks(self._passes.predict_pass, x, x, n_threads, states, best, proba, reduced_precision=False)
+        run_in_chunks(self, self._passes.predict_pass, x, x, n_threads, states, best, proba, reduced_precision=False)
         return self.read(proba)
-
-    def _in_chunks(self, kernel, x, y, n_threads, states, *out, reduced_precision=True):
-        """Run a pass that fills `out` over all of x: long sequences in chunks, so that memory stays bounded."""
-        order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
-        lengths = x.lengths[order]
-        longest = int(lengths[0])
-        steps, sequences = min(longest, SCORE_STEPS), min(len(order), SCORE_SEQUENCES)
-        whole = longest <= steps and states is None
-        sizes = {"tokens": steps * sequences, "steps": steps, "sequences": sequences, "learn": False}
-        sizes["reduced_precision"] = reduced_precision
-        with ThreadTeam(n_threads) as team:
-            work = self.workspace(team.n_threads, carried=0 if whole else sequences, **sizes)
-            if whole:
-                self.run(team, kernel, Batches.whole(x, y, order, bounds), work, *out)
-                return
-            for first, last in itertools.pairwise(bounds):
-                chosen, initial = order[first:last], work.states.initial
-                self.write_states(initial, 0 if states is None else states[:, chosen], last - first)
-                for t in range(0, int(lengths[first]), steps):
-                    active = chosen[lengths[first:last] > t]
-                    chunk = Batches.whole(x, y, active, np.array([0, len(active)]), given=True).chunk(t, steps)
-                    self.run(team, kernel, chunk, work, *out)
-                    self.copy_states(work.states.final, initial)
-                if states is not None:
-                    states[:, chosen] = self.read(initial)[:, : last - first]
 
     def last_states(self, x, n_threads):
         """The states (L, B, S*H) that the layers end in, from zeros."""
         states = np.zeros((self.num_layers, len(x), self.state_size), self.dtype)
-        self._in_chunks(self._passes.run_pass, x, x, n_threads, states)
+        run_in_chunks(self, self._passes.run_pass, x, x, n_threads, states)
         return states
 
     def activations(self, x):
         """States and gates after every token: for each sequence a list over the layers of {name: array (T, H)}."""
-        longest, found = int(x.lengths.max()), []
-        work = self.workspace(1, reduced_precision=False, tokens=longest, steps=longest, sequences=1, learn=False)
-        with ThreadTeam(1) as team:
-            for i in range(len(x)):  # alone in its batch, so that its rows stand in order
-                batch = Batches.whole(x, x, np.array([i]), np.array([0, 1]))
-                team.run(passes.run_pass, self.model, self.U, *batch, work)
-                found.append(
-                    [
-                        self._activations_by_name(work.states, layer, int(x.lengths[i]))
-                        for layer in range(self.num_layers)
-                    ]
-                )
-        return found
-
-    def _activations_by_name(self, states, layer, length):
-        """Copies of the first rows of a layer's states and gates, by name."""
-        H, cell = self.hidden_dim, self.cell_class
-        parts = ((cell.STATE_NAMES, states.state[layer]), (cell.GATE_NAMES, states.gates[layer]))
-        return {
-            name: array[:length, k * H : (k + 1) * H].copy() for names, array in parts for k, name in enumerate(names)
-        }
+        return activations(self, x)
 
     def training_workspace(self, n_threads, batches, truncate, dropout=False, strata=None):
         """Memory for training on the given batches; with `strata` of words the output layer learns on a sample."""
@@ -388,37 +297,7 @@ class Network:
 
         With initial `states` (L, B, S*H), their gradient too, under the name "initial_state".
         """
-        order, bounds = minibatches(x.lengths, SCORE_SEQUENCES)
-        batches = Batches.whole(x, y, order, bounds, given=states is not None)
-        total, nothing, loss = GradientSum(self), NoOptimizer(self.dtype), 0.0
-        d_states = None if states is None else np.full_like(states, np.nan)
-        carried = 0 if states is None else batches.sizes()["sequences"]
-        with ThreadTeam(n_threads) as team:
-            work = self.workspace(
-                team.n_threads,
-                **batches.sizes(),
-                learn=True,
-                truncate=truncate,
-                carried=carried,
-                carried_deltas=carried,
-            )
-            self.write_states(work.deltas.final, 0, carried)
-            for b in range(batches.count):
-                chosen = order[bounds[b] : bounds[b + 1]]
-                if states is not None:
-                    self.write_states(work.states.initial, states[:, chosen], len(chosen))
-                losses, _ = self.train(
-                    team, batches[b : b + 1], work, total.gradient, nothing, truncate, 1 / len(x.values)
-                )
-                if len(losses) == 0:  # not finite, and so left off before the gradients
-                    loss = np.nan
-                    total.fill_nan()
-                    break
-                loss += losses.sum()
-                total.add(work, x[chosen].values)
-                if states is not None:
-                    d_states[:, chosen] = self.read(work.deltas.initial)[:, : len(chosen)]
-        return loss / len(x.values), total.as_dict() | ({} if states is None else {"initial_state": d_states})
+        return mean_gradients(self, x, y, truncate, n_threads, states)
 
     def gradient_like(self):
         """A `Model` for the kernels to leave a gradient in."""
@@ -448,42 +327,3 @@ class Network:
     def run(self, team, kernel, batches, work, *out):
         """Run a pass over batches; `out` has memory from `empty`."""
         team.run(kernel, self.model, self.U, *batches, work, *out)
-
-
-class GradientSum:
-    """The sum of a network's gradients over batches.
-
-    Attributes
-    ----------
-    gradient : fastrnn.kernels.cpu.workspace.Model
-        Where the kernels leave that of one batch.
-    """
-
-    def __init__(self, network):
-        self.gradient, self._total, self._network = network.gradient_like(), network.dense_like(), network
-        self._dU = self._total.V if network.tie_weights else np.zeros_like(network.U)
-
-    def add(self, work, words):
-        """Add that of the batch that was done last, in which `words` occurred."""
-        dense, words, dU = self._network.read_gradient(self.gradient, work, words)
-        self._total.dense[:] += dense
-        if not self._network.tie_weights:
-            self._dU[words] += dU
-
-    def fill_nan(self):
-        """Set all to NaN: a loss was not finite."""
-        self._total.dense[:], self._dU[:] = np.nan, np.nan
-
-    def as_dict(self):
-        """{public name: array in its public shape}."""
-        named = self._network.layout(self._total, self._dU)
-        return {name: np.ascontiguousarray(array) for name, array in named.items()}
-
-
-class NoOptimizer:
-    """Stands where an optimizer does when only gradients are wanted."""
-
-    def __init__(self, dtype):
-        empty = np.empty(0, dtype)
-        self.rule, self.hyper, self.updates, self.seed = NONE, Hyperparameters(), 0, 0
-        self.moments = [((empty, empty), (empty, empty))] * 2

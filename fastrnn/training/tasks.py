@@ -8,7 +8,7 @@ from ..data.batches import Batches
 from ..data.ragged import minibatches, streams
 from ..kernels.cpu.layers.sampled_softmax import Strata
 from ..networks.encoder_decoder import PairBatches
-from ..networks.network import NoOptimizer
+from ..networks.gradients import NoOptimizer
 
 
 class Task:

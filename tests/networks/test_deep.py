@@ -114,8 +114,9 @@ class TestStates:
 
     @pytest.mark.parametrize("cell", CELLS)
     def test_a_sequence_in_two_parts_is_the_sequence(self, cell, monkeypatch):
-        monkeypatch.setattr("fastrnn.networks.network.SCORE_STEPS", 3)  # so that the parts go in pieces too
-        monkeypatch.setattr("fastrnn.networks.network.SCORE_SEQUENCES", 2)
+        monkeypatch.setattr("fastrnn.networks.scoring.SCORE_STEPS", 3)  # so that the parts go in pieces too
+        monkeypatch.setattr("fastrnn.networks.scoring.SCORE_SEQUENCES", 2)
+        monkeypatch.setattr("fastrnn.networks.gradients.SEQUENCES", 2)
         model = make_model(cell, 8, 5, dtype="float64", num_layers=2)
         x, _ = random_batch(8, [9, 6, 7])
         whole, state = model.predict_proba(x, return_state=True)

@@ -11,7 +11,8 @@ from fastrnn.data.ragged import Ragged, minibatches
 from fastrnn.kernels.cpu.layers.dropout import batch_key
 from fastrnn.kernels.cpu.layers.sampled_softmax import Strata, draw
 from fastrnn.kernels.threads import ThreadTeam
-from fastrnn.networks.network import Network, NoOptimizer
+from fastrnn.networks.gradients import NoOptimizer
+from fastrnn.networks.network import Network
 from fastrnn.training.optimizer import Optimizer
 
 
