@@ -32,7 +32,7 @@ copybutton_prompt_is_regexp = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
-autodoc_default_options = {"exclude-members": "new_parts, new_splitter, to_arrays, from_arrays, translate_encoded"}
+autodoc_default_options = {"exclude-members": "new_splitter, to_arrays, from_arrays, translate_encoded"}
 
 
 def setup(app):

@@ -94,7 +94,7 @@ def _add_training(parser, held_out):
     add("--held-out", type=float, default=0.05, metavar="SHARE", help=f"{held_out}; 0 for none")
     add(
         "--resume", default=None, metavar="FILE",
-        help="go on from a checkpoint, of a run with the same text and options; --epochs may be more",
+        help="resume from a checkpoint, of a run with the same text and options; --epochs may be more",
     )  # fmt: skip
     add("--quiet", action="store_true", default=False, help="show errors and warnings only")
 

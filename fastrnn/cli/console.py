@@ -1,4 +1,4 @@
-"""What commands have in common: what they say and where, exit statuses, files to write."""
+"""What commands have in common: what they print and where, exit statuses, files to write."""
 
 import errno
 import math
@@ -11,20 +11,20 @@ from pathlib import Path
 from ..output_files import WINDOWS, destination
 
 # Exit statuses besides parser.ERROR; the last three as shells have them, 128 and the signal.
-OK, DIVERGED, INTERRUPTED, CUT_OFF, TERMINATED = 0, 1, 130, 141, 143
+OK, DIVERGED, INTERRUPTED, EXIT_SIGPIPE, TERMINATED = 0, 1, 130, 141, 143
 
 
-def say(line):
-    """Tell a result, on standard output."""
+def print_result(line):
+    """Print a result on standard output."""
     print(line, flush=True)
 
 
-def silence(line):
-    """Take the place of `say` where nothing is to be told."""
+def print_nothing(line):
+    """Take the place of `print_result` where nothing is to be printed."""
 
 
-def remark(line):
-    """Tell what is no result, on standard error: on a line of its own, also while a progress bar is shown."""
+def log_line(line):
+    """Print what is no result to standard error: on a line of its own, also while a progress bar is shown."""
     bars = nullcontext()
     if "tqdm" in sys.modules:
         from tqdm import tqdm
@@ -35,20 +35,20 @@ def remark(line):
 
 
 def fail(message, status):
-    """Tell why there is no result; returns the exit status."""
-    remark(f"fastrnn: {message}")
+    """Log why there is no result; returns the exit status."""
+    log_line(f"fastrnn: {message}")
     return status
 
 
-def reason(error):
+def format_error(error):
     """One line of an error."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def called_as():
-    """What this process was called as: `fastrnn`, a path to it, or `python -m fastrnn`."""
+def program_name():
+    """The program name of this process: `fastrnn`, a path to it, or `python -m fastrnn`."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{Path(sys.executable).name} -m fastrnn"
@@ -73,7 +73,7 @@ def best(model):
     return "" if epoch in (None, model.n_epochs_) else f", as it was after {count(epoch, 'epoch')}"
 
 
-def writable(output):
+def check_writable(output):
     """The path of a file that can be written: better known before the training than after it."""
     path = Path(output)
     target = destination(path)
@@ -86,7 +86,7 @@ def writable(output):
         with tempfile.TemporaryFile(dir=folder):
             return path
     except OSError as error:
-        raise ValueError(f"{folder}: {path.name} cannot be saved there ({reason(error)})") from None
+        raise ValueError(f"{folder}: {path.name} cannot be saved there ({format_error(error)})") from None
 
 
 def is_closed_pipe(error):

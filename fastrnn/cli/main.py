@@ -1,6 +1,6 @@
 """The command `fastrnn`: train, generate, score and translate without a line of Python.
 
-Results go to standard output, progress and remarks to standard error. Modules that take a while to import
+Results go to standard output, progress and log lines to standard error. Modules that take a while to import
 are imported inside the functions, so that usage errors come at once.
 """
 
@@ -18,20 +18,20 @@ from ..training.interruption import Terminated
 from ..validation import shown
 from .arguments import parse
 from .console import (
-    CUT_OFF,
+    EXIT_SIGPIPE,
     INTERRUPTED,
     OK,
     TERMINATED,
     best,
+    check_writable,
     count,
     count_weights,
     fail,
+    format_error,
     is_closed_pipe,
+    log_line,
     perplexity,
-    reason,
-    remark,
-    say,
-    writable,
+    print_result,
 )
 from .output_paths import refuse_overwriting
 from .parameter_options import given
@@ -54,22 +54,22 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0; 1 if training diverged; 2 after an error, told in one line on standard error; 130
+        Exit status: 0; 1 if training diverged; 2 after an error, in one line on standard error; 130
         after Ctrl-C, 141 if the reader of standard output has gone, and 143 after SIGTERM.
     """
-    logger, remarks = logging.getLogger("fastrnn"), _Remarks()
-    logger.addHandler(remarks)
+    logger, handler = logging.getLogger("fastrnn"), _LogHandler()
+    logger.addHandler(handler)
     try:
         with encoded_output():
-            return _status(argv, remarks)
+            return _status(argv, handler)
     finally:
-        logger.removeHandler(remarks)
+        logger.removeHandler(handler)
 
 
-def _status(argv, remarks):
+def _status(argv, handler):
     try:
         args = parse(argv, _COMMANDS)
-        remarks.parser = args.parser
+        handler.parser = args.parser
         with _compilation_announced(args):
             status = args.run(args)
         sys.stdout.flush()
@@ -82,17 +82,17 @@ def _status(argv, remarks):
         if isinstance(error, OSError) and is_closed_pipe(error):
             # `fastrnn ... | head`: nothing more to write to, not even at Python's exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return CUT_OFF
-        return fail(f"error: {remarks.in_options(reason(error))}", ERROR)
+            return EXIT_SIGPIPE
+        return fail(f"error: {handler.in_options(format_error(error))}", ERROR)
 
 
-class _Remarks(logging.Handler):
-    """Log lines as `remark` tells them."""
+class _LogHandler(logging.Handler):
+    """Log lines as `log_line` prints them."""
 
     parser = None  # of the command, as soon as that is known
 
     def emit(self, record):
-        remark(f"fastrnn: {self.in_options(self.format(record))}")
+        log_line(f"fastrnn: {self.in_options(self.format(record))}")
 
     def in_options(self, line):
         return in_options(line, self.parser) if self.parser else line
@@ -132,7 +132,7 @@ def _score(args):
         print(f"{nats:.4f}\t{tokens}\t{perplexity(nats / tokens):.2f}\t{' '.join(sentence.split())}")
     loss = total["nats"] / total["tokens"]
     print(f"# {count(total['sentences'], 'sentence')}, {count(total['tokens'], 'token')}, {total['unknown']} unknown")
-    print(f"# {loss:.4f} nats a token, perplexity {perplexity(loss):.2f}")
+    print(f"# {loss:.4f} nats per token, perplexity {perplexity(loss):.2f}")
     return OK
 
 
@@ -155,10 +155,10 @@ def _info(args):
     facts |= {"weights": [*weights, f"{count_weights(model):,} in all"], "epochs": [f"{model.n_epochs_}"]}
     if model.loss_curve_:
         loss = model.loss_curve_[-1]
-        facts["last loss"] = [f"{loss:.4f} nats a token in training, perplexity {perplexity(loss):.2f}"]
+        facts["last loss"] = [f"{loss:.4f} nats per token in training, perplexity {perplexity(loss):.2f}"]
     if model.validation_losses_:
         loss = model.validation_losses_[(model.history_.best_epoch or 0) - 1]
-        facts["validation"] = [f"{loss:.4f} nats a token, perplexity {perplexity(loss):.2f}{best(model)}"]
+        facts["validation"] = [f"{loss:.4f} nats per token, perplexity {perplexity(loss):.2f}{best(model)}"]
     for name, lines in facts.items():
         print(f"{name:<12}" + f"\n{'':12}".join(lines))
     return OK
@@ -176,7 +176,7 @@ def _parameters(model, all_of_them):
 def _plot(args):
     from .plot import checked_ending, draw
 
-    output = None if args.output_file is None else writable(checked_ending(args.output_file))
+    output = None if args.output_file is None else check_writable(checked_ending(args.output_file))
     if output is not None:
         models = args.input if args.picture == "losses" else [args.model]
         refuse_overwriting("--output", output, [("a model to read", path) for path in models])
@@ -196,11 +196,11 @@ def _warmup(args):
     done = warmup(**names, device=args.device, matmul_precision=args.matmul_precision, verbose=1)
     for step in done:
         how = "compiled" if step.compiled else "ready"
-        say(f"{step.cell:<5} {step.dtype}  {step.task:<11}{step.seconds:6.1f} s  {how}")
+        print_result(f"{step.cell:<5} {step.dtype}  {step.task:<11}{step.seconds:6.1f} s  {how}")
     compiled = sum(step.compiled for step in done)
-    say(f"{compiled} of {len(done)} compiled, {time.perf_counter() - start:.1f} s in all")
+    print_result(f"{compiled} of {len(done)} compiled, {time.perf_counter() - start:.1f} s in all")
     kept = FOLDER is not None and PROBLEM is None
-    say(f"Kept in {FOLDER}" if kept else f"Not kept: {PROBLEM or 'NUMBA_DISABLE_JIT is set'}")
+    print_result(f"Kept in {FOLDER}" if kept else f"Not kept: {PROBLEM or 'NUMBA_DISABLE_JIT is set'}")
     return OK
 
 
@@ -242,7 +242,7 @@ def _compilation_announced(args):
 
     later = "" if PROBLEM else "; later runs find them on disk"
     words = f"Compiling the kernels, for some ten seconds{later}"
-    return compilations(None if args.run is _warmup or getattr(args, "quiet", False) else partial(remark, words))
+    return compilations(None if args.run is _warmup or getattr(args, "quiet", False) else partial(log_line, words))
 
 
 _COMMANDS = {

@@ -1,11 +1,11 @@
-"""Files that a command writes: none may be one that it reads, and what will be replaced is said."""
+"""Files that a command writes: none may be one that it reads, and what will be replaced is logged."""
 
 import os
 import stat
 import sys
 from pathlib import Path
 
-from .console import remark
+from .console import log_line
 
 
 def refuse_overwriting(option, path, others):
@@ -27,8 +27,8 @@ def refuse_overwriting(option, path, others):
                 raise ValueError(f"{option}: found {path}, which is {what} as well ({named}), expected another file")
 
 
-def tell_replaced(path):
-    """Say that a file that is there will be replaced, and what it is."""
+def log_replaced(path):
+    """Log that a file that is there will be replaced, and what it is."""
     from ..storage import kind_of
 
     if not Path(path).is_file():
@@ -39,7 +39,7 @@ def tell_replaced(path):
         kind = None
     what = f"a {kind}" if kind else "no model of fastrnn"
     hint = f"; --resume {path} would go on with it" if kind and kind.endswith(" checkpoint") else ""
-    remark(f"fastrnn: {path} exists ({what}) and will be replaced{hint}")
+    log_line(f"fastrnn: {path} exists ({what}) and will be replaced{hint}")
 
 
 def _files(path):
@@ -49,7 +49,7 @@ def _files(path):
     try:
         return ["-"] if str(path) == "-" else input_files(str(path))[0]
     except (OSError, ValueError):
-        return [path]  # it is not there, or none that can be read: told by whoever reads it
+        return [path]  # it is not there, or none that can be read: whoever reads it says so
 
 
 def _are_same(path, other):

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def in_options(message, parser):
-    """An error or remark of the library in the words of the command line: parameters become their options.
+    """An error or log line of the library in the words of the command line: parameters become their options.
 
     Parameters
     ----------

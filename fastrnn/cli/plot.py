@@ -1,4 +1,4 @@
-"""What the command `fastrnn plot` draws: pictures from model files, saved to a file, or told to the terminal."""
+"""What the command `fastrnn plot` draws: pictures from model files, saved to a file, or printed to the terminal."""
 
 from pathlib import Path
 

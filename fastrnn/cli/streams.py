@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager, suppress
 from itertools import islice
 
-from .console import count, remark
+from .console import count, log_line
 
 _NAMED = 5
 
@@ -31,7 +31,7 @@ def encoded_output():
         yield
     finally:
         if replaced.letters:
-            remark(f"fastrnn: {replaced.described(encoding)}")
+            log_line(f"fastrnn: {replaced.described(encoding)}")
         for stream, *settings in before:
             with suppress(OSError, ValueError):  # a reader that has gone, a closed stream
                 stream.reconfigure(**dict(zip(("encoding", "errors"), settings, strict=True)))

@@ -1,4 +1,4 @@
-"""The commands `demo` and `train`, and what all training commands do: learn, save, tell how it goes."""
+"""The commands `demo` and `train`, and what all training commands do: learn, save, report how it goes."""
 
 import signal
 from typing import Any, NamedTuple
@@ -9,18 +9,18 @@ from .console import (
     DIVERGED,
     OK,
     best,
-    called_as,
+    check_writable,
     count,
     count_weights,
     fail,
+    format_error,
+    log_line,
     perplexity,
-    reason,
-    remark,
-    say,
-    silence,
-    writable,
+    print_nothing,
+    print_result,
+    program_name,
 )  # fmt: skip
-from .output_paths import refuse_overwriting, tell_replaced
+from .output_paths import log_replaced, refuse_overwriting
 from .parameter_options import given_parameters
 
 _DEMO_STYLE = {"temperature": 0.6, "top_p": 0.95, "min_length": 8, "max_length": 40}
@@ -43,16 +43,16 @@ class HeldOut(NamedTuple):
 def demo(args):
     from ..text.corpora import python_manual
 
-    output = writable(args.output_file)
-    tell_replaced(output)
-    remark("A language model of Python's own manual: about a minute on two cores")
+    output = check_writable(args.output_file)
+    log_replaced(output)
+    log_line("A language model of Python's own manual: about a minute on two cores")
     language_model, status = _learn_texts(DEMO | given_parameters(args), python_manual(), _DEMO_HELD_OUT, output)
     if status != OK:
         return status
     print("\nSentences that it makes up:\n")
     for sentence in language_model.generate(8, random_state=args.random_state, **_DEMO_STYLE):
         print(f"  {sentence}")
-    command = called_as()
+    command = program_name()
     print(
         f"""
 Try next:
@@ -72,14 +72,14 @@ def train(args):
     texts = read_inputs(args.input, args.column, args.encoding, args.delimiter)
     _, status = _learn_texts(parameters, texts, args.held_out, output, args.quiet, args.resume)
     if status == OK and not args.quiet:
-        print(f"Let it write: {called_as()} generate {output}")
+        print(f"Let it write: {program_name()} generate {output}")
     return status
 
 
 def checked_output(args, checkpoint):
     """Where a training command saves the model.
 
-    What is wrong with that, with the checkpoint's file, or with the one to go on from, which must be of the kind
+    What is wrong with that, with the checkpoint's file, or with the one to resume from, which must be of the kind
     `checkpoint`, is better known before the texts are read. Model and checkpoint must be files of their own, though a
     run may keep the checkpoint up to date that it resumes.
     """
@@ -89,9 +89,9 @@ def checked_output(args, checkpoint):
     check_real("held_out", args.held_out, 0, 1, low_open=False)
     others = (getattr(args, name, None) for name in ("source", "target", "tokens"))
     inputs = [("an input", path) for path in (*args.input, *others)]
-    output, to_update = writable(args.output_file), getattr(args, "checkpoint", None)
+    output, to_update = check_writable(args.output_file), getattr(args, "checkpoint", None)
     if to_update is not None:
-        writable(to_update)
+        check_writable(to_update)
         refuse_overwriting("--checkpoint", to_update, inputs)
     refuse_overwriting(
         "--output", output, [*inputs, ("the file of --checkpoint", to_update), ("the file of --resume", args.resume)]
@@ -99,9 +99,9 @@ def checked_output(args, checkpoint):
     if args.resume is not None:
         read(args.resume, checkpoint)
     if not args.quiet:
-        tell_replaced(output)
+        log_replaced(output)
         if to_update is not None and args.resume is None:
-            tell_replaced(to_update)
+            log_replaced(to_update)
     return output
 
 
@@ -124,8 +124,8 @@ def _with_vocabulary(parameters):
     return stored | parameters | {"tokens": vocabulary.tokens_}
 
 
-def learn(whole, data, held_out, output, say, resume=None):
-    """Train `whole.model_`, save `whole`, and tell how it goes.
+def learn(whole, data, held_out, output, report, resume=None):
+    """Train `whole.model_`, save `whole`, and report how it goes.
 
     Parameters
     ----------
@@ -135,10 +135,10 @@ def learn(whole, data, held_out, output, say, resume=None):
         What the model's `fit` takes.
     held_out : HeldOut or None
     output : path
-    say : callable
-        Gets the lines to tell.
+    report : callable
+        Prints a line, or nothing.
     resume : str, optional
-        Checkpoint to go on from.
+        Checkpoint to resume from.
 
     Returns
     -------
@@ -155,12 +155,12 @@ def learn(whole, data, held_out, output, say, resume=None):
 
     model = whole.model_
     untrained = type(model)(**model.get_params() | _UNTRAINED).fit(*data)
-    say(f"{count_weights(untrained):,} weights to learn")
+    report(f"{count_weights(untrained):,} weights to learn")
     validation = _validation(model, held_out)
     if model.early_stopping and (validation is not None or held_out_fraction(model, len(data[0]))):
-        say("Early stopping: the weights kept are those of the best epoch on held-out text")
+        report("Early stopping: the weights kept are those of the best epoch on held-out text")
     if resume is None:
-        _tell_loss(say, "before training", untrained, held_out)
+        _print_loss(report, "before training", untrained, held_out)
     with HeldInterrupts() as interrupts:  # none comes between the training and the saved model
         status = _fit(model, data, validation, resume)
         n_in_training = len(interrupts.received)
@@ -168,15 +168,15 @@ def learn(whole, data, held_out, output, say, resume=None):
             interrupts.raise_received()
         model.set_params(verbose=0)
         if status == DIVERGED and model.n_epochs_ == 0:
-            remark("fastrnn: nothing was learned, so nothing is saved")
+            log_line("fastrnn: nothing was learned, so nothing is saved")
             return status
         whole.save(output)
-        say(
+        report(
             f"Saved {output} after {count(model.n_epochs_, 'epoch')} ({count(model.n_updates_, 'update')}){best(model)}"
         )
     if signal.SIGTERM in interrupts.received or len(interrupts.received) > n_in_training:
         interrupts.raise_received()
-    _tell_loss(say, "after training", model, held_out)
+    _print_loss(report, "after training", model, held_out)
     return status
 
 
@@ -185,13 +185,14 @@ def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
     from ..estimators.language_model import LanguageModel
     from ..text.hold_out import HoldOut
 
-    language_model, tell = LanguageModel(**parameters, verbose=int(not quiet)), silence if quiet else say
-    vocabulary, model = language_model.vocabulary_, language_model.model_ = language_model.new_parts()
+    language_model = LanguageModel(**parameters, verbose=int(not quiet))
+    report = print_nothing if quiet else print_result
+    vocabulary, model = language_model.vocabulary_, language_model.model_ = language_model._build()
     hold_out = HoldOut(share, vocabulary.new_splitter())
     data, kept = vocabulary.fit_transform(hold_out.rest(texts)), hold_out.kept
-    tell(vocabulary.report())
+    report(vocabulary.report())
     if share and not kept:
-        remark(hold_out.shortage())
+        log_line(hold_out.shortage())
     model.set_params(vocab_size=len(vocabulary))
     held_out = None
     if kept:
@@ -199,7 +200,7 @@ def _learn_texts(parameters, texts, share, output, quiet=False, resume=None):
         unknown = (y.values == len(vocabulary) - 1).mean()
         words = f"{count(len(x), 'sentence')}, {count(y.values.size, 'token')}, {unknown:.1%} unknown"
         held_out = HeldOut((x, y), words)
-    return language_model, learn(language_model, data, held_out, output, tell, resume)
+    return language_model, learn(language_model, data, held_out, output, report, resume)
 
 
 def _validation(model, held_out):
@@ -216,14 +217,15 @@ def _fit(model, data, validation, resume):
         # after Ctrl-C it keeps what was learned, and returns
         model.fit(*data, validation_data=validation, resume=resume)
     except DivergenceError as error:
-        return fail(f"error: {reason(error)}", DIVERGED)
+        return fail(f"error: {format_error(error)}", DIVERGED)
     except KeyboardInterrupt:  # a second Ctrl-C, while it was about to return
         if not hasattr(model, "network_"):
             raise
     return OK
 
 
-def _tell_loss(say, when, model, held_out):
+def _print_loss(report, when, model, held_out):
     if held_out is not None:
         loss = model.loss(*held_out.data)
-        say(f"Held out, {when}: {loss:.3f} nats a token, perplexity {perplexity(loss):.1f} ({held_out.described})")
+        measured = f"{loss:.3f} nats per token, perplexity {perplexity(loss):.1f}"
+        report(f"Held out, {when}: {measured} ({held_out.described})")

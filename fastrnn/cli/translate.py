@@ -5,7 +5,7 @@ import re
 from itertools import islice
 
 from ..training.interruption import sigterm_interrupts
-from .console import OK, called_as, count, remark, say, silence
+from .console import OK, count, log_line, print_nothing, print_result, program_name
 from .parameter_options import given
 from .train import HeldOut, checked_output, learn, training_parameters
 
@@ -20,23 +20,23 @@ def translate_train(args):
     from ..text.hold_out import hold_out_pairs
 
     output, parameters = checked_output(args, "Seq2Seq checkpoint"), training_parameters(args)
-    tell = silence if args.quiet else say
+    report = print_nothing if args.quiet else print_result
     translator = Translator(**parameters, verbose=int(not args.quiet))
-    vocabularies, model = translator.new_parts()  # their checks come before the reading
+    vocabularies, model = translator._build()  # their checks come before the reading
     learned, kept = hold_out_pairs(_read_pairs(args), args.held_out, translator.lowercase)
-    tell(f"{count(len(learned), 'pair')} to learn from")
+    report(f"{count(len(learned), 'pair')} to learn from")
     data = []
     for side, vocabulary, texts in zip(("source", "target"), vocabularies, zip(*learned, strict=True), strict=True):
         data.append(indices(vocabulary.fit_transform, texts, side))
-        tell(f"{side.capitalize()}: " + f"\n{'':8}".join(vocabulary.report().splitlines()))
+        report(f"{side.capitalize()}: " + f"\n{'':8}".join(vocabulary.report().splitlines()))
     if args.held_out and not kept:
-        remark("nothing is held out: there are too few different sources")
+        log_line("nothing is held out: there are too few different sources")
     model.set_params(source_vocab_size=len(vocabularies[0]), target_vocab_size=len(vocabularies[1]))
     (translator.source_vocabulary_, translator.target_vocabulary_), translator.model_ = vocabularies, model
-    status = learn(translator, data, _held_out(vocabularies, kept), output, tell, args.resume)
+    status = learn(translator, data, _held_out(vocabularies, kept), output, report, args.resume)
     if status == OK and not args.quiet:
-        _tell_bleu(translator, kept)
-        print(f"Let it translate: {called_as()} translate {output} {_example(kept or learned)}")
+        _print_bleu(translator, kept)
+        print(f"Let it translate: {program_name()} translate {output} {_example(kept or learned)}")
     return status
 
 
@@ -103,7 +103,7 @@ def _held_out(vocabularies, kept):
     return HeldOut((source, target), f"{count(len(kept), 'pair')}, {count(tokens, 'token')}, {unknown:.1%} unknown")
 
 
-def _tell_bleu(translator, kept):
+def _print_bleu(translator, kept):
     """BLEU of greedy translations of the held-out sources, at most `_MOST_TRANSLATED` from all over."""
     from ..estimators.bleu import signature
 
@@ -117,7 +117,7 @@ def _tell_bleu(translator, kept):
         rows = [references[source] for source in chosen]
         bleu, measure = translator.score(chosen, rows), signature(rows, translator.lowercase)
         of = f"{count(n, 'source')}, {count(sum(map(len, rows)), 'reference')}"
-        say(f"Held out, greedy translations: BLEU {bleu:.1f} of 100 ({of}; {measure})")
+        print_result(f"Held out, greedy translations: BLEU {bleu:.1f} of 100 ({of}; {measure})")
 
 
 def _example(pairs):

@@ -19,7 +19,7 @@ from .weight_checks import check_same
 VALIDATION_FRACTION, _EARLIER_FRACTION = 0.05, 0.1
 # Sequences from which on early_stopping="auto" holds some out: fewer are too few to measure by.
 AUTO_SEQUENCES = 1000
-# Parameters that a run may change when it goes on from a checkpoint.
+# Parameters that a run may change when it resumes from a checkpoint.
 FREE = (
     "max_epochs", "device", "matmul_precision", "n_threads", "random_state", "verbose", "vocab_size", "warm_start",
     "checkpoint", "checkpoint_minutes",
@@ -82,7 +82,7 @@ def held_out_fraction(model, count):
 
 @contextmanager
 def restored_if_refused(estimator):
-    """What an estimator around a `model_` had comes back if the block raises before that model has a network."""
+    """Restore an estimator around a `model_` if the block raises before that model has a network."""
     before = vars(estimator).copy()
     try:
         yield
@@ -128,7 +128,7 @@ def _check_arguments(model, validation_data, callback):
 
 
 def _identity(model, size, data):
-    """What must be the same for a run to go on from a checkpoint."""
+    """What must be the same for a run to resume from a checkpoint."""
     parameters = {name: value for name, value in model._plain_parameters().items() if name not in FREE}
     parameters = json.loads(json.dumps(parameters | {"vocab_size": size}))
     return {"kind": f"{type(model).__name__} checkpoint", "parameters": parameters, "data": fingerprint(*data)}
@@ -146,7 +146,7 @@ def _resume_warm(model):
 
 
 def _training(model, x, y, given, fraction=None, saved=None):
-    """The run of training: fresh, or as `saved` in a checkpoint; holds out a fraction of the sequences."""
+    """The run of training: new, or as `saved` in a checkpoint; holds out a fraction of the sequences."""
     if saved is not None:
         model._split_seed = saved[0]["split_seed"]
         check_integer("split_seed", model._split_seed, 0, None, none=True)

@@ -77,7 +77,7 @@ class LanguageModel(Estimator):
         )  # fmt: skip
 
     def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
-        """Learn the vocabulary and train from fresh weights; with `warm_start`, in the vocabulary first learned.
+        """Learn the vocabulary and train from initial weights; with `warm_start`, in the vocabulary first learned.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class LanguageModel(Estimator):
         return self
 
     def loss(self, texts):
-        """Mean cross-entropy a token, nats; SENTENCE_END counts as a token, unknown words as UNKNOWN_TOKEN."""
+        """Mean cross-entropy, nats per token; SENTENCE_END counts as a token, unknown words as UNKNOWN_TOKEN."""
         self._check_fitted("model_")
         return self.model_.loss(*self.vocabulary_.transform(texts))
 
@@ -216,10 +216,10 @@ class LanguageModel(Estimator):
         check_choice("unknown", unknown, ("error", "token"))
         vocabulary = self.vocabulary_
         prompt = checked_tokens(prompt, "prompt") if is_tokens(prompt) else check_str("prompt", prompt)
-        tokens, strangers = vocabulary.encode_prompt(prompt)
-        if strangers and unknown == "error":
+        tokens, oov = vocabulary.encode_prompt(prompt)
+        if oov and unknown == "error":
             raise ValueError(
-                f'prompt: found {", ".join(map(repr, strangers))}, expected words of the vocabulary; unknown="token"'
+                f'prompt: found {", ".join(map(repr, oov))}, expected words of the vocabulary; unknown="token"'
                 " takes them for UNKNOWN_TOKEN"
             )
         exclude = [check_str("exclude", token) for token in check_list("exclude", exclude, "tokens")]
@@ -261,7 +261,7 @@ class LanguageModel(Estimator):
         language_model.vocabulary_, language_model.model_ = vocabulary, model
         return language_model
 
-    def new_parts(self):
+    def _build(self):
         """A `Vocabulary` and a `FastRNN` with these parameters, checked and not fitted."""
         super().check_parameters()  # under the names that they have here
         model = FastRNN(**{name: getattr(self, name) for name in FastRNN._parameter_defaults()})
@@ -273,11 +273,11 @@ class LanguageModel(Estimator):
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
-        self.new_parts()
+        self._build()
 
     def _data(self, texts, warm):
         """(x, y, vocabulary, model), the latter two those of before if `warm` and there are any."""
-        vocabulary, model = self.new_parts()  # their checks come before the long reading of the texts
+        vocabulary, model = self._build()  # their checks come before the long reading of the texts
         if warm and hasattr(self, "model_"):
             for name, own in (("vocab_size", "max_size"), *((n, n) for n in _VOCABULARY_PARAMS)):
                 check_same(name, getattr(self._checked, name), getattr(self.vocabulary_._checked, own))

@@ -12,8 +12,8 @@ _KINDS = {
     "Seq2Seq": ("seq2seq", "Seq2Seq.load in Python reads it"),
 }
 _CHECKPOINTS = {
-    "FastRNN checkpoint": "fastrnn train goes on from it with --resume",
-    "Seq2Seq checkpoint": "fastrnn translate-train goes on from it with --resume",
+    "FastRNN checkpoint": "fastrnn train resumes from it with --resume",
+    "Seq2Seq checkpoint": "fastrnn translate-train resumes from it with --resume",
 }
 
 

@@ -69,12 +69,12 @@ class FastRNN(Trainable):
         Standard deviation of Gaussian noise on all weights, drawn anew for every batch: the gradient is that at
         the noisy weights, the update one of the weights without noise (Graves 2011; Chung et al. 2014 took 0.075).
     checkpoint : path, optional
-        File that `fit` keeps up to date with all that it needs to go on if it is stopped: see its `resume`. While
+        File that `fit` keeps up to date with all that it needs to resume if it is stopped: see its `resume`. While
         another run writes it, this one takes ``<checkpoint>.2`` (or 3, ...) instead, with a warning.
     checkpoint_minutes : float, optional
         None: the checkpoint is written after every epoch; a number: also within epochs, as often as that.
     warm_start : bool
-        `fit` goes on from the weights, the optimiser and the epochs of the last fit. An optimiser with other parameters
+        `fit` resumes from the weights, the optimiser and the epochs of the last fit. An optimiser with other parameters
         than the last one's starts anew.
     num_layers : int
         Recurrent layers, each fed by the one below.
@@ -112,7 +112,7 @@ class FastRNN(Trainable):
         by 2^-11 = 5e-4 of itself at most) and to 8 in bfloat16 (2^-8 = 4e-3), and summed up in float32. Weights,
         states, gates and updates stay float32; dtype "float64" takes no other than "float32". A CPU multiplies in
         float32, for "bfloat16" in that if it has AVX512_BF16; a GPU, but for "float32", in tf32 if it has compute
-        capability 8.0 or more. One that has not stays with float32, and that is said once. Gradients are typically
+        capability 8.0 or more. A device without it falls back to float32 and logs one line. Gradients are typically
         off by 1e-4 to 5e-4 of their norm in tf32, by 1e-3 to 1e-2 in bfloat16. `predict`, `predict_proba` and what is
         drawn are not rounded. Files do not hold it.
     n_threads : int, optional
@@ -122,7 +122,7 @@ class FastRNN(Trainable):
         Seeds the initial weights and the order of the batches. Same seed, machine and number of threads:
         same numbers.
     verbose : int
-        1 shows a progress bar for each epoch, with the loss and tokens a second.
+        1 shows a progress bar for each epoch, with the loss and tokens per second.
 
     Attributes
     ----------
@@ -131,10 +131,10 @@ class FastRNN(Trainable):
         views of the weights, which may be written to or assigned. G is 1, 3 (GRU: z, r, g) or 4
         (LSTM: i, f, o, g).
     loss_curve_ : list of float
-        Mean cross-entropy a token of every epoch, nats, of each batch before its update. With output="sampled" it is
+        Mean cross-entropy per token of every epoch, nats, of each batch before its update. With output="sampled" it is
         estimated: a little too low on average, since ln of an unbiased sum is.
     validation_losses_ : list of float
-        Mean cross-entropy a token of the validation data after every epoch, nats.
+        Mean cross-entropy per token of the validation data after every epoch, nats.
     evaluations_ : list of (int, float)
         Epochs done and loss on all training data, of the schedule "halve".
     history_ : History
@@ -238,7 +238,7 @@ class FastRNN(Trainable):
         self.verbose = verbose
 
     def fit(self, x, y, *, validation_data=None, callback=None, resume=None):
-        """Train from fresh weights, unless `warm_start` or `resume` say otherwise.
+        """Train from initial weights, unless `warm_start` or `resume` say otherwise.
 
         Ctrl-C ends it early, with a line in the log: the model keeps what it has learned.
 
@@ -252,7 +252,7 @@ class FastRNN(Trainable):
             Called as ``callback(self)`` after every epoch; training ends if it returns True. Its exceptions end
             `fit` too, and the model keeps what it has learned.
         resume : path, optional
-            A checkpoint: training goes on where it was, as if it had never been stopped, and ends with the same weights
+            A checkpoint: training resumes where it was, as if it had never been stopped, and ends with the same weights
             bit for bit on the same machine and number of threads. Data and parameters must be those of then, but
             for max_epochs, device, matmul_precision, n_threads, verbose and what concerns checkpoints. It is written
             on, unless `checkpoint` names another file; ValueError if another run is still writing it.
@@ -289,7 +289,7 @@ class FastRNN(Trainable):
         initial_state : array (num_layers, len(x), S*H), optional
             What each sequence starts from, by default zeros; h first, then c (LSTM, where S is 2).
         return_state : bool
-            Return the last states too, from which the sequences may be gone on with.
+            Return the last states too, from which the sequences can be continued.
 
         Returns
         -------
@@ -330,7 +330,7 @@ class FastRNN(Trainable):
         return found
 
     def loss(self, x, y):
-        """Mean cross-entropy a token, nats."""
+        """Mean cross-entropy per token, nats."""
         return float(self.token_losses(x, y)[0].mean(dtype=np.float64))
 
     def score(self, x, y):
@@ -375,7 +375,7 @@ class FastRNN(Trainable):
     def check_gradients(self, x, y, n_entries=20, step=5e-3, random_state=0):
         """Compare gradients with finite differences, as the tutorial's `gradient_check`.
 
-        Both are of the same weights in float64 and of full back-propagation.
+        Both use the same weights in float64 and of full back-propagation.
 
         Parameters
         ----------
@@ -461,7 +461,7 @@ class FastRNN(Trainable):
             Indices never to draw; their probability is removed, the rest scaled up. By default
             SENTENCE_START and UNKNOWN_TOKEN as `Vocabulary` numbers them, 0 and C - 1; () excludes nothing.
         initial_state : array (num_layers, 1, S*H), optional
-            What the prompt goes on from, as `predict` and the like return it; by default zeros.
+            What the prompt continues from, as `predict` and the like return it; by default zeros.
         random_state : int, Generator or RandomState, optional
         return_log_probs : bool
             Return the log-probabilities too.

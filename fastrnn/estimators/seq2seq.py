@@ -52,7 +52,7 @@ class Seq2Seq(Trainable):
     params_ : mapping of str to array
         "encoder...." and "decoder....", each with the names of `FastRNN`; the encoder has no V and c.
     loss_curve_, validation_losses_, n_epochs_, learning_rate_
-        As of `FastRNN`; losses are nats a target token, SENTENCE_END included.
+        As of `FastRNN`; losses are nats per target token, SENTENCE_END included.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Seq2Seq(Trainable):
         )  # fmt: skip
 
     def fit(self, source, target, *, validation_data=None, callback=None, resume=None):
-        """Train from fresh weights, unless `warm_start` or `resume` say otherwise.
+        """Train from initial weights, unless `warm_start` or `resume` say otherwise.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Seq2Seq(Trainable):
         n_best : int, optional
             Hypotheses to return of every source, at most; by default all, which are `beam_width`.
         min_length, max_length : int
-            Tokens of a hypothesis, SENTENCE_END (1) included. One that has not ended after max_length stands as it is.
+            Tokens of a hypothesis, SENTENCE_END (1) included. What has not ended after max_length is returned as is.
         length_penalty : float
             Hypotheses are sorted by ln p / length ** length_penalty; 0 by ln p, 1 by ln p a token.
         exclude : sequence of int
@@ -169,7 +169,7 @@ class Seq2Seq(Trainable):
         return self._searcher().score(source, references, beam_width=beam_width, **options)
 
     def loss(self, source, target):
-        """Mean cross-entropy a target token, SENTENCE_END included, nats."""
+        """Mean cross-entropy per target token, SENTENCE_END included, nats."""
         return self._searcher().loss(source, target)
 
     def perplexity(self, source, target):

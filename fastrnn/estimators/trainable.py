@@ -122,7 +122,7 @@ class Trainable(Estimator):
         return 1 if resolve(self.device) == "cuda" else n_threads or available_cores()
 
     def _initialise(self, size):
-        """Fresh weights, optimiser and history."""
+        """Draw initial weights; a new optimiser and history."""
         rng = as_generator(self.random_state)
         try:
             network = self._make_network(size)

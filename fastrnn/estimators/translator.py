@@ -62,7 +62,7 @@ class Translator(Estimator):
         )  # fmt: skip
 
     def fit(self, source_texts, target_texts, *, validation_texts=None, callback=None, resume=None):
-        """Learn both vocabularies and train from fresh weights; with `warm_start`, in the vocabularies first learned.
+        """Learn both vocabularies and train from initial weights; with `warm_start`, in the vocabularies first learned.
 
         Parameters
         ----------
@@ -87,10 +87,10 @@ class Translator(Estimator):
         check_callable("callback", callback)
         resume = check_path("resume", resume, none=True)
         warm = self._checked.warm_start and resume is None and hasattr(self, "model_")
-        vocabularies, model = self.new_parts()  # their checks come before the long reading of the texts
+        vocabularies, model = self._build()  # their checks come before the long reading of the texts
         if warm:
             self._check_same_vocabularies()
-            vocabularies, model = (self.source_vocabulary_, self.target_vocabulary_), self._again(model)
+            vocabularies, model = (self.source_vocabulary_, self.target_vocabulary_), self._refit_model(model)
         source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
         _check_counts(source, target)
         data = [
@@ -141,7 +141,7 @@ class Translator(Estimator):
     def translate_encoded(self, source, *, ensemble=(), **options):
         """What `translate` returns with `n_best`, of what `encode_sources` returned; `options` as `search` has them."""
         options["exclude"] = (START, len(self.target_vocabulary_) - 1)
-        found = self._together(ensemble).search(source, **options)
+        found = self._searcher(ensemble).search(source, **options)
         return [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
 
     def score(self, source_texts, references, *, beam_width=1, unknown="token", ensemble=(), **options):
@@ -170,13 +170,13 @@ class Translator(Estimator):
         options = {"exclude": (START, len(vocabulary) - 1)} | options
         _check_one_each("references", references, source)
         oov.log()
-        found = self._together(ensemble).predict(source, beam_width=beam_width, **options)
+        found = self._searcher(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
         return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
 
     def score_samples(self, source_texts, target_texts):
         """ln p of every target text given its source, nats: float64 (B,); unknown words count as UNKNOWN_TOKEN."""
-        return self.model_.score_samples(*self._both(source_texts, target_texts))
+        return self.model_.score_samples(*self._encode_pair(source_texts, target_texts))
 
     def rescore(self, source_texts, candidates):
         """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
@@ -190,12 +190,12 @@ class Translator(Estimator):
         return self.model_.rescore(source, [[encode(text)[0][1:] for text in row] for row in rows])
 
     def loss(self, source_texts, target_texts):
-        """Mean cross-entropy a target token, SENTENCE_END included, nats."""
-        return self.model_.loss(*self._both(source_texts, target_texts))
+        """Mean cross-entropy per target token, SENTENCE_END included, nats."""
+        return self.model_.loss(*self._encode_pair(source_texts, target_texts))
 
     def perplexity(self, source_texts, target_texts):
         """exp(loss)."""
-        return self.model_.perplexity(*self._both(source_texts, target_texts))
+        return self.model_.perplexity(*self._encode_pair(source_texts, target_texts))
 
     def save(self, path):
         """Write vocabularies and model to one .npz file; as `FastRNN.save`."""
@@ -267,7 +267,7 @@ class Translator(Estimator):
             oov.add(vocabulary, encoded[-1], words)
         return Ragged.from_sequences(encoded, name), oov
 
-    def new_parts(self):
+    def _build(self):
         """Two `Vocabulary` and a `Seq2Seq` with these parameters, checked and not fitted."""
         super().check_parameters()  # under the names that they have here
         model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
@@ -281,7 +281,7 @@ class Translator(Estimator):
 
     def check_parameters(self):
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
-        self.new_parts()
+        self._build()
 
     def _check_same_vocabularies(self):
         """ValueError if a parameter of the vocabularies is another than that with which they were learned."""
@@ -293,17 +293,17 @@ class Translator(Estimator):
             for name, own in ((f"{side}_vocab_size", "max_size"), ("level", "level"), ("lowercase", "lowercase")):
                 check_same(name, getattr(self._checked, name), getattr(vocabulary._checked, own))
 
-    def _again(self, model):
+    def _refit_model(self, model):
         """The fitted model with the parameters of a new one."""
         return self.model_.set_params(**model.get_params())
 
-    def _together(self, ensemble):
+    def _searcher(self, ensemble):
         """What searches: the model, alone or with those of other Translators."""
         for i, other in enumerate(ensemble := check_list("ensemble", ensemble, "Translator")):
             check_same_vocabularies(self, other, f"ensemble[{i}]")
         return Ensemble([self.model_, *(other.model_ for other in ensemble)]) if ensemble else self.model_
 
-    def _both(self, source_texts, target_texts):
+    def _encode_pair(self, source_texts, target_texts):
         self._check_fitted("model_")
         source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
         _check_counts(source, target)

@@ -15,7 +15,7 @@ from .rnn import FastRNN
 from .seq2seq import Seq2Seq
 
 
-class Warmed(NamedTuple):
+class WarmupStep(NamedTuple):
     """What `warmup` did in one step.
 
     Attributes
@@ -56,7 +56,7 @@ def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="floa
 
     Returns
     -------
-    list of Warmed
+    list of WarmupStep
         A named tuple for each cell, dtype and task: how long it took, and whether it was compiled.
     """
     check_verbose("verbose", verbose)
@@ -91,7 +91,7 @@ def _timed(cell, dtype, task, shared, listen):
     with listen() as compiled:
         model = FastRNN(cell, 2, 3, max_epochs=0, dtype=dtype, random_state=0, **shared).fit(*_DATA)
         _TASKS[task](model)
-    return Warmed(cell, dtype, task, time.perf_counter() - start, bool(compiled))
+    return WarmupStep(cell, dtype, task, time.perf_counter() - start, bool(compiled))
 
 
 def _train(model):

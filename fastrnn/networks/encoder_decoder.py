@@ -190,7 +190,7 @@ class PairNetwork:
         return self.decoder.token_losses(data.x, data.y, n_threads, self.states(data.source, n_threads))
 
     def gradients(self, data, n_threads):
-        """Mean cross-entropy a target token, and its gradients: (float, {public name: array in its public shape})."""
+        """Mean cross-entropy per target token, and its gradients: (float, {public name: array in its public shape})."""
         batches = PairBatches.of(data, SEQUENCES)
         totals, nothing, loss = [GradientSum(network) for network in self.networks], NoOptimizer(self.dtype), 0.0
         gradients = [total.gradient for total in totals]

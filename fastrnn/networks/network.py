@@ -293,7 +293,7 @@ class Network:
         return losses[:done], norms[:done]
 
     def gradients(self, x, y, truncate, n_threads, states=None):
-        """Mean cross-entropy a token, and its gradients: (float, {public name: array in its public shape}).
+        """Mean cross-entropy per token, and its gradients: (float, {public name: array in its public shape}).
 
         With initial `states` (L, B, S*H), their gradient too, under the name "initial_state".
         """

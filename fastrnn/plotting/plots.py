@@ -74,7 +74,7 @@ def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
         if len(validation):
             kept = np.flatnonzero(np.isfinite(validation))  # where it was measured
             ax.plot(positions[kept], validation[kept], "--", label=f"{label}, validation", **style | {"mfc": "white"})
-    ax.set(xlabel=BY[by], ylabel="loss, nats a token")
+    ax.set(xlabel=BY[by], ylabel="loss, nats per token")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color=PALE)
     if by == "epoch":

@@ -50,7 +50,7 @@ def read(language_model, text):
         indices = vocabulary.encode(sentence).tolist()
         unknown = [index == len(vocabulary) - 1 for index in indices]
         tokens = zip(vocabulary.tokenize(sentence), unknown, strict=True)
-        words.append([_visible(word) + UNKNOWN_MARK * stranger for word, stranger in tokens])
+        words.append([_visible(word) + UNKNOWN_MARK * is_unknown for word, is_unknown in tokens])
         x.append([START, *indices])
         y.append([*indices, END])
     if not words:
@@ -94,12 +94,12 @@ def highest(language_model):
 def summary(sentences):
     """One line: tokens, mean surprisal, perplexity, and how many words are unknown."""
     nats = np.array([token.nats for sentence in sentences for token in sentence])
-    strangers = sum(token.unknown for sentence in sentences for token in sentence)
+    unknown_words = sum(token.unknown for sentence in sentences for token in sentence)
     with np.errstate(over="ignore"):
         perplexity = np.exp(nats.mean())
     count = f"{len(nats):,} token{'' if len(nats) == 1 else 's'}"
-    told = f"{count}, {nats.mean():.2f} nats a token, perplexity {perplexity:,.1f}"
-    return told + (f"; {strangers} unknown, marked {UNKNOWN_MARK}" if strangers else "")
+    told = f"{count}, {nats.mean():.2f} nats per token, perplexity {perplexity:,.1f}"
+    return told + (f"; {unknown_words} unknown, marked {UNKNOWN_MARK}" if unknown_words else "")
 
 
 def wrap(widths, columns, gap):

@@ -13,9 +13,9 @@ class History:
     Attributes
     ----------
     losses : list of float
-        Mean cross-entropy a token, nats, each batch's taken before its update.
+        Mean cross-entropy per token, nats, each batch's taken before its update.
     validation_losses : list of float
-        Mean cross-entropy a token of the validation data after the epoch, nats; empty if there never were any.
+        Mean cross-entropy per token of the validation data after the epoch, nats; empty if there never were any.
     evaluations : list of (int, float)
         Epochs done, and the loss on all training data at that moment (schedule "halve").
     learning_rates : list of float

@@ -32,7 +32,7 @@ class Task:
         return self.network.is_finite()
 
     def first_loss(self, team):
-        """Mean cross-entropy a token, nats, of the epoch's first batch at the present weights; NaN if it diverges."""
+        """Mean cross-entropy per token, nats, of the epoch's first batch at the present weights; NaN if it diverges."""
         losses, _ = self.train(team, 0, 1, NoOptimizer(self.network.dtype))
         return losses[0] / self.tokens[0] if len(losses) else np.nan
 
@@ -148,7 +148,7 @@ class LanguageTask(Task):
         return self.network.noise(self._batches.words(batch), deviation, rng)
 
     def training_loss(self):
-        """Mean cross-entropy a token of the training data, nats."""
+        """Mean cross-entropy per token of the training data, nats."""
         return self._loss(self.x, self.y)
 
     def validation_loss(self):
@@ -203,7 +203,7 @@ class PairTask(Task):
             yield
 
     def training_loss(self):
-        """Mean cross-entropy a target token of the training data, nats."""
+        """Mean cross-entropy per target token of the training data, nats."""
         return self._loss(self.pairs)
 
     def validation_loss(self):

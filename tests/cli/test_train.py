@@ -89,7 +89,7 @@ def test_what_is_held_out_decides_when_to_stop(tiny, capsys):
     after = float(re.search(r"after training: ([\d.]+) nats", out)[1])
     assert after == pytest.approx(min(losses), abs=1e-3)  # the weights that are saved are the best ones
     assert main.main(["info", "o.npz"]) == 0
-    assert re.search(rf"validation  {min(losses):.4f} nats a token", capsys.readouterr().out)
+    assert re.search(rf"validation  {min(losses):.4f} nats per token", capsys.readouterr().out)
     assert main.main([*command, "--no-early-stopping", "--epochs", str(len(losses) + 2)]) == 0
     model = LanguageModel.load("o.npz").model_
     assert model.n_epochs_ == len(losses) + 2 and model.validation_losses_ == []

@@ -106,7 +106,7 @@ def test_surprisals_are_those_of_the_model(model):
     assert totals == pytest.approx(model.score_samples([text], per_sentence=True)[0], rel=1e-5)
     loss = model.loss([text])
     assert surprisal.summary(sentences) == (
-        f"13 tokens, {loss:.2f} nats a token, perplexity {np.exp(loss):.1f}; 1 unknown, marked *"
+        f"13 tokens, {loss:.2f} nats per token, perplexity {np.exp(loss):.1f}; 1 unknown, marked *"
     )
 
 
