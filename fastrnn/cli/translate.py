@@ -16,7 +16,8 @@ _HARMLESS = re.compile(r"[\w ,.?'-]+")  # what every shell takes as it stands be
 
 @sigterm_interrupts()
 def translate_train(args):
-    from ..estimators.translator import Translator, indices
+    from ..estimators.pair_texts import indices
+    from ..estimators.translator import Translator
     from ..text.hold_out import hold_out_pairs
 
     output, parameters = checked_output(args, "Seq2Seq checkpoint"), training_parameters(args)
@@ -90,7 +91,7 @@ def _read_pairs(args):
 
 def _held_out(vocabularies, kept):
     """The pairs held out as `HeldOut`, None if there are none."""
-    from ..estimators.translator import indices
+    from ..estimators.pair_texts import indices
 
     if not kept:
         return None

@@ -3,12 +3,14 @@
 import numpy as np
 
 from ..data.ragged import Ragged, check_pair
-from ..decoding.sampling import sample
 from ..networks.devices import network_class, resolve
 from ..text.special_tokens import END, START
 from ..training.tasks import LanguageTask
-from ..validation import as_generator, check_array, check_bool, check_integer, check_list, check_real
+from ..validation import check_integer
 from .fitting import fit, partial_fit
+from .generation import generate
+from .gradient_check import check_gradients
+from .initial_states import initial_states
 from .parameters import FAST_RNN, checks
 from .trainable import Trainable
 from .weight_checks import check_same
@@ -298,7 +300,7 @@ class FastRNN(Trainable):
             Only with `return_state`.
         """
         x = self._check_inputs(x)
-        states = self._states(x, initial_state, return_state)
+        states = initial_states(self, x, initial_state, return_state)
         self._check_weights(x.values)
         found = list(Ragged(self.network_.predictions(x, self._threads(), states), x.offsets))
         return (found, states) if return_state else found
@@ -309,7 +311,7 @@ class FastRNN(Trainable):
         The states are as in `predict`.
         """
         x = self._check_inputs(x)
-        states = self._states(x, initial_state, return_state)
+        states = initial_states(self, x, initial_state, return_state)
         probabilities = self.network_.probabilities(x, self._threads(), states)
         self._check_result(probabilities[:, 0])  # a row that is not all finite has no finite number
         found = np.split(probabilities, x.offsets[1:-1])
@@ -344,7 +346,7 @@ class FastRNN(Trainable):
     def score_samples(self, x, y, *, initial_state=None, return_state=False):
         """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
         x, y = self._check_pair(x, y)
-        states = self._states(x, initial_state, return_state)
+        states = initial_states(self, x, initial_state, return_state)
         losses = self.network_.token_losses(x, y, self._threads(), states)
         self._check_result(losses)
         found = -np.add.reduceat(losses.astype(np.float64), x.offsets[:-1])
@@ -369,7 +371,7 @@ class FastRNN(Trainable):
             in `predict`, its gradient too: "initial_state".
         """
         x, y = self._check_pair(x, y)
-        states = self._states(x, initial_state)
+        states = initial_states(self, x, initial_state)
         return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
 
     def check_gradients(self, x, y, n_entries=20, step=5e-3, random_state=0):
@@ -394,34 +396,7 @@ class FastRNN(Trainable):
             The largest relative error of each array: ``|a - n| / (|a| + |n|)``, a the gradient, n the difference
             quotient; 0 where both are below a millionth of the array's largest entry.
         """
-        x, y = self._check_pair(x, y)
-        n_entries, step = check_integer("n_entries", n_entries, 1), check_real("step", step, 0, 1)
-        rng = as_generator(random_state)
-        own = self.network_
-        float64_network = own.zeros_like("float64")
-        for name, array in self.params_.items():
-            float64_network.params[name] = array
-        threads = self._threads()
-        _, gradients = float64_network.gradients(x, y, -1, threads)
-        errors = {}
-        for name, array in float64_network.params.items():
-            errors[name], largest = 0.0, abs(gradients[name]).max()
-            entries = np.arange(array.size)
-            if name == "layer0.U" and not own.embedding_dim:  # the rows of other words have no part in the loss
-                entries = entries.reshape(array.shape)[:, np.unique(x.values)].ravel()
-            elif name == "embedding" and not own.tie_weights:
-                entries = entries.reshape(array.shape)[np.unique(x.values)].ravel()
-            for flat in rng.choice(entries, min(n_entries, len(entries)), replace=False):
-                index, quotient = np.unravel_index(flat, array.shape), 0.0
-                value = array[index]
-                for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
-                    array[index] = value + steps * step
-                    quotient += weight * float64_network.token_losses(x, y, threads).mean() / (12 * step)
-                array[index] = value
-                pair = abs(gradients[name][index]) + abs(quotient)
-                if pair > 2e-6 * largest:
-                    errors[name] = max(errors[name], float(abs(gradients[name][index] - quotient) / pair))
-        return errors
+        return check_gradients(self, x, y, n_entries, step, random_state)
 
     def generate(
         self,
@@ -473,39 +448,11 @@ class FastRNN(Trainable):
         log_probs : list of float64 arrays
             ln p under the model of each index drawn, nats; only with `return_log_probs`.
         """
-        self._ready_network()
-        C = self.vocab_size_
-        n = check_integer("n", n, 1)
-        temperature = check_real("temperature", temperature, 0, low_open=False)
-        top_k = check_integer("top_k", top_k, 1, none=True)
-        top_p = check_real("top_p", top_p, 0, 1, high_open=False, none=True)
-        min_length = check_integer("min_length", min_length, 0)
-        max_length = check_integer("max_length", max_length, max(1, min_length))
-        end = check_integer("end", end, 0, none=True)
-        return_log_probs, rng = check_bool("return_log_probs", return_log_probs), as_generator(random_state)
-        prompt = Ragged.from_sequences([prompt], "prompt")
-        prompt.check_below(C, "prompt")
-        exclude = self._excluded(exclude)
-        if len({*exclude, *(() if end is None or min_length < 2 else (end,))} & set(range(C))) >= C:
-            raise ValueError("exclude: no index is left that could be drawn")
-        drawn, log_probs = sample(
-            self.network_, prompt.values, n, end=end, min_length=min_length, max_length=max_length,
-            exclude=np.array(exclude, np.int64), temperature=temperature, top_k=top_k, top_p=top_p,
-            rng=rng, n_threads=self._threads(), state=self._states(prompt, initial_state),
+        return generate(
+            self, n, prompt=prompt, temperature=temperature, top_k=top_k, top_p=top_p, min_length=min_length,
+            max_length=max_length, end=end, exclude=exclude, initial_state=initial_state, random_state=random_state,
+            return_log_probs=return_log_probs,
         )  # fmt: skip
-        self._check_result(*log_probs)
-        sequences = [np.concatenate([prompt.values, tokens]) for tokens in drawn]
-        return (sequences, log_probs) if return_log_probs else sequences
-
-    def _excluded(self, exclude):
-        """The indices that `generate` must not draw, checked."""
-        C = self.vocab_size_
-        if exclude is None:
-            return sorted({START, C - 1})
-        exclude = check_list("exclude", exclude, "int")
-        if exclude:
-            Ragged.from_sequences([exclude], "exclude").check_below(C, "exclude")
-        return exclude
 
     @property
     def vocab_size_(self):
@@ -531,21 +478,6 @@ class FastRNN(Trainable):
         x.check_below(self.vocab_size_, "x")
         y.check_below(self.vocab_size_, "y")
         return x, y
-
-    def _states(self, x, initial_state, wanted=False):
-        """A copy of the states that the sequences start from; None if they are zeros and nobody wants the last ones."""
-        network, wanted = self.network_, check_bool("return_state", wanted)
-        shape = (network.num_layers, len(x), network.state_size)
-        if initial_state is None:
-            return np.zeros(shape, network.dtype) if wanted else None
-        states = check_array("initial_state", initial_state)
-        if states.shape != shape:
-            raise ValueError(f"initial_state: found shape {states.shape}, expected (layers, sequences, S*H) {shape}")
-        with np.errstate(over="ignore"):
-            states = np.array(states, network.dtype, order="C")
-        if not np.isfinite(states).all():
-            raise ValueError("initial_state: found NaN or infinity, expected finite numbers")
-        return states
 
     _check_data = staticmethod(check_pair)
 

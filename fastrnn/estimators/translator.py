@@ -2,16 +2,16 @@
 
 from .. import storage
 from ..base import Estimator
-from ..data.ragged import Ragged, without_first
-from ..text.custom_tokenizer import checked_tokens, is_tokens
+from ..data.ragged import Ragged
 from ..text.special_tokens import START
 from ..text.unknown_words import UnknownWords
 from ..text.vocabulary import Vocabulary
-from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named, shown
+from ..validation import check_callable, check_choice, check_list, check_path, check_str, errors_named
 from .bleu import bleu
 from .ensemble import Ensemble
 from .fitting import restored_if_refused
 from .model_file import arrays_of, header_of, read_model, read_vocabulary
+from .pair_texts import by_side, check_counts, check_one_each, check_texts, indices, listed
 from .parameters import TRANSLATOR, checks
 from .seq2seq import Seq2Seq
 from .weight_checks import check_same
@@ -91,8 +91,8 @@ class Translator(Estimator):
         if warm:
             self._check_same_vocabularies()
             vocabularies, model = (self.source_vocabulary_, self.target_vocabulary_), self._refit_model(model)
-        source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
-        _check_counts(source, target)
+        source, target = listed(source_texts, "source_texts"), listed(target_texts, "target_texts")
+        check_counts(source, target)
         data = [
             indices(vocabulary.transform if warm else vocabulary.fit_transform, texts, name)
             for vocabulary, texts, name in zip(vocabularies, (source, target), ("source", "target"), strict=True)
@@ -162,13 +162,13 @@ class Translator(Estimator):
         source, oov = self.encode_sources(source_texts, "source_texts", unknown)
         vocabulary = self.target_vocabulary_
         references = [
-            [row] if isinstance(row, str) else _listed(row, f"references[{i}]")
-            for i, row in enumerate(_listed(references, "references"))
+            [row] if isinstance(row, str) else listed(row, f"references[{i}]")
+            for i, row in enumerate(listed(references, "references"))
         ]
         for i, row in enumerate(references):
-            _check_texts(row, f"references[{i}]")
+            check_texts(row, f"references[{i}]")
         options = {"exclude": (START, len(vocabulary) - 1)} | options
-        _check_one_each("references", references, source)
+        check_one_each("references", references, source)
         oov.log()
         found = self._searcher(ensemble).predict(source, beam_width=beam_width, **options)
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
@@ -182,11 +182,11 @@ class Translator(Estimator):
         """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
         source, _ = self.encode_sources(source_texts, "source_texts")
         encode = self.target_vocabulary_.encode_prompt
-        rows = [_listed(row, f"candidates[{i}]") for i, row in enumerate(_listed(candidates, "candidates"))]
+        rows = [listed(row, f"candidates[{i}]") for i, row in enumerate(listed(candidates, "candidates"))]
         for i, row in enumerate(rows):
             if row:
-                _check_texts(row, f"candidates[{i}]")
-        _check_one_each("candidates", rows, source)
+                check_texts(row, f"candidates[{i}]")
+        check_one_each("candidates", rows, source)
         return self.model_.rescore(source, [[encode(text)[0][1:] for text in row] for row in rows])
 
     def loss(self, source_texts, target_texts):
@@ -216,7 +216,7 @@ class Translator(Estimator):
         files hold their names only.
         """
         path = check_path("path", path)
-        functions = _of_sides({"tokenizer": tokenizer, "detokenizer": detokenizer})
+        functions = by_side({"tokenizer": tokenizer, "detokenizer": detokenizer})
         with storage.opened(path, "Translator") as (header, arrays):
             vocabularies = [
                 read_vocabulary(path, arrays, f"{side}/", **given)
@@ -253,8 +253,8 @@ class Translator(Estimator):
         self._check_fitted("model_")
         check_str("name", name)
         check_choice("unknown", unknown, ("token", "error"))
-        texts, vocabulary = _listed(texts, name), self.source_vocabulary_
-        _check_texts(texts, name)
+        texts, vocabulary = listed(texts, name), self.source_vocabulary_
+        check_texts(texts, name)
         encoded, oov = [], UnknownWords()
         for i, text in enumerate(texts):
             indices, words = vocabulary.encode_prompt(text)
@@ -273,7 +273,7 @@ class Translator(Estimator):
         model = Seq2Seq(**{name: getattr(self, name) for name in Seq2Seq._parameter_defaults()})
         model.set_params(source_vocab_size=None, target_vocab_size=None).check_parameters()
         sizes = self.source_vocab_size, self.target_vocab_size
-        sides = _of_sides({name: getattr(self._checked, name) for name in _OF_SIDES})
+        sides = by_side({name: getattr(self._checked, name) for name in _OF_SIDES})
         vocabularies = (
             Vocabulary(size, self.level, self.lowercase, "text", **own) for size, own in zip(sizes, sides, strict=True)
         )
@@ -285,7 +285,7 @@ class Translator(Estimator):
 
     def _check_same_vocabularies(self):
         """ValueError if a parameter of the vocabularies is another than that with which they were learned."""
-        sides = _of_sides({name: getattr(self._checked, name) for name in _OF_SIDES})
+        sides = by_side({name: getattr(self._checked, name) for name in _OF_SIDES})
         for own, vocabulary in zip(sides, (self.source_vocabulary_, self.target_vocabulary_), strict=True):
             for name, value in own.items():
                 check_same(name, value, getattr(vocabulary._checked, name))
@@ -305,8 +305,8 @@ class Translator(Estimator):
 
     def _encode_pair(self, source_texts, target_texts):
         self._check_fitted("model_")
-        source, target = _listed(source_texts, "source_texts"), _listed(target_texts, "target_texts")
-        _check_counts(source, target)
+        source, target = listed(source_texts, "source_texts"), listed(target_texts, "target_texts")
+        check_counts(source, target)
         return (
             indices(self.source_vocabulary_.transform, source, "source"),
             indices(self.target_vocabulary_.transform, target, "target"),
@@ -316,9 +316,9 @@ class Translator(Estimator):
     def _validation(vocabularies, texts):
         if not isinstance(texts, (tuple, list)) or len(texts) != 2:
             raise TypeError(f"validation_texts: found a {type(texts).__name__}, expected a pair (sources, targets)")
-        source, target = (_listed(side, "validation_texts") for side in texts)
+        source, target = (listed(side, "validation_texts") for side in texts)
         with errors_named("validation_texts"):
-            _check_counts(source, target)
+            check_counts(source, target)
         return tuple(
             indices(vocabulary.transform, side, "validation")
             for vocabulary, side in zip(vocabularies, (source, target), strict=True)
@@ -342,48 +342,3 @@ def check_same_vocabularies(translator, other, name):
                 f"{name}: found another {side} vocabulary ({len(found):,} tokens), expected that of the first"
                 f" Translator ({len(wanted):,} tokens): train both on the same pairs"
             )
-
-
-def _of_sides(values):
-    """Values by name, each one for both sides or a pair: the values of sources and those of targets."""
-    pairs = {name: value if isinstance(value, (tuple, list)) else (value, value) for name, value in values.items()}
-    for name, pair in pairs.items():
-        if len(pair) != 2:
-            raise ValueError(f"{name}: found {shown(pair)}, expected one or a pair, for sources and for targets")
-    return [{name: pair[side] for name, pair in pairs.items()} for side in (0, 1)]
-
-
-def _listed(texts, name):
-    return check_list(name, texts, "texts")
-
-
-def _check_counts(source, target):
-    if len(source) != len(target):
-        raise ValueError(f"target_texts: found {len(target)} texts, expected {len(source)} as in source_texts")
-
-
-def _check_one_each(name, rows, source):
-    if len(rows) != len(source):
-        raise ValueError(f"{name}: found {len(rows)}, expected {len(source)}, one for every text of source_texts")
-
-
-def _check_texts(texts, name):
-    """Every text must be one that has tokens: none is dropped, or pairs would shift."""
-    if not texts:
-        raise ValueError(f"{name}: found no texts, expected at least one")
-    for i, text in enumerate(texts):
-        if is_tokens(text):
-            checked_tokens(text, f"{name}: text {i}")
-        elif not isinstance(text, str):
-            raise TypeError(f"{name}: found a {type(text).__name__} as text {i}, expected a str or a list of str")
-        if not text or (isinstance(text, str) and not text.strip()):
-            raise ValueError(f"{name}: text {i} is empty, expected words")
-
-
-def indices(transform, texts, side):
-    """The words of the texts of a side, a sequence each, by a vocabulary's `transform` or `fit_transform`."""
-    _check_texts(texts, f"{side}_texts")
-    x, _ = transform(texts)
-    if len(x) != len(texts):
-        raise ValueError(f"{side}_texts: found {len(texts) - len(x)} texts without any token, expected words in all")
-    return without_first(x)
