@@ -32,6 +32,7 @@ copybutton_prompt_is_regexp = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
+autodoc_typehints = "none"  # docstrings say what arguments are
 autodoc_default_options = {"exclude-members": "new_splitter, to_arrays, from_arrays, translate_encoded"}
 
 

@@ -1,9 +1,15 @@
 """What the estimators share: scikit-learn's way with constructor parameters, without depending on it."""
 
+from __future__ import annotations
+
 import inspect
+from typing import TYPE_CHECKING, Any
 
 from .errors import NotFittedError
 from .validation import shown
+
+if TYPE_CHECKING:
+    from .typing import Self
 
 
 class Estimator:
@@ -12,14 +18,16 @@ class Estimator:
     They are stored as they were given, and read as `self._checked.name` wherever something depends on them.
     """
 
-    _checks = {}  # for every parameter a function of its name and value, which returns it normalised or raises
-    _further = None  # the estimator some of whose parameters the constructor takes as ``**parameters``
+    _checks: dict[
+        str, Any
+    ] = {}  # for every parameter a function of its name and value, which returns it normalised or raises
+    _further: Any = None  # the estimator some of whose parameters the constructor takes as ``**parameters``
 
     @property
     def _checked(self):
         return Checked(self)
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         for name in self._parameter_defaults():
             getattr(self._checked, name)
@@ -41,11 +49,11 @@ class Estimator:
         for name, value in (defaults | own | further).items():
             setattr(self, name, value)
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters: {name: value}."""
         return {name: getattr(self, name) for name in self._parameter_defaults()}
 
-    def set_params(self, **parameters):
+    def set_params(self, **parameters: Any) -> Self:
         """Set constructor parameters by name; returns self. They take effect at the next fit."""
         known = self._parameter_defaults()
         for name, value in parameters.items():
@@ -54,12 +62,12 @@ class Estimator:
             setattr(self, name, value)
         return self
 
-    def changed_params(self):
+    def changed_params(self) -> dict[str, Any]:
         """Return the constructor's parameters that differ from their defaults: {name: value}."""
         defaults = self._parameter_defaults()
         return {n: v for n, v in self.get_params().items() if v is not defaults[n] and shown(v) != shown(defaults[n])}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         changed = (f"{name}={shown(value)}" for name, value in self.changed_params().items())
         return f"{type(self).__name__}({', '.join(changed)})"
 

@@ -15,9 +15,9 @@ PACKAGE = Path(fastrnn.__file__).parent
 
 # Packages, and modules that are in none of these: each imports only from itself and from those before it.
 ORDER = [
-    "errors", "validation", "base", "output_files", "storage", "data", "text", "kernels.compiler", "kernels.cores",
-    "kernels.threads", "kernels.linalg", "kernels.cells", "kernels.cpu", "kernels.cuda", "networks", "decoding",
-    "training", "estimators", "plotting", "cli",
+    "errors", "typing", "validation", "base", "output_files", "storage", "data", "text", "kernels.compiler",
+    "kernels.cores", "kernels.threads", "kernels.linalg", "kernels.cells", "kernels.cpu", "kernels.cuda", "networks",
+    "decoding", "training", "estimators", "plotting", "cli",
 ]  # fmt: skip
 
 
@@ -158,6 +158,7 @@ def test_the_gpu_s_packages_are_imported_in_one_file():
 def test_what_is_imported_of_others():
     """Hard dependencies are few; the others are imported where they are used, by who asks for them."""
     allowed = {"numpy", "numba", "llvmlite", "nltk", "tqdm", "joblib", "sklearn", "matplotlib", "pydoc_data", "cuda"}
+    allowed |= {"typing_extensions"}  # for type checkers only
     allowed |= {"zstandard", "compression"}
     for name in TREES:
         foreign = other_imports(name) - set(sys.stdlib_module_names)

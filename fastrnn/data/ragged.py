@@ -3,12 +3,22 @@
 `values` holds all sequences end to end; sequence ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from ..validation import check_integer, check_str, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..typing import IntArray, Sequences
 
 _INT32_MAX = np.iinfo(np.int32).max
 _POOL_BATCHES = 50  # batches sorted by length together: near-equal lengths, still well shuffled
@@ -42,7 +52,10 @@ class Ragged:
     __slots__ = ("offsets", "values")
     __hash__ = None
 
-    def __init__(self, values, offsets):
+    values: IntArray
+    offsets: NDArray[np.int64]
+
+    def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
         self.values = _as_vector(values, np.int32, "values")
         self.offsets = _as_vector(offsets, np.int64, "offsets")
         if self.offsets.size == 0 or self.offsets[0] != 0:
@@ -53,7 +66,7 @@ class Ragged:
             raise ValueError(f"offsets end at {self.offsets[-1]}, expected {self.values.size}, the number of values")
 
     @classmethod
-    def from_sequences(cls, sequences, name="x"):
+    def from_sequences(cls, sequences: Sequences, name: str = "x") -> Ragged:
         """Build from whatever holds sequences of int indices.
 
         Parameters
@@ -85,7 +98,7 @@ class Ragged:
         ragged._check_usable(name)
         return ragged
 
-    def check_below(self, vocab_size, name="x"):
+    def check_below(self, vocab_size: int, name: str = "x") -> None:
         """Raise ValueError, naming the place, unless every index is in [0, `vocab_size`)."""
         check_str("name", name)
         values, vocab_size = self.values, check_integer("vocab_size", vocab_size, 0)
@@ -96,21 +109,27 @@ class Ragged:
             )
 
     @property
-    def lengths(self):
+    def lengths(self) -> NDArray[np.int64]:
         """Length of every sequence: array of int64, shape (B,)."""
         return np.diff(self.offsets)
 
-    def to_list(self):
+    def to_list(self) -> list[list[int]]:
         """Return the sequences as a list of lists of int."""
         return [sequence.tolist() for sequence in self]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.offsets.size - 1
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[IntArray]:
         return (self.values[start:stop] for start, stop in pairwise(self.offsets.tolist()))
 
-    def __getitem__(self, key):
+    @overload
+    def __getitem__(self, key: int) -> IntArray: ...
+
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | NDArray[Any]) -> Ragged: ...
+
+    def __getitem__(self, key: int | slice | Sequence[int] | NDArray[Any]) -> IntArray | Ragged:
         """One sequence (an int32 view) by int; a Ragged by slice, integer or boolean array."""
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
@@ -125,12 +144,12 @@ class Ragged:
             return self.values[self.offsets[i] : self.offsets[i + 1]]
         return self._take(np.arange(len(self))[key])
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ragged):
             return NotImplemented
         return np.array_equal(self.offsets, other.offsets) and np.array_equal(self.values, other.values)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Ragged({len(self):,} sequences, {self.values.size:,} tokens)"
 
     def _between(self, start, stop):

@@ -1,6 +1,9 @@
 """`LanguageModel`: a `Vocabulary` and a `FastRNN` in one, from raw text to text."""
 
+from __future__ import annotations
+
 import logging
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -24,6 +27,22 @@ from .model_file import arrays_of, header_of, read_model, read_vocabulary
 from .parameters import LANGUAGE_MODEL, checks
 from .rnn import FastRNN
 from .weight_checks import check_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..typing import (
+        Detokenizer,
+        FastRNNParameters,
+        FilePath,
+        Float64Array,
+        RandomState,
+        Self,
+        Text,
+        Texts,
+        Tokenizer,
+        Unpack,
+    )
 
 _VOCABULARY_PARAMS = (
     "level", "lowercase", "sentence_split", "language", "tokenizer", "detokenizer", "min_count", "tokens",
@@ -65,18 +84,41 @@ class LanguageModel(Estimator):
     """
 
     _checks, _further = checks(LANGUAGE_MODEL), FastRNN
+    vocabulary_: Vocabulary
+    model_: FastRNN
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the parameters, which `_store` sets
 
     def __init__(
-        self, vocab_size=8000, level="word", lowercase=True, sentence_split=None, language="english", tokenizer=None,
-        detokenizer=None, min_count=1, tokens=None, special_tokens=(), unknown_word=None, **parameters,
-    ):  # fmt: skip
+        self,
+        vocab_size: int | None = 8000,
+        level: str = "word",
+        lowercase: bool = True,
+        sentence_split: str | None = None,
+        language: str = "english",
+        tokenizer: Tokenizer | None = None,
+        detokenizer: Detokenizer | None = None,
+        min_count: int = 1,
+        tokens: Sequence[str] | Mapping[str, int] | None = None,
+        special_tokens: Sequence[str] = (),
+        unknown_word: str | None = None,
+        **parameters: Unpack[FastRNNParameters],
+    ) -> None:
         self._store(
             parameters, vocab_size=vocab_size, level=level, lowercase=lowercase, sentence_split=sentence_split,
             language=language, tokenizer=tokenizer, detokenizer=detokenizer, min_count=min_count, tokens=tokens,
             special_tokens=special_tokens, unknown_word=unknown_word,
         )  # fmt: skip
 
-    def fit(self, texts, *, validation_texts=None, callback=None, resume=None):
+    def fit(
+        self,
+        texts: Texts,
+        *,
+        validation_texts: Texts | None = None,
+        callback: Callable[[Self], object] | None = None,
+        resume: FilePath | None = None,
+    ) -> Self:
         """Learn the vocabulary and train from initial weights; with `warm_start`, in the vocabulary first learned.
 
         Parameters
@@ -112,7 +154,7 @@ class LanguageModel(Estimator):
             model.fit(x, y, validation_data=validation, callback=called, resume=resume)
         return self
 
-    def partial_fit(self, texts):
+    def partial_fit(self, texts: Texts) -> Self:
         """Train one epoch more on texts, in the vocabulary first learned; the first call learns it."""
         x, y, vocabulary, model = self._data(texts, True)
         with restored_if_refused(self):
@@ -120,20 +162,26 @@ class LanguageModel(Estimator):
             model.partial_fit(x, y)
         return self
 
-    def loss(self, texts):
+    def loss(self, texts: Texts) -> float:
         """Mean cross-entropy, nats per token; SENTENCE_END counts as a token, unknown words as UNKNOWN_TOKEN."""
         self._check_fitted("model_")
         return self.model_.loss(*self.vocabulary_.transform(texts))
 
-    def score(self, texts, y=None):
+    def score(self, texts: Texts, y: object = None) -> float:
         """Minus the loss. y is ignored: scikit-learn passes one."""
         return -self.loss(texts)
 
-    def perplexity(self, texts):
+    def perplexity(self, texts: Texts) -> float:
         """exp(loss)."""
         return float(np.exp(self.loss(texts)))
 
-    def score_samples(self, texts, *, per_sentence=False):
+    @overload
+    def score_samples(self, texts: Texts, *, per_sentence: Literal[False] = False) -> Float64Array: ...
+
+    @overload
+    def score_samples(self, texts: Texts, *, per_sentence: Literal[True]) -> list[Float64Array]: ...
+
+    def score_samples(self, texts: Texts, *, per_sentence: bool = False) -> Float64Array | list[Float64Array]:
         """ln p of every text: the sum of its sentences', nats.
 
         Parameters
@@ -170,22 +218,38 @@ class LanguageModel(Estimator):
         totals[empty] = np.nan
         return totals
 
+    @overload
+    def generate(
+        self, n: int = 1, *, prompt: Text = ..., temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, min_length: int = 0, max_length: int = 100, unknown: str = "error",
+        truecase: bool = False,
+        exclude: Sequence[str] = ..., random_state: RandomState = None, return_log_probs: Literal[False] = False,
+    ) -> list[str]: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self, n: int = 1, *, prompt: Text = ..., temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, min_length: int = 0, max_length: int = 100, unknown: str = "error",
+        truecase: bool = False,
+        exclude: Sequence[str] = ..., random_state: RandomState = None, return_log_probs: Literal[True],
+    ) -> tuple[list[str], list[Float64Array]]: ...  # fmt: skip
+
     def generate(
         self,
-        n=1,
+        n: int = 1,
         *,
-        prompt="",
-        temperature=1.0,
-        top_k=None,
-        top_p=None,
-        min_length=0,
-        max_length=100,
-        exclude=(UNKNOWN_TOKEN,),
-        unknown="error",
-        truecase=False,
-        random_state=None,
-        return_log_probs=False,
-    ):
+        prompt: Text = "",
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_length: int = 0,
+        max_length: int = 100,
+        exclude: Sequence[str] = (UNKNOWN_TOKEN,),
+        unknown: str = "error",
+        truecase: bool = False,
+        random_state: RandomState = None,
+        return_log_probs: bool = False,
+    ) -> list[str] | tuple[list[str], list[Float64Array]]:
         """Write sentences.
 
         Parameters
@@ -236,7 +300,7 @@ class LanguageModel(Estimator):
         sentences = [vocabulary.detokenize(sequence, truecase=truecase) for sequence in sequences]
         return (sentences, log_probs) if return_log_probs else sentences
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write vocabulary and model to one .npz file; as `FastRNN.save`."""
         self._check_fitted("model_")
         path = check_path("path", path)
@@ -245,7 +309,14 @@ class LanguageModel(Estimator):
         storage.write(path, header, vocabulary | arrays_of(self.model_))
 
     @classmethod
-    def load(cls, path, *, device="cpu", tokenizer=None, detokenizer=None):
+    def load(
+        cls,
+        path: FilePath,
+        *,
+        device: str = "cpu",
+        tokenizer: Tokenizer | None = None,
+        detokenizer: Detokenizer | None = None,
+    ) -> Self:
         """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign.
 
         `tokenizer` and `detokenizer` are those of the vocabulary, if it was made with any: files hold their names only.
@@ -271,7 +342,7 @@ class LanguageModel(Estimator):
         vocabulary.check_parameters()
         return vocabulary, model
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         self._build()
 

@@ -1,5 +1,9 @@
 """`FastRNN`: the estimator over index sequences. It checks what it is given, then delegates."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, overload
+
 import numpy as np
 
 from ..data.ragged import Ragged, check_pair
@@ -14,6 +18,11 @@ from .initial_states import initial_states
 from .parameters import FAST_RNN, checks
 from .trainable import Trainable
 from .weight_checks import check_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..typing import FilePath, Float64Array, FloatArray, IndexSequence, IntArray, RandomState, Self, Sequences
 
 _NAMES = ("x", "y", "validation_data: x", "validation_data: y")
 
@@ -158,47 +167,47 @@ class FastRNN(Trainable):
 
     def __init__(
         self,
-        cell="gru",
-        hidden_dim=100,
-        vocab_size=None,
+        cell: str = "gru",
+        hidden_dim: int = 100,
+        vocab_size: int | None = None,
         *,
-        bias=True,
-        peepholes=True,
-        bptt_truncate=None,
-        optimizer="adam",
-        learning_rate=None,
-        momentum=0.0,
-        batch_size=32,
-        max_epochs=5,
-        clip_norm=5.0,
-        lr_schedule="constant",
-        evaluate_every=5,
-        num_layers=1,
-        dropout=0.0,
-        embedding_dim=None,
-        tie_weights=False,
-        output="softmax",
-        n_sampled=None,
-        chunk_len=None,
-        init="default",
-        init_scale=None,
-        patience=1,
-        lr_decay_start=5,
-        validation_fraction=None,
-        early_stopping="auto",
-        n_iter_no_change=2,
-        tol=1e-4,
-        weight_noise=0.0,
-        checkpoint=None,
-        checkpoint_minutes=None,
-        warm_start=False,
-        dtype="float32",
-        device="cpu",
-        matmul_precision="float32",
-        n_threads=None,
-        random_state=None,
-        verbose=0,
-    ):
+        bias: bool = True,
+        peepholes: bool = True,
+        bptt_truncate: int | None = None,
+        optimizer: str = "adam",
+        learning_rate: float | None = None,
+        momentum: float = 0.0,
+        batch_size: int = 32,
+        max_epochs: int = 5,
+        clip_norm: float | None = 5.0,
+        lr_schedule: str = "constant",
+        evaluate_every: int = 5,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        embedding_dim: int | None = None,
+        tie_weights: bool = False,
+        output: str = "softmax",
+        n_sampled: int | None = None,
+        chunk_len: int | None = None,
+        init: str = "default",
+        init_scale: float | None = None,
+        patience: int = 1,
+        lr_decay_start: int = 5,
+        validation_fraction: float | None = None,
+        early_stopping: bool | str = "auto",
+        n_iter_no_change: int = 2,
+        tol: float = 0.0001,
+        weight_noise: float = 0.0,
+        checkpoint: FilePath | None = None,
+        checkpoint_minutes: float | None = None,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        device: str = "cpu",
+        matmul_precision: str = "float32",
+        n_threads: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.cell = cell
         self.hidden_dim = hidden_dim
         self.vocab_size = vocab_size
@@ -239,7 +248,15 @@ class FastRNN(Trainable):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, x, y, *, validation_data=None, callback=None, resume=None):
+    def fit(
+        self,
+        x: Sequences,
+        y: Sequences,
+        *,
+        validation_data: tuple[Sequences, Sequences] | None = None,
+        callback: Callable[[Self], object] | None = None,
+        resume: FilePath | None = None,
+    ) -> Self:
         """Train from initial weights, unless `warm_start` or `resume` say otherwise.
 
         Ctrl-C ends it early, with a line in the log: the model keeps what it has learned.
@@ -275,14 +292,26 @@ class FastRNN(Trainable):
         """
         return fit(self, x, y, validation_data, callback, resume)
 
-    def partial_fit(self, x, y):
+    def partial_fit(self, x: Sequences, y: Sequences) -> Self:
         """Train one epoch more on x and y, from where the model is; like `fit` the first time.
 
         Nothing is held out of the data, nothing stops early, and no checkpoint is written.
         """
         return partial_fit(self, x, y)
 
-    def predict(self, x, *, initial_state=None, return_state=False):
+    @overload
+    def predict(
+        self, x: Sequences, *, initial_state: FloatArray | None = None, return_state: Literal[False] = False
+    ) -> list[IntArray]: ...
+
+    @overload
+    def predict(
+        self, x: Sequences, *, initial_state: FloatArray | None = None, return_state: Literal[True]
+    ) -> tuple[list[IntArray], FloatArray]: ...
+
+    def predict(
+        self, x: Sequences, *, initial_state: FloatArray | None = None, return_state: bool = False
+    ) -> list[IntArray] | tuple[list[IntArray], FloatArray]:
         """Most probable next index at every step.
 
         Parameters
@@ -305,7 +334,19 @@ class FastRNN(Trainable):
         found = list(Ragged(self.network_.predictions(x, self._threads(), states), x.offsets))
         return (found, states) if return_state else found
 
-    def predict_proba(self, x, *, initial_state=None, return_state=False):
+    @overload
+    def predict_proba(
+        self, x: Sequences, *, initial_state: FloatArray | None = None, return_state: Literal[False] = False
+    ) -> list[FloatArray]: ...
+
+    @overload
+    def predict_proba(
+        self, x: Sequences, *, initial_state: FloatArray | None = None, return_state: Literal[True]
+    ) -> tuple[list[FloatArray], FloatArray]: ...
+
+    def predict_proba(
+        self, x: Sequences, *, initial_state: FloatArray | None = None, return_state: bool = False
+    ) -> list[FloatArray] | tuple[list[FloatArray], FloatArray]:
         """Probabilities of the next index at every step: a list of (T, C) arrays, one a sequence.
 
         The states are as in `predict`.
@@ -317,7 +358,7 @@ class FastRNN(Trainable):
         found = np.split(probabilities, x.offsets[1:-1])
         return (found, states) if return_state else found
 
-    def activations(self, x):
+    def activations(self, x: Sequences) -> list[list[dict[str, FloatArray]]]:
         """What the layers compute.
 
         Returns
@@ -331,19 +372,36 @@ class FastRNN(Trainable):
         self._check_result(*(array for sequence in found for layer in sequence for array in layer.values()))
         return found
 
-    def loss(self, x, y):
+    def loss(self, x: Sequences, y: Sequences) -> float:
         """Mean cross-entropy per token, nats."""
         return float(self.token_losses(x, y)[0].mean(dtype=np.float64))
 
-    def score(self, x, y):
+    def score(self, x: Sequences, y: Sequences) -> float:
         """Minus the loss: higher is better, as scikit-learn wants it."""
         return -self.loss(x, y)
 
-    def perplexity(self, x, y):
+    def perplexity(self, x: Sequences, y: Sequences) -> float:
         """exp(loss)."""
         return float(np.exp(self.loss(x, y)))
 
-    def score_samples(self, x, y, *, initial_state=None, return_state=False):
+    @overload
+    def score_samples(
+        self,
+        x: Sequences,
+        y: Sequences,
+        *,
+        initial_state: FloatArray | None = None,
+        return_state: Literal[False] = False,
+    ) -> Float64Array: ...
+
+    @overload
+    def score_samples(
+        self, x: Sequences, y: Sequences, *, initial_state: FloatArray | None = None, return_state: Literal[True]
+    ) -> tuple[Float64Array, FloatArray]: ...
+
+    def score_samples(
+        self, x: Sequences, y: Sequences, *, initial_state: FloatArray | None = None, return_state: bool = False
+    ) -> Float64Array | tuple[Float64Array, FloatArray]:
         """ln p of every sequence of targets: float64 (B,), nats. The states are as in `predict`."""
         x, y = self._check_pair(x, y)
         states = initial_states(self, x, initial_state, return_state)
@@ -352,14 +410,16 @@ class FastRNN(Trainable):
         found = -np.add.reduceat(losses.astype(np.float64), x.offsets[:-1])
         return (found, states) if return_state else found
 
-    def token_losses(self, x, y):
+    def token_losses(self, x: Sequences, y: Sequences) -> tuple[FloatArray, Ragged]:
         """Cross-entropy of every token, nats: an array over all tokens of x in order, and x as a `Ragged`."""
         x, y = self._check_pair(x, y)
         losses = self.network_.token_losses(x, y, self._threads())
         self._check_result(losses)
         return losses, x
 
-    def gradients(self, x, y, *, initial_state=None):
+    def gradients(
+        self, x: Sequences, y: Sequences, *, initial_state: FloatArray | None = None
+    ) -> tuple[float, dict[str, FloatArray]]:
         """Loss, without dropout, and its gradient.
 
         Returns
@@ -374,7 +434,9 @@ class FastRNN(Trainable):
         states = initial_states(self, x, initial_state)
         return self.network_.gradients(x, y, self._truncation(), self._threads(), states)
 
-    def check_gradients(self, x, y, n_entries=20, step=5e-3, random_state=0):
+    def check_gradients(
+        self, x: Sequences, y: Sequences, n_entries: int = 20, step: float = 0.005, random_state: RandomState = 0
+    ) -> dict[str, float]:
         """Compare gradients with finite differences, as the tutorial's `gradient_check`.
 
         Both use the same weights in float64 and of full back-propagation.
@@ -398,22 +460,38 @@ class FastRNN(Trainable):
         """
         return check_gradients(self, x, y, n_entries, step, random_state)
 
+    @overload
+    def generate(
+        self, n: int = 1, *, prompt: IndexSequence = ..., temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, min_length: int = 0, max_length: int = 100, end: int | None = END,
+        initial_state: FloatArray | None = None,
+        exclude: Sequence[int] | None = ..., random_state: RandomState = None, return_log_probs: Literal[False] = False,
+    ) -> list[IntArray]: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self, n: int = 1, *, prompt: IndexSequence = ..., temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, min_length: int = 0, max_length: int = 100, end: int | None = END,
+        initial_state: FloatArray | None = None,
+        exclude: Sequence[int] | None = ..., random_state: RandomState = None, return_log_probs: Literal[True],
+    ) -> tuple[list[IntArray], list[Float64Array]]: ...  # fmt: skip
+
     def generate(
         self,
-        n=1,
+        n: int = 1,
         *,
-        prompt=(START,),
-        temperature=1.0,
-        top_k=None,
-        top_p=None,
-        min_length=0,
-        max_length=100,
-        end=END,
-        exclude=None,
-        initial_state=None,
-        random_state=None,
-        return_log_probs=False,
-    ):
+        prompt: IndexSequence = (START,),
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_length: int = 0,
+        max_length: int = 100,
+        end: int | None = END,
+        exclude: Sequence[int] | None = None,
+        initial_state: FloatArray | None = None,
+        random_state: RandomState = None,
+        return_log_probs: bool = False,
+    ) -> list[IntArray] | tuple[list[IntArray], list[Float64Array]]:
         """Draw sequences from the model.
 
         Parameters
@@ -455,7 +533,7 @@ class FastRNN(Trainable):
         )  # fmt: skip
 
     @property
-    def vocab_size_(self):
+    def vocab_size_(self) -> int:
         """The number of indices C."""
         self._check_fitted("network_")
         return self.network_.vocab_size

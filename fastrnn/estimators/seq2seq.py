@@ -1,5 +1,9 @@
 """`Seq2Seq`: the encoder-decoder over index sequences."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ..data.ragged import Ragged, between, reversed_sequences
 from ..networks.devices import pair_network_class, resolve
 from ..networks.encoder_decoder import Pairs
@@ -12,6 +16,24 @@ from .rnn import FastRNN
 from .searcher import Searcher
 from .trainable import Trainable
 from .weight_checks import check_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..decoding.beam_search import Hypothesis
+    from ..typing import (
+        FilePath,
+        Float64Array,
+        FloatArray,
+        IndexSequence,
+        IntArray,
+        NetworkParameters,
+        ScoreOptions,
+        SearchOptions,
+        Self,
+        Sequences,
+        Unpack,
+    )
 
 _NAMES = ("source", "target", "validation_data: source", "validation_data: target")
 
@@ -63,17 +85,33 @@ class Seq2Seq(Trainable):
     """
 
     _checks, _further = checks(SEQ2SEQ), FastRNN
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the parameters, which `_store` sets
 
     def __init__(
-        self, cell="lstm", hidden_dim=256, reverse_source=True, source_vocab_size=None, target_vocab_size=None,
-        **parameters,
-    ):  # fmt: skip
+        self,
+        cell: str = "lstm",
+        hidden_dim: int = 256,
+        reverse_source: bool = True,
+        source_vocab_size: int | None = None,
+        target_vocab_size: int | None = None,
+        **parameters: Unpack[NetworkParameters],
+    ) -> None:
         self._store(
             parameters, cell=cell, hidden_dim=hidden_dim, reverse_source=reverse_source,
             source_vocab_size=source_vocab_size, target_vocab_size=target_vocab_size,
         )  # fmt: skip
 
-    def fit(self, source, target, *, validation_data=None, callback=None, resume=None):
+    def fit(
+        self,
+        source: Sequences,
+        target: Sequences,
+        *,
+        validation_data: tuple[Sequences, Sequences] | None = None,
+        callback: Callable[[Self], object] | None = None,
+        resume: FilePath | None = None,
+    ) -> Self:
         """Train from initial weights, unless `warm_start` or `resume` say otherwise.
 
         Parameters
@@ -97,11 +135,13 @@ class Seq2Seq(Trainable):
         """
         return fit(self, source, target, validation_data, callback, resume)
 
-    def partial_fit(self, source, target):
+    def partial_fit(self, source: Sequences, target: Sequences) -> Self:
         """Train one epoch more, from where the model is; like `fit` the first time."""
         return partial_fit(self, source, target)
 
-    def predict(self, source, *, beam_width=1, max_length=100, **options):
+    def predict(
+        self, source: Sequences, *, beam_width: int = 1, max_length: int = 100, **options: Unpack[SearchOptions]
+    ) -> list[IntArray]:
         """The most probable target of every source: a list of int32 arrays, without SENTENCE_END.
 
         Parameters are those of `search`; a `beam_width` of 1 is greedy.
@@ -109,8 +149,16 @@ class Seq2Seq(Trainable):
         return self._searcher().predict(source, beam_width=beam_width, max_length=max_length, **options)
 
     def search(
-        self, source, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, exclude=(START,)
-    ):
+        self,
+        source: Sequences,
+        *,
+        beam_width: int = 5,
+        n_best: int | None = None,
+        min_length: int = 1,
+        max_length: int = 100,
+        length_penalty: float = 0.0,
+        exclude: Sequence[int] = (START,),
+    ) -> list[list[Hypothesis]]:
         """Beam search (Sutskever et al. 2014, section 3.2).
 
         Parameters
@@ -137,11 +185,11 @@ class Seq2Seq(Trainable):
             length_penalty=length_penalty, exclude=exclude,
         )  # fmt: skip
 
-    def score_samples(self, source, target):
+    def score_samples(self, source: Sequences, target: Sequences) -> Float64Array:
         """ln p of every target given its source, SENTENCE_END included: float64 (B,), nats."""
         return self._searcher().score_samples(source, target)
 
-    def rescore(self, source, candidates):
+    def rescore(self, source: Sequences, candidates: Sequence[Sequences]) -> list[Float64Array]:
         """ln p of given candidates, as of those of another system.
 
         Parameters
@@ -155,7 +203,14 @@ class Seq2Seq(Trainable):
         """
         return self._searcher().rescore(source, candidates)
 
-    def score(self, source, references, *, beam_width=1, **options):
+    def score(
+        self,
+        source: Sequences,
+        references: Sequence[IndexSequence] | Sequence[Sequence[IndexSequence]],
+        *,
+        beam_width: int = 1,
+        **options: Unpack[ScoreOptions],
+    ) -> float:
         """BLEU of what `predict` writes, from 0 to 100, as sacrebleu has it for these tokens: higher is better.
 
         Parameters
@@ -168,15 +223,15 @@ class Seq2Seq(Trainable):
         """
         return self._searcher().score(source, references, beam_width=beam_width, **options)
 
-    def loss(self, source, target):
+    def loss(self, source: Sequences, target: Sequences) -> float:
         """Mean cross-entropy per target token, SENTENCE_END included, nats."""
         return self._searcher().loss(source, target)
 
-    def perplexity(self, source, target):
+    def perplexity(self, source: Sequences, target: Sequences) -> float:
         """exp(loss)."""
         return self._searcher().perplexity(source, target)
 
-    def gradients(self, source, target):
+    def gradients(self, source: Sequences, target: Sequences) -> tuple[float, dict[str, FloatArray]]:
         """Loss, without dropout, and its gradient: (float, {name of `params_`: array})."""
         pairs = self._pairs(*self._check_pair(source, target))
         return self.network_.gradients(pairs, self._threads())

@@ -1,5 +1,9 @@
 """What the estimators share that train a network: parameters of the training, and what it leaves behind."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .. import storage
 from ..base import Estimator
 from ..kernels.cores import available_cores
@@ -11,11 +15,23 @@ from ..validation import as_generator, check_path
 from .model_file import OF_MACHINE, arrays_of, header_of, read_model
 from .weight_checks import check_results, refuse_weights
 
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    import numpy as np
+
+    from ..typing import FilePath, FloatArray, Self
+
 
 class Trainable(Estimator):
     """An estimator with `network_`, `optimizer_`, `history_` and `rng_`, trained by `Training`."""
 
-    def check_parameters(self):
+    history_: History
+    optimizer_: Any
+    network_: Any
+    rng_: np.random.Generator
+
+    def check_parameters(self) -> None:
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         super().check_parameters()
         checked = self._checked
@@ -45,46 +61,46 @@ class Trainable(Estimator):
         return self.network_
 
     @property
-    def loss_curve_(self):
+    def loss_curve_(self) -> list[float]:
         """Mean cross-entropy per token of every epoch, nats."""
         self._check_fitted("history_")
         return self.history_.losses
 
     @property
-    def validation_losses_(self):
+    def validation_losses_(self) -> list[float]:
         """Mean cross-entropy per token of the validation data after every epoch, nats."""
         self._check_fitted("history_")
         return self.history_.validation_losses
 
     @property
-    def evaluations_(self):
+    def evaluations_(self) -> list[tuple[int, float]]:
         """Epochs done and loss on all training data, of the schedule "halve"."""
         self._check_fitted("history_")
         return self.history_.evaluations
 
     @property
-    def n_epochs_(self):
+    def n_epochs_(self) -> int:
         """Epochs done."""
         return len(self.loss_curve_)
 
     @property
-    def n_updates_(self):
+    def n_updates_(self) -> int:
         """Updates done."""
         self._check_fitted("optimizer_")
         return self.optimizer_.total_updates
 
     @property
-    def learning_rate_(self):
+    def learning_rate_(self) -> float:
         """The learning rate as the schedule has left it."""
         self._check_fitted("optimizer_")
         return self.optimizer_.learning_rate
 
     @property
-    def params_(self):
+    def params_(self) -> MutableMapping[str, FloatArray]:
         """Views of the weights by name, which may be written to."""
         return self._ready_network().params
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write the model to one .npz file, which replaces what was there once it is whole. Moments are not in it.
 
         Raises
@@ -98,7 +114,7 @@ class Trainable(Estimator):
         storage.write(path, {"kind": type(self).__name__} | header_of(self), arrays_of(self))
 
     @classmethod
-    def load(cls, path, *, device="cpu"):
+    def load(cls, path: FilePath, *, device: str = "cpu") -> Self:
         """Read a model that `save` wrote, on whatever device; ValueError if the file is damaged or foreign."""
         path = check_path("path", path)
         with storage.opened(path, cls.__name__) as (header, arrays):

@@ -1,5 +1,9 @@
 """`Translator`: two vocabularies and a `Seq2Seq` in one, from raw text to text."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
 from .. import storage
 from ..base import Estimator
 from ..data.ragged import Ragged
@@ -15,6 +19,22 @@ from .pair_texts import by_side, check_counts, check_one_each, check_texts, indi
 from .parameters import TRANSLATOR, checks
 from .seq2seq import Seq2Seq
 from .weight_checks import check_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..typing import (
+        Detokenizer,
+        FilePath,
+        Float64Array,
+        ScoreOptions,
+        Self,
+        Seq2SeqParameters,
+        Text,
+        Texts,
+        Tokenizer,
+        Unpack,
+    )
 
 _OF_SIDES = ("language", "tokenizer", "detokenizer")  # one for both sides, or a pair
 
@@ -51,17 +71,39 @@ class Translator(Estimator):
     """
 
     _checks, _further = checks(TRANSLATOR), Seq2Seq
+    source_vocabulary_: Vocabulary
+    target_vocabulary_: Vocabulary
+    model_: Seq2Seq
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the parameters, which `_store` sets
 
     def __init__(
-        self, source_vocab_size=8000, target_vocab_size=8000, level="word", lowercase=True, *, language="english",
-        tokenizer=None, detokenizer=None, **parameters,
-    ):  # fmt: skip
+        self,
+        source_vocab_size: int | None = 8000,
+        target_vocab_size: int | None = 8000,
+        level: str = "word",
+        lowercase: bool = True,
+        *,
+        language: str | tuple[str, str] = "english",
+        tokenizer: Tokenizer | tuple[Tokenizer | None, Tokenizer | None] | None = None,
+        detokenizer: Detokenizer | tuple[Detokenizer | None, Detokenizer | None] | None = None,
+        **parameters: Unpack[Seq2SeqParameters],
+    ) -> None:
         self._store(
             parameters, source_vocab_size=source_vocab_size, target_vocab_size=target_vocab_size, level=level,
             lowercase=lowercase, language=language, tokenizer=tokenizer, detokenizer=detokenizer,
         )  # fmt: skip
 
-    def fit(self, source_texts, target_texts, *, validation_texts=None, callback=None, resume=None):
+    def fit(
+        self,
+        source_texts: Texts,
+        target_texts: Texts,
+        *,
+        validation_texts: tuple[Texts, Texts] | None = None,
+        callback: Callable[[Self], object] | None = None,
+        resume: FilePath | None = None,
+    ) -> Self:
         """Learn both vocabularies and train from initial weights; with `warm_start`, in the vocabularies first learned.
 
         Parameters
@@ -105,10 +147,30 @@ class Translator(Estimator):
             model.fit(*data, validation_data=validation, callback=called, resume=resume)
         return self
 
+    @overload
     def translate(
-        self, texts, *, beam_width=5, n_best=None, min_length=1, max_length=100, length_penalty=0.0, unknown="token",
-        ensemble=(),
-    ):  # fmt: skip
+        self, texts: Texts, *, beam_width: int = 5, n_best: None = None, min_length: int = 1, max_length: int = 100,
+        length_penalty: float = 0.0, unknown: str = "token", ensemble: Sequence[Translator] = (),
+    ) -> list[str]: ...  # fmt: skip
+
+    @overload
+    def translate(
+        self, texts: Texts, *, beam_width: int = 5, n_best: int, min_length: int = 1, max_length: int = 100,
+        length_penalty: float = 0.0, unknown: str = "token", ensemble: Sequence[Translator] = (),
+    ) -> list[list[tuple[str, float]]]: ...  # fmt: skip
+
+    def translate(
+        self,
+        texts: Texts,
+        *,
+        beam_width: int = 5,
+        n_best: int | None = None,
+        min_length: int = 1,
+        max_length: int = 100,
+        length_penalty: float = 0.0,
+        unknown: str = "token",
+        ensemble: Sequence[Translator] = (),
+    ) -> list[str] | list[list[tuple[str, float]]]:
         """Translate texts.
 
         Parameters
@@ -138,13 +200,24 @@ class Translator(Estimator):
         )  # fmt: skip
         return [row[0][0] for row in written] if n_best is None else written
 
-    def translate_encoded(self, source, *, ensemble=(), **options):
+    def translate_encoded(
+        self, source: Ragged, *, ensemble: Sequence[Translator] = (), **options: Any
+    ) -> list[list[tuple[str, float]]]:
         """What `translate` returns with `n_best`, of what `encode_sources` returned; `options` as `search` has them."""
         options["exclude"] = (START, len(self.target_vocabulary_) - 1)
         found = self._searcher(ensemble).search(source, **options)
         return [[(self.target_vocabulary_.detokenize(h.tokens), h.score) for h in row] for row in found]
 
-    def score(self, source_texts, references, *, beam_width=1, unknown="token", ensemble=(), **options):
+    def score(
+        self,
+        source_texts: Texts,
+        references: Sequence[str] | Sequence[Sequence[Text]],
+        *,
+        beam_width: int = 1,
+        unknown: str = "token",
+        ensemble: Sequence[Translator] = (),
+        **options: Unpack[ScoreOptions],
+    ) -> float:
         """BLEU of the translations, from 0 to 100: higher is better.
 
         It is what sacrebleu computes of the tokens that the vocabulary makes of the references, with
@@ -174,11 +247,11 @@ class Translator(Estimator):
         wanted = [[vocabulary.tokenize(reference) for reference in row] for row in references]
         return bleu(wanted, [vocabulary.decode(tokens) for tokens in found])
 
-    def score_samples(self, source_texts, target_texts):
+    def score_samples(self, source_texts: Texts, target_texts: Texts) -> Float64Array:
         """ln p of every target text given its source, nats: float64 (B,); unknown words count as UNKNOWN_TOKEN."""
         return self.model_.score_samples(*self._encode_pair(source_texts, target_texts))
 
-    def rescore(self, source_texts, candidates):
+    def rescore(self, source_texts: Texts, candidates: Sequence[Texts]) -> list[Float64Array]:
         """ln p, nats, of given translations: a list, one a text, of float64 arrays, as `candidates` lists texts."""
         source, _ = self.encode_sources(source_texts, "source_texts")
         encode = self.target_vocabulary_.encode_prompt
@@ -189,15 +262,15 @@ class Translator(Estimator):
         check_one_each("candidates", rows, source)
         return self.model_.rescore(source, [[encode(text)[0][1:] for text in row] for row in rows])
 
-    def loss(self, source_texts, target_texts):
+    def loss(self, source_texts: Texts, target_texts: Texts) -> float:
         """Mean cross-entropy per target token, SENTENCE_END included, nats."""
         return self.model_.loss(*self._encode_pair(source_texts, target_texts))
 
-    def perplexity(self, source_texts, target_texts):
+    def perplexity(self, source_texts: Texts, target_texts: Texts) -> float:
         """exp(loss)."""
         return self.model_.perplexity(*self._encode_pair(source_texts, target_texts))
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write vocabularies and model to one .npz file; as `FastRNN.save`."""
         self._check_fitted("model_")
         path = check_path("path", path)
@@ -209,7 +282,14 @@ class Translator(Estimator):
         storage.write(path, {"kind": "Translator"} | header_of(self.model_), arrays | arrays_of(self.model_))
 
     @classmethod
-    def load(cls, path, *, device="cpu", tokenizer=None, detokenizer=None):
+    def load(
+        cls,
+        path: FilePath,
+        *,
+        device: str = "cpu",
+        tokenizer: Tokenizer | tuple[Tokenizer | None, Tokenizer | None] | None = None,
+        detokenizer: Detokenizer | tuple[Detokenizer | None, Detokenizer | None] | None = None,
+    ) -> Self:
         """Read what `save` wrote, on whatever device; ValueError if the file is damaged or foreign.
 
         `tokenizer` and `detokenizer`, each one or a pair, are those of the vocabularies, if they were made with any:
@@ -235,7 +315,7 @@ class Translator(Estimator):
         (translator.source_vocabulary_, translator.target_vocabulary_), translator.model_ = vocabularies, model
         return translator
 
-    def encode_sources(self, texts, name="texts", unknown="token"):
+    def encode_sources(self, texts: Texts, name: str = "texts", unknown: str = "token") -> tuple[Ragged, UnknownWords]:
         """Indices of source texts.
 
         Parameters
@@ -279,7 +359,7 @@ class Translator(Estimator):
         )
         return tuple(vocabularies), model
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         self._build()
 

@@ -1,9 +1,11 @@
 """Compiling ahead: everything that training, scoring, predicting, generating and translating will need."""
 
+from __future__ import annotations
+
 import sys
 import time
 from itertools import product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..kernels.cells import CELLS
 from ..networks.devices import MATMUL_PRECISIONS, compilation_listener, product_precision, resolve
@@ -13,6 +15,9 @@ from .ensemble import Ensemble
 from .parameters import DTYPES
 from .rnn import FastRNN
 from .seq2seq import Seq2Seq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class WarmupStep(NamedTuple):
@@ -34,7 +39,13 @@ class WarmupStep(NamedTuple):
     compiled: bool
 
 
-def warmup(cells=None, dtypes=("float32",), device="cpu", matmul_precision="float32", verbose=0):
+def warmup(
+    cells: Iterable[str] | None = None,
+    dtypes: Iterable[str] = ("float32",),
+    device: str = "cpu",
+    matmul_precision: str = "float32",
+    verbose: int = 0,
+) -> list[WarmupStep]:
     """Compile the kernels ahead, so that nothing later has to wait for them: for images and continuous integration.
 
     They are kept in the folder that Numba's ``NUMBA_CACHE_DIR`` names, or else in the user's cache folder, and

@@ -1,5 +1,9 @@
 """Pictures of training and of what a model does with a text. They need matplotlib, which the extra `plot` installs."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..validation import check_choice, check_integer, check_list, check_str
@@ -21,6 +25,13 @@ from .figures import (
 )
 from .surprisal import START_MARK, columns_of, highest, measure, read, summary, surprisal_line, wrap
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from ..estimators.language_model import LanguageModel
+
 __all__ = ["plot_gates", "plot_hidden", "plot_losses", "plot_surprisal", "surprisal_line"]
 
 BY = {"epoch": "epochs", "tokens": "tokens read", "seconds": "seconds of training"}
@@ -28,7 +39,9 @@ MAX_UNITS, MAX_TOKENS = 24, 48  # that a picture shows; of more, a part is shown
 LONGEST_LABEL = 16  # letters of a word below a column
 
 
-def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
+def plot_losses(
+    models_or_histories: Sequence[Any], by: str = "epoch", labels: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
     """Loss curves of one or several runs, in training and, dashed, in validation.
 
     Parameters
@@ -84,7 +97,7 @@ def plot_losses(models_or_histories, by="epoch", labels=None, ax=None):
     return ax
 
 
-def plot_surprisal(language_model, text, ax=None):
+def plot_surprisal(language_model: LanguageModel, text: str, ax: Axes | None = None) -> Axes:
     """The words of a text, each on a colour that tells its surprisal, -ln p in nats, which stands below it.
 
     Parameters
@@ -127,7 +140,9 @@ def plot_surprisal(language_model, text, ax=None):
     return ax
 
 
-def plot_hidden(language_model, text, layer=-1, units=None, ax=None):
+def plot_hidden(
+    language_model: LanguageModel, text: str, layer: int = -1, units: int | None = None, ax: Axes | None = None
+) -> Axes:
     """Hidden units over a text: a heat map of h, a row a unit and a column a token, after it was read.
 
     Parameters
@@ -166,7 +181,9 @@ def plot_hidden(language_model, text, layer=-1, units=None, ax=None):
     return ax
 
 
-def plot_gates(language_model, text, layer=-1, units=None, ax=None):
+def plot_gates(
+    language_model: LanguageModel, text: str, layer: int = -1, units: int | None = None, ax: Axes | None = None
+) -> list[Axes]:
     """Gates over a text, a panel each: how open they are after each token was read.
 
     Parameters

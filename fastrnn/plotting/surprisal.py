@@ -1,15 +1,20 @@
 """Surprisal: how little a model expected each token of a text, -ln p in nats; and its picture for a terminal."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
 import unicodedata
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..text.special_tokens import END, START
 from ..validation import check_choice, check_integer
+
+if TYPE_CHECKING:
+    from ..estimators.language_model import LanguageModel
 
 COLORS = ("none", "256", "24bit")
 # From expected to unexpected; told apart by the colour-blind, and darker and darker in grey (ColorBrewer's YlOrBr).
@@ -121,7 +126,7 @@ def columns_of(word):
     )
 
 
-def surprisal_line(language_model, text, color=None, width=None):
+def surprisal_line(language_model: LanguageModel, text: str, color: str | None = None, width: int | None = None) -> str:
     """A text as a line of words, each on a colour that tells its surprisal: pale what was expected, dark what was not.
 
     Parameters

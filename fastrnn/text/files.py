@@ -1,17 +1,23 @@
 """Texts from files: plain, compressed, tables, directories of them, standard input."""
 
+from __future__ import annotations
+
 import codecs
 import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..validation import check_encoding, check_integer, check_list, check_path, check_str, shown
 from .compressed import unpack
 from .input_paths import STDIN, described, input_files, suffix_of
 from .sizes import FileSizes, SizedTexts
 from .tables import KINDS, column_of
+
+if TYPE_CHECKING:
+    from ..typing import FilePath
 
 _MARKS = [  # byte order marks of what is no UTF-8: the longer ones first
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -23,7 +29,12 @@ _MARKS = [  # byte order marks of what is no UTF-8: the longer ones first
 logger = logging.getLogger("fastrnn")
 
 
-def read_texts(path, column=None, encoding="utf-8", delimiter=None) -> Iterator[str]:
+def read_texts(
+    path: FilePath | Iterable[FilePath],
+    column: str | int | None = None,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+) -> Iterator[str]:
     """Read texts from files, directories or standard input.
 
     Parameters

@@ -1,5 +1,7 @@
 """Words and their indices: the most frequent ones are kept, the others are UNKNOWN_TOKEN."""
 
+from __future__ import annotations
+
 import json
 import logging
 import math
@@ -7,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,6 +49,24 @@ from .tokenize import LEVELS, SENTENCE_SPLITS, SentenceSplitter, join_words
 from .truecase import check_forms
 from .truecase import truecase as cased
 from .whole_words import SentenceTokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..typing import (
+        Detokenizer,
+        FilePath,
+        IndexSequence,
+        IntArray,
+        Self,
+        Text,
+        Texts,
+        Tokenizer,
+        Unpack,
+        VocabularyParameters,
+    )
 
 _SPECIAL = frozenset([SENTENCE_START, SENTENCE_END, UNKNOWN_TOKEN])
 _PARAMETERS = ("max_size", "level", "lowercase", "sentence_split")
@@ -132,6 +153,15 @@ class Vocabulary(Estimator):
     ['a', 'b']
     """
 
+    tokens_: list[str]
+    index_: dict[str, int]
+    counts_: NDArray[np.int64]
+    n_sentences_: int
+    n_tokens_: int
+    n_distinct_: int
+    coverage_: float
+    forms_: dict[str, str]
+
     _checks = {
         "max_size": integer(len(_SPECIAL) + 1, none=True),
         "level": choice(LEVELS),
@@ -148,10 +178,21 @@ class Vocabulary(Estimator):
     }
 
     def __init__(
-        self, max_size=8000, level="word", lowercase=True, sentence_split=None, verbose=0, n_jobs=None,
-        language="english", tokenizer=None, detokenizer=None, min_count=1, tokens=None, special_tokens=(),
-        unknown_word=None,
-    ):  # fmt: skip
+        self,
+        max_size: int | None = 8000,
+        level: str = "word",
+        lowercase: bool = True,
+        sentence_split: str | None = None,
+        verbose: int = 0,
+        n_jobs: int | None = None,
+        language: str = "english",
+        tokenizer: Tokenizer | None = None,
+        detokenizer: Detokenizer | None = None,
+        min_count: int = 1,
+        tokens: Sequence[str] | Mapping[str, int] | None = None,
+        special_tokens: Sequence[str] = (),
+        unknown_word: str | None = None,
+    ) -> None:
         self.max_size = max_size
         self.level = level
         self.lowercase = lowercase
@@ -167,7 +208,7 @@ class Vocabulary(Estimator):
         self.unknown_word = unknown_word
 
     @classmethod
-    def from_tokens(cls, tokens, **parameters):
+    def from_tokens(cls, tokens: Sequence[str] | Mapping[str, int], **parameters: Unpack[VocabularyParameters]) -> Self:
         """Make a vocabulary of one's own tokens that can be used at once, without `fit`.
 
         Its counts are 0; where sentences end is found out from the first texts that it is given.
@@ -195,7 +236,7 @@ class Vocabulary(Estimator):
         vocabulary._set_learned(tokens, np.zeros(len(tokens), np.int64), 0, vocabulary.new_splitter())
         return vocabulary
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise TypeError or ValueError unless the constructor's parameters are possible."""
         super().check_parameters()
         unknown, special, tokens = self._checked.unknown_word, self._checked.special_tokens, self._checked.tokens
@@ -207,7 +248,7 @@ class Vocabulary(Estimator):
             found = f"{len(special)} for {size} indices in all"
             raise ValueError(f"special_tokens: found {found}, expected {least} indices at least, for a word, too")
 
-    def fit(self, texts):
+    def fit(self, texts: Texts) -> Self:
         """Learn the vocabulary.
 
         Parameters
@@ -229,7 +270,7 @@ class Vocabulary(Estimator):
         self._learn(texts)
         return self
 
-    def transform(self, texts):
+    def transform(self, texts: Texts) -> tuple[Ragged, Ragged]:
         """Convert texts to index sequences, one a sentence.
 
         Parameters
@@ -254,22 +295,22 @@ class Vocabulary(Estimator):
         types, ids, lengths, _ = self._scan(texts, self._splitter)
         return _pair(np.take(np.array([self._index(word) for word in types], np.int32), ids, out=ids), lengths)
 
-    def fit_transform(self, texts):
+    def fit_transform(self, texts: Texts) -> tuple[Ragged, Ragged]:
         """Do `fit` and `transform` in one pass over the texts: they are tokenised once."""
         return _pair(*self._learn(texts))
 
-    def sentences(self, texts):
+    def sentences(self, texts: Texts) -> Iterator[Text]:
         """Yield the sentences of texts as they stand there, split as `transform` splits them."""
         for found in self.sentences_by_text(texts):
             yield from found
 
-    def sentences_by_text(self, texts):
+    def sentences_by_text(self, texts: Texts) -> Iterator[list[Text]]:
         """Yield the list of the sentences of every text, which is empty for a blank text; tokens are one sentence."""
         self._check_fitted("tokens_")
         for text in self._splitter.prepare(_checked(texts)):
             yield list(self._splitter.split(text))
 
-    def tokenize(self, sentence):
+    def tokenize(self, sentence: Text) -> list[str]:
         """Return the tokens of one sentence as a list of str, whether the vocabulary has them or not.
 
         Text of several sentences has the tokens of each, one after the other. A list of tokens stays one, in lower case
@@ -282,7 +323,7 @@ class Vocabulary(Estimator):
         splitter.prepare([check_str("sentence", sentence)])
         return list(chain.from_iterable(map(self._tokenize, splitter.sentences(sentence))))
 
-    def encode(self, sentence):
+    def encode(self, sentence: str | Iterable[str]) -> IntArray:
         """Return the indices of one sentence, without SENTENCE_START and SENTENCE_END.
 
         Parameters
@@ -310,7 +351,7 @@ class Vocabulary(Estimator):
             indices = (self.index_.get(_lower(token, lowercase, kept), unknown) for token in tokens)
         return np.fromiter(indices, np.int32)
 
-    def encode_prompt(self, text):
+    def encode_prompt(self, text: Text) -> tuple[IntArray, list[str]]:
         """Return the indices of the beginning of a sentence, and its unknown words.
 
         Parameters
@@ -340,7 +381,7 @@ class Vocabulary(Estimator):
         unknown = [w for w, i in zip(words, indices, strict=True) if i == last and w != meant]
         return np.array([START, *indices], np.int32), list(dict.fromkeys(unknown))
 
-    def decode(self, indices):
+    def decode(self, indices: IndexSequence) -> list[str]:
         """Return the tokens of indices.
 
         Parameters
@@ -371,7 +412,7 @@ class Vocabulary(Estimator):
             raise ValueError(f"index {i} found among indices, expected 0 <= index < {len(self)}")
         return [self.tokens_[i] for i in indices.astype(int).tolist()]
 
-    def detokenize(self, indices_or_tokens, *, truecase=False):
+    def detokenize(self, indices_or_tokens: IndexSequence | Sequence[str], *, truecase: bool = False) -> str:
         """Return indices or tokens as text to read; SENTENCE_START and SENTENCE_END are left out.
 
         Parameters
@@ -397,7 +438,7 @@ class Vocabulary(Estimator):
             return joined(self._checked.detokenizer, tokens)
         return "".join(tokens) if self._checked.level == "char" else join_words(tokens)
 
-    def report(self):
+    def report(self) -> str:
         """Return a summary of the text and the vocabulary, one fact a line."""
         self._check_fitted("tokens_")
         if not self.n_tokens_:
@@ -413,7 +454,7 @@ class Vocabulary(Estimator):
             f"{self.tokens_[last]!r}, seen {_times(count)}"
         )
 
-    def to_arrays(self):
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything that `from_arrays` needs, as plain arrays to store.
 
         Returns
@@ -432,7 +473,13 @@ class Vocabulary(Estimator):
         }
 
     @classmethod
-    def from_arrays(cls, arrays, *, tokenizer=None, detokenizer=None):
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        tokenizer: Tokenizer | None = None,
+        detokenizer: Detokenizer | None = None,
+    ) -> Self:
         """Restore a vocabulary from what `to_arrays` returned.
 
         Parameters
@@ -469,7 +516,7 @@ class Vocabulary(Estimator):
         vocabulary._set_learned(tokens, counts, config["n_distinct"], splitter, config.get("forms"))
         return vocabulary
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write the vocabulary to a text file that people can read and edit: one token a line, a tab, its count.
 
         Three lines of parameters come first. Lines may be edited, moved, left out and added, with or without a count.
@@ -490,7 +537,7 @@ class Vocabulary(Estimator):
         vocabulary_file.write(check_path("path", path), self._config(), self.tokens_, self.counts_.tolist())
 
     @classmethod
-    def load(cls, path, **parameters):
+    def load(cls, path: FilePath, **parameters: Unpack[VocabularyParameters]) -> Self:
         """Read what `save` wrote, or any list of tokens in UTF-8, one a line.
 
         Parameters
@@ -575,11 +622,11 @@ class Vocabulary(Estimator):
             vocabulary.split_mode, config["punkt"], line_ends, inner, vocabulary.language
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         self._check_fitted("tokens_")
         return len(self.tokens_)
 
-    def __contains__(self, token):
+    def __contains__(self, token: object) -> bool:
         self._check_fitted("tokens_")
         return token in self.index_
 
@@ -674,7 +721,7 @@ class Vocabulary(Estimator):
         return (*self._checked.special_tokens, *([] if unknown is None else [unknown]))
 
     @property
-    def split_mode(self):
+    def split_mode(self) -> str:
         """How texts are split into sentences: `sentence_split`, or its default for this level."""
         return self._checked.sentence_split or ("punkt" if self._checked.level == "word" else "line")
 

@@ -1,8 +1,16 @@
 """What happened in training, by epoch."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from ..validation import check_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..typing import Self
 
 _BY_EPOCH = ("learning_rates", "mean_norms", "max_norms", "seconds", "tokens")
 
@@ -30,7 +38,17 @@ class History:
         Epochs done when the weights were those that early stopping has put back.
     """
 
-    def __init__(self):
+    losses: list[float]
+    validation_losses: list[float]
+    evaluations: list[tuple[int, float]]
+    learning_rates: list[float]
+    mean_norms: list[float]
+    max_norms: list[float]
+    seconds: list[float]
+    tokens: list[int]
+    best_epoch: int | None
+
+    def __init__(self) -> None:
         self.losses, self.validation_losses, self.evaluations, self.best_epoch = [], [], [], None
         for name in _BY_EPOCH:
             setattr(self, name, [])
@@ -44,17 +62,17 @@ class History:
             self.validation_losses += [math.nan] * (len(self.losses) - 1 - len(self.validation_losses))
             self.validation_losses.append(validation_loss)
 
-    def last(self, name):
+    def last(self, name: str) -> float:
         """The last entry of `seconds` or `tokens`, 0 if there is none."""
         entries = getattr(self, name)
         return entries[-1] if entries and not math.isnan(entries[-1]) else 0
 
-    def to_header(self):
+    def to_header(self) -> dict[str, Any]:
         """What a file's header keeps of it, for `from_header`."""
         return vars(self) | {"evaluations": [list(pair) for pair in self.evaluations]}
 
     @classmethod
-    def from_header(cls, header):
+    def from_header(cls, header: Mapping[str, Any]) -> Self:
         """Of what `to_header` gave; of older files, which lack most of it, what they have.
 
         Raises
