@@ -124,6 +124,14 @@ class TestTraining:
         assert one.loss_curve_ == two.loss_curve_
         assert all((array == two.params_[name]).all() for name, array in one.params_.items())
 
+    def test_a_network_moves_when_it_is_used_and_not_when_it_is_looked_at(self):
+        model = FastRNN(**SMALL | {"max_epochs": 0}).fit(X, Y)
+        model.set_params(device="cuda")
+        assert model.network_.device == "cpu"
+        model.loss(X, Y)
+        assert model.network_.device == "cuda"
+        assert model.set_params(device="cpu").params_["V"].shape and model.network_.device == "cpu"
+
     @pytest.mark.parametrize("first, then", [("cpu", "cuda"), ("cuda", "cpu")])
     def test_training_goes_on_on_the_other_device(self, first, then):
         whole = FastRNN(**SMALL).fit(X, Y)
