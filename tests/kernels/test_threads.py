@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastrnn import Seq2Seq
 from fastrnn.kernels import threads
 from fastrnn.kernels.threads import ThreadTeam, barrier_wait, end_phase, next_part, partition
-from fastrnn.networks import network
+from fastrnn.networks import gradients, scoring
 from fastrnn.training import loop
 
 START_NEW_THREAD = _thread.start_new_thread
@@ -183,7 +183,7 @@ class OneByOne(ThreadTeam):
 @pytest.mark.compiled
 @pytest.mark.parametrize("size", [2, 3])
 def test_who_does_a_part_does_not_count(size, monkeypatch):
-    """Members that come when all is done change nothing: the same bits."""
+    """Threads that come when all is done change nothing: the same bits."""
     x, y = random_batch(2000, [9, 5, 5, 2, 1, 30, 30] * 3)
 
     def results():
@@ -198,7 +198,7 @@ def test_who_does_a_part_does_not_count(size, monkeypatch):
         ]  # fmt: skip
 
     expected = results()
-    for module in (network, loop):
+    for module in (scoring, gradients, loop):
         monkeypatch.setattr(module, "ThreadTeam", OneByOne)
     for a, b in zip(results(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
