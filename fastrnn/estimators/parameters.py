@@ -113,7 +113,7 @@ NETWORK = _group("network", {
     "num_layers": (integer(1), "recurrent layers"),
     "embedding_dim": (integer(1, none=True), "width of an embedding below the first layer (default: none)"),
     "tie_weights": (check_bool, "the embedding serves as output weights too"),
-    "output": (choice(outputs), "how it learns; on some words at each update, sampled, is faster"),
+    "output": (choice(outputs), "how the output layer learns: sampled, on some words per update, is faster"),
     "n_sampled": (integer(2, none=True), "words of a sample (default: 9 times the root of their number)"),
     "dropout": (real(0, 1, low_open=False), "share dropped between layers and before the output, in training"),
     "peepholes": (check_bool, "an LSTM whose gates do not see its cells, as other libraries have it"),

@@ -1,1 +1,1 @@
-"""Passes over batches on a team of threads, their workspace, the optimisers' update rules."""
+"""Passes over batches on several threads, their workspace, the optimisers' update rules."""

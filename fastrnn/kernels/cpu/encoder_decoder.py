@@ -1,4 +1,4 @@
-"""Training of an encoder-decoder (Sutskever et al. 2014, arXiv 1409.3215) by a whole team: one pass over both sides.
+"""Training of an encoder-decoder (Sutskever et al. 2014, arXiv 1409.3215) by all threads: one pass over both sides.
 
 The encoder reads the source, from zeros; the decoder starts from the state that the encoder ends in, in every layer,
 reads the target and predicts its next word. Going back, the error of the decoder's initial state is that of
@@ -211,8 +211,7 @@ def _update(thread, part, parts, network, rule, hyper, clip, status):
         first = output.first_dense(work.softmax, network.model.cell_start)
         apply_update(
             part, parts, rule, first, network.model.dense, network.gradient.dense, network.moments, network.U,
-            work.sparse,
-            occurring, network.moments_U, work.constants[thread],
+            work.sparse, occurring, network.moments_U, work.constants[thread],
         )  # fmt: skip
         output.update(part, parts, rule, network.model.dense, network.moments, work.constants[thread, 0], work.softmax)
     _free(part, parts, network)

@@ -1,4 +1,4 @@
-"""Passes over batches, each run by a whole team: training, scoring, predicting, and running a network for its states.
+"""Passes over batches, each run by all threads: training, scoring, predicting, and running a network for its states.
 
 They are made of phases (threads.py), whose work is divided into `n_parts` parts, or `n_groups` groups of sequences.
 

@@ -84,7 +84,7 @@ class Workspace(NamedTuple):
     inputs: np.ndarray  # the model's, packed in panels
     rows: Rows
     states: States
-    softmax: tuple  # memory of the output layer, see layers/softmax.py
+    softmax: tuple  # memory of the output layer, see layers/output.py
     deltas: Deltas
     sparse: Sparse
     partial: np.ndarray  # float64[M, 8]: parts of a sum

@@ -7,7 +7,7 @@ There are slots for the beams of some sentences; as soon as one is done, another
 for the live hypotheses of all slots, which are packed rows: each goes on from its parent's row of the step before. Of
 their logits only PANEL_WIDTH words of every row are held at a time, from which `candidates` takes what counts.
 
-Either every thread of the team searches sentences of its own without barriers, or, where there are few rows, all work
+Either every thread searches sentences of its own without barriers, or, where there are few rows, all work
 on the same ones: they divide the rows of the cell's step, the words, and the slots, with three barriers per step.
 """
 

@@ -1,6 +1,6 @@
 """Decoding: a group of streams, each fed one token a step, and the drawing of the tokens, all in compiled code.
 
-The team divides the words for all that is done once a word (logits, largest logit, exponentials) and the
+The threads divide the words for all that is done once a word (logits, largest logit, exponentials) and the
 streams for all that is done once a stream (the cell's step, the choice). Three barriers per step:
 
     logits of the thread's words, the largest of them      -> barrier

@@ -12,8 +12,7 @@ average). A token's own target is exact and counts once, whether or not it is in
 gradient below is that of this loss. Logits, exponentials and products are those of softmax.py, over a copy of
 the panel's rows of V, from whose products every token's own target is left out; it is added by itself.
 
-Rows of V and c get a gradient and an update if they are in the panel or a target's, and rest otherwise, as rows of U
-do.
+Only rows of V and c that are in the panel, or are targets, get a gradient and an update, as in U only rows that occur.
 
 Bengio & Senecal 2008 sample words to estimate Z; one draw for a minibatch is that of Jean et al. 2015, section 3.
 """
@@ -258,7 +257,7 @@ def squares_of_rows(share, shares, work):
 
 @jit
 def update_rows(share, shares, rule, dense, moments, constants, work):
-    """A share of a step on the rows of V and c, which begin the flat parameters `dense`; their rows are free again."""
+    """A share of a step on the rows of V and c, which begin the flat parameters `dense`."""
     H, dV = work.dV.shape[1], ravel(work.dV)
     for row in range(work.used[0] * share // shares, work.used[0] * (share + 1) // shares):
         word = work.words[row]
@@ -274,7 +273,7 @@ def free_rows(share, shares, work):
         work.row[work.words[row]] = -1
 
 
-# ---- What the passes ask for, see softmax.py
+# ---- What the passes ask for, see output.py
 
 
 def _begin(memory, key, targets, tokens, count):

@@ -90,7 +90,7 @@ def output_layer(thread, n_threads, barrier, V, c, count, state, targets, work, 
         dV (C, H), dc (C,) or (0,):   the gradients of dscale * sum(nll), added to what is there with `add`
         dh (count, H):                that of dh_scale * dscale * sum(nll)
 
-    `work` is a workspace.Softmax, or BFloat16Softmax. A step of gradient descent without a gradient array: pass V and
+    `work` is a Softmax, or BFloat16Softmax. A step of gradient descent without a gradient array: pass V and
     c as dV and dc, dscale = -learning rate, dh_scale = 1 / dscale and `add`, with at most TOKENS tokens (a second
     block would see the new V). Returns False, before any gradient of a block was written, if one of its
     cross-entropies is not finite.
@@ -137,7 +137,7 @@ def probabilities(thread, n_threads, barrier, V, c, count, state, origin, work, 
     """Most probable word of every packed token and, if `proba` has rows, all probabilities; called by all threads.
 
     Writes best (tokens of the corpus,) int32 and proba (the same or 0, C) at the rows' `origin`. `work` is a
-    workspace.Softmax.
+    Softmax.
     """
     parts = len(work.total)
     for block in range(0, count, TOKENS):
@@ -152,7 +152,7 @@ def probabilities(thread, n_threads, barrier, V, c, count, state, origin, work, 
                 if not hT_is_there:
                     transpose(rows, V.shape[1], work.hT[thread])
                     hT_is_there = True
-                unused = work.best[part, :n]  # for targets: with a workspace.Softmax only their number matters
+                unused = work.best[part, :n]  # for targets: with a Softmax only their number matters
                 pass_logits(thread, part, V, c, first, last, unused, work, False, False)
             part = next_part(thread, n_threads, barrier, parts, part)
         end_phase(thread, n_threads, barrier)
@@ -425,7 +425,7 @@ def _one_minus_p_of_type(i, log_sum, work):
     return _choice(work, _one_minus_p, softmax_bfloat16.one_minus_p)
 
 
-# ---- What the passes ask for, see softmax.py: the gradients are the model's own
+# ---- What the passes ask for, see output.py: the gradients are the model's own
 
 
 def _begin(memory, key, targets, tokens, count):

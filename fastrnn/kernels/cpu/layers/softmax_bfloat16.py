@@ -1,4 +1,4 @@
-"""The output layer with factors in bfloat16: the passes over words of softmax.py, for a `workspace.BFloat16Softmax`.
+"""The output layer with factors in bfloat16: the passes over words of softmax.py, for a `BFloat16Softmax`.
 
     logits    of V and h    [words, tokens] = V [words, pairs of units] h^T [pairs of units, tokens]
     V^T e     of e and V    [tokens, units] = e^T [tokens, pairs of words] V [pairs of words, units]
