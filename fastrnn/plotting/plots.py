@@ -170,8 +170,8 @@ def plot_hidden(
         An argument is not usable, or the text has no word.
     """
     pyplot()
-    columns = _Columns(language_model, text, layer)
-    chosen, which = _chosen(columns.values["h"], MAX_UNITS if units is None else units)
+    columns = _Columns(language_model, read(language_model, text), layer, MAX_UNITS if units is None else units)
+    chosen, which = _chosen(columns.values["h"], columns.units)
     ax = new_axes((2.2 + 0.21 * columns.count, 1.7 + 0.19 * len(chosen))) if ax is None else check_axes("ax", ax)
     image = heat_map(ax, columns.values["h"], chosen, -1)
     columns.label(ax)
@@ -210,14 +210,15 @@ def plot_gates(
         An argument is not usable, the text has no word, or the cell has no gates.
     """
     pyplot()
-    columns = _Columns(language_model, text, layer)
+    reading = read(language_model, text)
     cell = language_model.model_.network_.cell_class
     names = cell.GATE_NAMES
     if not names:
         raise ValueError(f"language_model: found the cell {cell.NAME!r}, which has no gates, expected one that has")
+    columns = _Columns(language_model, reading, layer, units)
     chosen, which = (None, "mean of all units, and their middle half")
-    if units is not None:
-        chosen, which = _chosen(columns.values["h"], units)
+    if columns.units is not None:
+        chosen, which = _chosen(columns.values["h"], columns.units)
     height = 1.0 if chosen is None else 0.3 + 0.19 * len(chosen)
     size = 2.2 + 0.21 * columns.count, 1.5 + height * len(names)
     axes = new_axes(size, len(names)) if ax is None else check_list("ax", ax, "Axes")
@@ -284,16 +285,16 @@ def _laid_out(sentences, columns, letters):
 class _Columns:
     """States and gates of a layer, a row a token as it stands below a column of the picture.
 
-    Attributes: `values`, {name: array (T, H)}; `count`, T; `layer`, counted from below; `remark`, what was left out;
-    `breaks`, the places after the first where a sentence begins.
+    Attributes: `values`, {name: array (T, H)}; `count`, T; `layer`, counted from below; `units`, as asked for, checked;
+    `remark`, what was left out; `breaks`, the positions after the first where a sentence begins.
     """
 
-    def __init__(self, language_model, text, layer):
-        reading = read(language_model, text)
-        found = language_model.model_.activations(reading.x)
-        layers = len(found[0])
+    def __init__(self, language_model, reading, layer, units):
+        network = language_model.model_.network_
+        layers = network.num_layers
         layer = check_integer("layer", layer, -layers, layers - 1)
-        self.layer = layer % layers
+        self.layer, self.units = layer % layers, None if units is None else _check_units(units, network.hidden_dim)
+        found = language_model.model_.activations(reading.x)
         total = sum(map(len, reading.x))
         self.count = min(total, MAX_TOKENS)
         self.remark = f"; the first {self.count} of {total:,} tokens" if self.count < total else ""
@@ -315,15 +316,21 @@ class _Columns:
             ax.axvline(position - 0.5, color="white", linewidth=2.5)
 
 
+def _check_units(units, H):
+    """How many of H units, an int, or which, an array of int."""
+    if not isinstance(units, (list, tuple, np.ndarray)):
+        return check_integer("units", units, 1)
+    units = [check_integer("units", unit, 0, H - 1) for unit in check_list("units", units, "int")]
+    if not units:
+        raise ValueError("units: found none, expected at least one")
+    return np.array(units)
+
+
 def _chosen(values, units):
     """Units of a picture in order, and what to call them; `values` (T, H) tell which vary most."""
     H = values.shape[1]
-    if isinstance(units, (list, tuple, np.ndarray)):
-        units = [check_integer("units", unit, 0, H - 1) for unit in check_list("units", units, "int")]
-        if not units:
-            raise ValueError("units: found none, expected at least one")
-        return np.array(units), f"{len(units)} of {H} units"
-    units = check_integer("units", units, 1)
+    if isinstance(units, np.ndarray):
+        return units, f"{len(units)} of {H} units"
     chosen, which = np.arange(H), f"all {H} units"
     if units < H:
         chosen = np.argsort(-values.std(axis=0), kind="stable")[:units]
